@@ -1,0 +1,59 @@
+"""The errors pyrunc reports: each is one line, and says which step failed on what.
+
+Imported by every command, so it imports nothing.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+EXIT_FAILURE: "Final" = 1
+EXIT_EXEC_FAILURE: "Final" = 255
+
+
+class PyruncError(Exception):
+    """A failure that the user is told about in one line.
+
+    message: what failed and on what, one line, no trailing full stop.
+    step: name of the plan's step that failed, such as "mount", or None.
+    pointer: JSON pointer (RFC 6901) of the config property that asked for it, or None.
+    errno: the kernel's error number, or None.
+    hint: what the user can do about it, or None.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        step: "str | None" = None,
+        pointer: "str | None" = None,
+        errno: "int | None" = None,
+        hint: "str | None" = None,
+    ) -> None:
+        Exception.__init__(self, message)
+        self.message = message
+        self.step = step
+        self.pointer = pointer
+        self.errno = errno
+        self.hint = hint
+
+    def line(self) -> str:
+        """The error as the one line that goes to stderr and into "msg" of the JSON log."""
+        text = self.message
+        if self.pointer:
+            text += " (config.json " + self.pointer + ")"
+        if self.hint:
+            text += ": hint: " + self.hint
+        return text.replace("\n", " ")
+
+
+class ConfigError(PyruncError):
+    """config.json (or process.json, or resources.json) is not acceptable."""
+
+
+class UsageError(PyruncError):
+    """The command line is wrong: nothing was done."""
+
+
+class StateError(PyruncError):
+    """The operation does not fit the container's state, or there is no such container."""
