@@ -1,0 +1,52 @@
+"""pyrunc create: a container, its process waiting for start."""
+
+import posix
+
+from pyrunc.errors import PyruncError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.cli.parse import Call
+    from pyrunc.lifecycle.options import CreateOptions
+
+
+def options(call: "Call") -> "CreateOptions":
+    """The options of create and run. Changes to the bundle's directory, to which what is relative then refers, as in runc."""
+    from pyrunc.cli.parse import absolute
+    from pyrunc.lifecycle.options import CreateOptions
+
+    flags = call.flags
+    if flags["preserve-fds"] < 0:
+        raise UsageError('invalid value "' + str(flags["preserve-fds"]) + '" for flag -preserve-fds: it is negative')
+    # These two refer to where the caller stood; all other paths to the bundle.
+    pid_file = absolute(flags["pid-file"]) if flags["pid-file"] else None
+    config = absolute(flags["config"]) if flags["config"] else None
+    try:
+        if flags["bundle"]:
+            posix.chdir(flags["bundle"])
+        bundle = posix.getcwd()
+    except OSError as e:
+        where = flags["bundle"] or "current directory"
+        raise PyruncError("bundle " + where + ": " + (e.strerror or "").lower(), errno=e.errno) from None
+    options = CreateOptions(bundle)
+    options.config = config
+    options.pid_file = pid_file
+    options.console_socket = flags["console-socket"] or None
+    options.pidfd_socket = flags["pidfd-socket"] or None
+    options.no_pivot = flags["no-pivot"]
+    options.no_new_keyring = flags["no-new-keyring"]
+    options.preserve_fds = flags["preserve-fds"]
+    options.detach = flags.get("detach", True)
+    options.keep = flags.get("keep", False)
+    options.no_subreaper = flags.get("no-subreaper", False)
+    options.systemd_cgroup = call.systemd_cgroup
+    options.rootless = call.rootless
+    return options
+
+
+def run(call: "Call") -> int:
+    from pyrunc.lifecycle.create import create
+    from pyrunc.lifecycle.store import Store
+
+    create(Store(call.root), call.args[0], options(call))
+    return 0

@@ -1,0 +1,164 @@
+"""From argv to an exit status: global flags, the state root, one command, and what is said when it fails.
+
+Hot: the launcher calls main() for every command. One command's module is imported, and nothing else.
+"""
+
+import posix
+
+from pyrunc import log
+from pyrunc.cli.parse import Call, absolute, parse
+from pyrunc.errors import EXIT_EXEC_FAILURE, EXIT_FAILURE, PyruncError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Inode of the first user namespace: PROC_USER_INIT_INO of the kernel's linux/proc_ns.h.
+_FIRST_USER_NAMESPACE = 0xEFFFFFFD
+
+
+def main(argv: "list[str]") -> int:
+    """Run one command. argv: as the process got it, argv[0] included. Returns the exit status; raises nothing."""
+    program = argv[0].rpartition("/")[2] if argv else "pyrunc"
+    command = ""
+    try:
+        call = _read(program, argv)
+        if isinstance(call, int):
+            return call
+        command = call.command
+        module: "Any" = __import__("pyrunc.cli." + command, None, None, ("run",))
+        status: int = module.run(call)
+        log.finish()
+        return status
+    except BaseException as e:
+        return _failed(e, program, command)
+
+
+def _failed(e: BaseException, program: str, command: str) -> int:
+    """Report what main() caught, in one line. Returns the exit status."""
+    if isinstance(e, BrokenPipeError):
+        return 128 + 13  # whoever read our output has left: as a program that SIGPIPE killed
+    if isinstance(e, KeyboardInterrupt):
+        return 128 + 2
+    if isinstance(e, SystemExit):
+        return e.code if isinstance(e.code, int) else EXIT_FAILURE
+    status = EXIT_FAILURE
+    if isinstance(e, PyruncError):
+        error = e
+    else:
+        place, frame = "", e.__traceback__
+        while frame is not None:  # the innermost frame is the last
+            place = frame.tb_frame.f_code.co_filename.rpartition("/pyrunc/")[2] + ":" + str(frame.tb_lineno)
+            frame = frame.tb_next
+        error = PyruncError(
+            "internal error: " + type(e).__name__ + ": " + str(e) + " at " + place, errno=getattr(e, "errno", None)
+        )
+    if not isinstance(e, UsageError):
+        if command in ("create", "run", "exec"):
+            error.message = (command if command == "exec" else program + " " + command) + " failed: " + error.message
+        if command == "exec":
+            status = EXIT_EXEC_FAILURE
+    try:
+        log.error(error)
+    except OSError:
+        pass  # standard error is closed: the status still says it
+    return status
+
+
+def _read(program: str, argv: "list[str]") -> "Call | int":
+    """Parse argv and set up log and root. Returns the call, or an exit status when all is done already."""
+    from pyrunc.cli.table import COMMANDS, GLOBAL
+
+    try:
+        flags, given, rest = parse(GLOBAL, argv[1:], False)
+    except UsageError as e:
+        return _usage(program, "", "Incorrect Usage. " + e.message, e)
+    if flags["help"] or flags["version"] or not rest:
+        from pyrunc.cli import help as words
+
+        log.output(words.application(program) if flags["help"] or not flags["version"] else words.version(program))
+        return 0
+    log.setup(flags["log"], flags["log-format"], flags["debug"])
+    command = "help" if rest[0] == "h" else rest[0]
+    if command not in COMMANDS:
+        raise UsageError("No help topic for '" + command + "'", hint="`" + program + " help` lists the commands")
+    least, most, reorder, table = COMMANDS[command]
+    try:
+        values, names, args = parse(table, rest[1:], reorder)
+    except UsageError as e:
+        return _usage(program, command, "Incorrect Usage: " + e.message, e)
+    if values["help"]:
+        from pyrunc.cli import help as words
+
+        log.output(words.command(program, command))
+        return 0
+    if len(args) < least or (most >= 0 and len(args) > most):
+        want = "exactly" if least == most else "a minimum of" if len(args) < least else "a maximum of"
+        number = str(least if len(args) < least else most)
+        problem = argv[0] + ': "' + command + '" requires ' + want + " " + number + " argument(s)"
+        return _usage(program, command, "Incorrect Usage.", UsageError(problem))
+    call = Call(program, command, values, names, args)
+    call.root, call.root_given = _root(flags["root"], "root" in given)
+    call.systemd_cgroup = flags["systemd-cgroup"]
+    if flags["rootless"].lower() not in ("", "auto"):
+        from pyrunc.cli.parse import _bool
+
+        call.rootless = _bool(flags["rootless"], "rootless")
+    return call
+
+
+def _usage(program: str, command: str, headline: str, error: UsageError) -> int:
+    """Print what is wrong and the help, as runc does, and log the error. Returns the exit status."""
+    from pyrunc.cli import help as words
+
+    log.output(headline + "\n\n" + (words.command(program, command) if command else words.application(program)))
+    log.error(error)
+    return EXIT_FAILURE
+
+
+def _root(value: str, given: bool) -> "tuple[str, bool]":
+    """The directory of all containers' states, and whether --root named it."""
+    if given:
+        root = absolute(value)
+        if root == "/":
+            raise UsageError("Option --root argument should not be set to /")
+        return root, True
+    # The environment is read from posix: importing os costs more than the rest of this module.
+    directory = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
+    if not directory or not _is_private_user():
+        return "/run/pyrunc", False
+    root = directory + "/pyrunc"
+    try:
+        _make(root)
+        # Sticky, or the XDG base directory specification lets a cleaner remove what lies unused.
+        posix.chmod(root, 0o1700)
+    except OSError as e:
+        raise PyruncError(
+            "state directory " + root + ": " + (e.strerror or ""),
+            errno=e.errno,
+            hint="the path in $XDG_RUNTIME_DIR must be writable by the user",
+        ) from None
+    return root, False
+
+
+def _is_private_user() -> bool:
+    """Whether $XDG_RUNTIME_DIR counts: for any user but root, and for a root who is not so called of a user namespace."""
+    if posix.geteuid() != 0:
+        return True
+    if posix.environ.get(b"USER") == b"root":
+        return False
+    try:
+        return posix.stat("/proc/self/ns/user").st_ino != _FIRST_USER_NAMESPACE
+    except OSError:
+        return False
+
+
+def _make(path: str) -> None:
+    """mkdir -p with mode 0700. Raises OSError."""
+    try:
+        posix.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        _make(path.rpartition("/")[0])
+        posix.mkdir(path, 0o700)

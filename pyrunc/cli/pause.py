@@ -1,0 +1,13 @@
+"""pyrunc pause: stop every process of a container by the freezer."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.cli.parse import Call
+
+
+def run(call: "Call") -> int:
+    from pyrunc.lifecycle.pause import pause
+    from pyrunc.lifecycle.store import Store
+
+    pause(Store(call.root), call.args[0])
+    return 0

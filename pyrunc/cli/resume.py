@@ -1,0 +1,13 @@
+"""pyrunc resume: let a paused container's processes go on."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.cli.parse import Call
+
+
+def run(call: "Call") -> int:
+    from pyrunc.lifecycle.pause import resume
+    from pyrunc.lifecycle.store import Store
+
+    resume(Store(call.root), call.args[0])
+    return 0

@@ -1,0 +1,13 @@
+"""pyrunc start: let a created container's process run."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.cli.parse import Call
+
+
+def run(call: "Call") -> int:
+    from pyrunc.lifecycle.start import start
+    from pyrunc.lifecycle.store import Store
+
+    start(Store(call.root), call.args[0])
+    return 0

@@ -1,0 +1,150 @@
+"""Where pyrunc's words go: the log that engines read, standard error and standard output.
+
+Engines read the log in two ways. containerd takes the last line whose level is "error"; podman reads the whole file as ONE
+JSON object. So an error is exactly one line, and warnings wait until the end: they go into the error's object ("warnings"),
+or become lines of their own when the command succeeds. The text format is logrus's, as runc writes it.
+
+Imported by every command. Only posix; time when something is to be said.
+"""
+
+import posix
+
+from pyrunc.errors import PyruncError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_fd = 2
+_to_file = False
+_json = False
+_debug = False
+_waiting: "list[tuple[str, Mapping[str, object]]]" = []
+
+
+def setup(path: "str | None", form: str = "text", debug_too: bool = False) -> None:
+    """Choose where messages go, before any is written.
+
+    path: file to append to (made with mode 0644), None or "" for standard error. form: "text" or "json".
+    Raises PyruncError when the file can't be opened or the format is neither.
+    """
+    global _fd, _to_file, _json, _debug
+    if form not in ("text", "json", ""):
+        raise PyruncError("invalid log-format: " + form)
+    _debug = debug_too
+    fd = 2
+    if path:
+        try:
+            fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_CLOEXEC, 0o644)
+        except OSError as e:
+            raise PyruncError("open log " + path + ": " + (e.strerror or ""), errno=e.errno) from None
+    # From here on the format holds, so that an error about the file itself is still plain text on standard error.
+    if _to_file:
+        posix.close(_fd)
+    _fd, _to_file, _json = fd, fd != 2, form == "json"
+
+
+def error(exc: PyruncError) -> None:
+    """Report a failure: one line in the log, and its text on standard error too when the log is a file."""
+    fields: "dict[str, object]" = {}
+    for name in ("step", "pointer", "errno", "hint"):
+        value = getattr(exc, name)
+        if value is not None:
+            fields[name] = value
+    text = exc.line()
+    if _waiting:
+        fields["warnings"] = [warned for warned, _ in _waiting]
+        del _waiting[:]
+    _write("error", text, fields)
+    if _to_file:
+        write(2, text + "\n")
+
+
+def warning(text: str, **fields: object) -> None:
+    """Say that something was done otherwise than asked. Never a second JSON line beside an error's."""
+    if _json and _to_file:
+        _waiting.append((text, fields))
+    else:
+        _write("warning", text, fields)
+
+
+def debug(text: str, **fields: object) -> None:
+    """Say what is being done, when --debug asks for it."""
+    if _debug:
+        _write("debug", text, fields)
+
+
+def finish() -> None:
+    """The command succeeded: write the warnings that waited."""
+    for text, fields in _waiting:
+        _write("warning", text, fields)
+    del _waiting[:]
+
+
+def _write(level: str, text: str, fields: "Mapping[str, object]") -> None:
+    import time
+
+    # UTC: RFC 3339 wants an offset, and reading the local time zone opens files.
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    if _json:
+        line = '{"level":' + quote(level) + ',"msg":' + quote(text) + ',"time":"' + now + '"'
+        for name, value in fields.items():
+            line += "," + quote(name) + ":" + _value(value)
+        line += "}\n"
+    else:
+        line = 'time="' + now + '" level=' + level + " msg=" + quote(text, False) + "\n"
+    try:
+        write(_fd, line)
+    except OSError:
+        pass  # a full disk or a closed standard error must not hide the exit status
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join([_value(one) for one in value]) + "]"
+    return quote(str(value))
+
+
+def quote(text: str, ascii_only: bool = True) -> str:
+    """A JSON string. Escapes whatever is not printable, or not ASCII; a byte that is not UTF-8 (surrogateescape) becomes U+FFFD.
+
+    Own code, since the JSON module may be what failed to load.
+    """
+    out = ['"']
+    for c in text:
+        o = ord(c)
+        if c in '"\\':
+            out.append("\\" + c)
+        elif 0x20 <= o < 0x7F or (o >= 0xA0 and not ascii_only and not 0xD800 <= o < 0xE000):
+            out.append(c)
+        elif c in "\n\r\t":
+            out.append("\\" + "nrt"["\n\r\t".index(c)])
+        elif 0xD800 <= o < 0xE000:
+            out.append("\\ufffd")
+        elif o < 0x10000:
+            out.append("\\u%04x" % o)
+        else:
+            out.append("\\u%04x\\u%04x" % (0xD7C0 + (o >> 10), 0xDC00 + (o & 0x3FF)))
+    out.append('"')
+    return "".join(out)
+
+
+def write(fd: int, text: str) -> None:
+    """Write all of text to a descriptor. Raises OSError."""
+    data = text.encode("utf-8", "surrogateescape")
+    while data:
+        data = data[posix.write(fd, data) :]
+
+
+def output(text: str) -> None:
+    """Write a command's result to standard output. Raises BrokenPipeError, or PyruncError for any other failure."""
+    try:
+        write(1, text)
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        raise PyruncError("write to standard output: " + (e.strerror or ""), errno=e.errno) from None
