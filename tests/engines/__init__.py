@@ -1,0 +1,1 @@
+"""pyrunc under the engines that people use: podman, docker, containerd's ctr, buildah."""

@@ -1,0 +1,181 @@
+"""A place for engines to run in that leaves nothing behind.
+
+Engines write to /run, /var and /etc, make bridges, iptables rules and mounts, and leave monitor processes. Each run of
+this suite therefore gets one process that is PID 1 of private pid, mount and network namespaces; daemons and command
+lines are started in there with nsenter(1). When that process ends, the kernel takes everything back but the cgroups,
+which are all below one folder of ours and are removed here.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+#: Seconds that one command of an engine may take. Generous: only a hang reaches it.
+PATIENCE = 180.0
+
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+class Sandbox:
+    """Private namespaces, a work folder and a parent cgroup for the engines of one test session."""
+
+    def __init__(self) -> None:
+        # Short, since unix sockets below it must stay under 108 bytes.
+        self.work = Path(tempfile.mkdtemp(prefix="pyrunc-engines-", dir="/tmp"))
+        #: Parent of all containers' cgroups, as a path below each hierarchy.
+        self.cgroup = f"/pyrunc-engines-{os.getpid()}"
+        self.env = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(self.folder("home")),
+            "TMPDIR": str(self.folder("tmp")),
+            "LANG": "C.UTF-8",
+            "TERM": "xterm",
+        }
+        self._daemons: list[subprocess.Popen[bytes]] = []
+        self._log = open(self.work / "sandbox.log", "wb")
+        init = [sys.executable, str(Path(__file__).with_name("sandbox_init.py")), str(self.work)]
+        unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "private"]
+        self._init = subprocess.Popen(
+            [*unshare, *init, "/etc", "/var", "/opt"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=self.env,
+        )
+        assert self._init.stdout is not None
+        words = self._init.stdout.readline().split()
+        if len(words) != 2:
+            raise RuntimeError(f"no sandbox: {(self.work / 'sandbox.log').read_text()}")
+        self._pid = int(words[0])
+        #: The storage driver that works here: overlay or vfs.
+        self.storage = words[1].decode()
+
+    def folder(self, name: str) -> Path:
+        """A folder below the work folder, made when it is missing."""
+        path = self.work / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def argv(self, argv: Iterable[str | Path]) -> list[str]:
+        """The command line that runs `argv` inside."""
+        return ["nsenter", "-t", str(self._pid), "-m", "-n", "-p", "--", *map(str, argv)]
+
+    def run(
+        self,
+        *argv: str | Path,
+        stdin: bytes | None = None,
+        check: bool = False,
+        env: Mapping[str, str] | None = None,
+        timeout: float = PATIENCE,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command inside and collect what it wrote; a failure raises only when `check` says so.
+
+        Its output goes to files, not pipes: monitors of detached containers keep their parent's pipes open.
+        """
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            done = subprocess.run(
+                self.argv(argv),
+                input=stdin,
+                stdin=subprocess.DEVNULL if stdin is None else None,
+                stdout=out,
+                stderr=err,
+                env={**self.env, **(env or {})},
+                timeout=timeout,
+            )
+            texts = []
+            for file in (out, err):
+                file.seek(0)
+                texts.append(file.read().decode(errors="replace"))
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(map(str, argv))}: exit {done.returncode}\n{texts[0]}{texts[1]}")
+        return subprocess.CompletedProcess(list(map(str, argv)), done.returncode, *texts)
+
+    def start(self, *argv: str | Path, log: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start a daemon inside. The process is nsenter, which waits for it; daemons are ended by stop()."""
+        with open(log, "ab") as out:
+            daemon = subprocess.Popen(
+                self.argv(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env={**self.env, **(env or {})},
+            )
+        self._daemons.append(daemon)
+        return daemon
+
+    def stop(self, daemon: subprocess.Popen[bytes]) -> None:
+        """End a daemon by SIGTERM to its own pid, found as nsenter's only child, and wait for it."""
+        if daemon.poll() is None:
+            children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
+            for child in children:
+                os.kill(int(child), 15)
+            try:
+                daemon.wait(60)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+        self._daemons.remove(daemon)
+
+    def processes(self) -> dict[int, str]:
+        """Every process inside, by its pid there, with its name; kernel threads do not exist in there."""
+        text = self.run("ps", "-e", "-o", "pid=,comm=", check=True).stdout
+        found = {int(pid): name.strip() for pid, name in (line.split(None, 1) for line in text.splitlines())}
+        return {pid: name for pid, name in found.items() if name not in ("ps", "nsenter")}
+
+    def mounts(self) -> list[str]:
+        """Mount points of the sandbox's mount namespace."""
+        return [line.split()[4] for line in Path(f"/proc/{self._pid}/mountinfo").read_text().splitlines()]
+
+    def hierarchies(self) -> list[Path]:
+        """Where our parent cgroup can be: one folder for each mounted hierarchy."""
+        v1 = [path for path in sorted(_CGROUPS.iterdir()) if path.is_dir() and (path / "cgroup.procs").exists()]
+        return [base / self.cgroup[1:] for base in ([_CGROUPS] if (_CGROUPS / "cgroup.procs").exists() else v1)]
+
+    def cgroups(self) -> list[Path]:
+        """Every cgroup below our parent cgroup, deepest first."""
+        found: list[Path] = []
+        for base in self.hierarchies():
+            found.extend(sorted(_directories(base), reverse=True))
+        return found
+
+    def cgroup_file(self, pid: int, v1: str, v2: str) -> str:
+        """Read one cgroup file of a process inside; `v1` is "controller/file", `v2` the unified hierarchy's file."""
+        controller, name = v1.split("/")
+        lines = self.run("cat", f"/proc/{pid}/cgroup", check=True).stdout.splitlines()
+        paths = {part: path for _, parts, path in (line.split(":", 2) for line in lines) for part in parts.split(",")}
+        if controller in paths:
+            return (_CGROUPS / controller / paths[controller][1:] / name).read_text().strip()
+        return (_CGROUPS / paths[""][1:] / v2).read_text().strip()
+
+    def close(self) -> None:
+        """Stop the daemons, end the namespaces, remove the cgroups and the work folder."""
+        for daemon in list(self._daemons):
+            self.stop(daemon)
+        assert self._init.stdin is not None
+        self._init.stdin.close()
+        self._init.wait()
+        self._log.close()
+        left = [base for base in self.hierarchies() if base.is_dir()]
+        deadline = time.monotonic() + 30
+        while left and time.monotonic() < deadline:
+            for base in left:
+                for path in [*sorted(_directories(base), reverse=True), base]:
+                    try:
+                        path.rmdir()
+                    except OSError:
+                        time.sleep(0.05)
+            left = [base for base in left if base.is_dir()]
+        shutil.rmtree(self.work)
+        if left:
+            raise AssertionError(f"cgroups that cannot be removed: {left}")
+
+
+def _directories(base: Path) -> Iterator[Path]:
+    for folder, names, _ in os.walk(base):
+        for name in names:
+            yield Path(folder) / name

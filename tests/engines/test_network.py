@@ -1,0 +1,60 @@
+"""The engines' bridges. Everything here stays between the containers and the bridge of the private namespace."""
+
+from . import images
+from .engines import Engine, new_id, wait_for
+
+SERVE = "mkdir -p /www && echo hello from $(hostname) >/www/index.html && exec httpd -f -p 80 -h /www"
+
+
+def test_no_network(engine: Engine) -> None:
+    """Only lo, and it is up: a ping to it comes back."""
+    text = engine.sh("ls /sys/class/net; ip -o addr show lo; ping -c 1 -w 20 127.0.0.1 >/dev/null && echo back", "--network", "none")
+    assert text.splitlines()[0] == "lo"
+    assert "127.0.0.1" in text
+    assert text.endswith("back")
+
+
+def test_two_containers_on_the_bridge(engine: Engine) -> None:
+    with engine.container(SERVE, "--hostname", "server") as server:
+        address = server.address
+        assert address
+        script = f"wget -q -T 20 -O- http://{address}/; ip -o -4 addr show eth0; ip route"
+        text = wait_for("an answer", lambda: _try(engine, script))
+        lines = text.splitlines()
+        assert lines[0] == "hello from server"
+        assert address not in lines[1]
+        assert "default via" in text
+        outside = engine.sandbox.run("busybox", "wget", "-q", "-T", "20", "-O-", f"http://{address}/", check=True)
+        assert outside.stdout == "hello from server\n"
+
+
+def test_a_published_port(engine: Engine) -> None:
+    """Reached through the engine's rules or proxy, from the sandbox."""
+    port = {"podman": 18080, "docker": 18081}[engine.name]
+    with engine.container(SERVE, "--hostname", "server", "-p", f"127.0.0.1:{port}:80"):
+        fetch = ["busybox", "wget", "-q", "-T", "20", "-O-", f"http://127.0.0.1:{port}/"]
+        text = wait_for("an answer", lambda: engine.sandbox.run(*fetch).stdout)
+        assert text == "hello from server\n"
+
+
+def test_names_on_a_network_of_ones_own(engine: Engine) -> None:
+    network, name = new_id(), new_id()
+    engine.out("network", "create", network)
+    try:
+        with engine.container(SERVE, "--hostname", "server", "--network", network, "--network-alias", name):
+            script = f"wget -q -T 20 -O- http://{name}/"
+            assert wait_for("an answer", lambda: _try(engine, script, "--network", network)) == "hello from server"
+    finally:
+        engine.out("network", "rm", network)
+
+
+def test_files_of_the_engine(engine: Engine) -> None:
+    """/etc/hosts, /etc/hostname and /etc/resolv.conf are the engine's, bound over the image."""
+    text = engine.sh("cat /etc/hostname; grep box /etc/hosts; grep -c ' /etc/resolv.conf ' /proc/self/mountinfo", "--hostname", "box")
+    lines = text.splitlines()
+    assert lines[0] == "box" and "box" in lines[1] and lines[-1] == "1"
+
+
+def _try(engine: Engine, script: str, *options: str) -> str:
+    done = engine("run", "--rm", *options, images.NAME, "sh", "-c", script)
+    return done.stdout.rstrip("\n") if done.returncode == 0 else ""
