@@ -1,0 +1,80 @@
+"""The descriptor-based mount API (fsopen(2), fsmount(2), open_tree(2), mount_setattr(2), move_mount(2))."""
+
+import errno
+import posix
+
+from pyrunc import _linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+# The kernel's limit for the value of a parameter of fsconfig(2): strndup_user(value, 256).
+FSCONFIG_VALUE_MAX: "Final" = 255
+
+_EMPTY_PATHS = _linux.MOVE_MOUNT_F_EMPTY_PATH | _linux.MOVE_MOUNT_T_EMPTY_PATH
+
+
+class FilesystemError(OSError):
+    """An OSError whose strerror carries the reason that the kernel gave on the fsopen(2) descriptor."""
+
+
+def attach(mount_fd: int, target_fd: int) -> None:
+    """Put a detached mount on the place that target_fd names. Raises OSError."""
+    _linux.move_mount(mount_fd, "", target_fd, "", _EMPTY_PATHS)
+
+
+def clone(source_fd: int, path: str = "", *, recursive: bool = False) -> int:
+    """A detached copy of the mount (or of the tree of mounts) at path. Raises OSError."""
+    flags = _linux.OPEN_TREE_CLONE | _linux.OPEN_TREE_CLOEXEC
+    if not path:
+        flags |= _linux.AT_EMPTY_PATH
+    if recursive:
+        flags |= _linux.AT_RECURSIVE
+    return _linux.open_tree(source_fd, path, flags)
+
+
+def set_attributes(
+    mount_fd: int, attr_set: int, attr_clr: int = 0, *, propagation: int = 0, recursive: bool = False, userns_fd: int = 0
+) -> None:
+    """mount_setattr(2) on the mount that mount_fd is the root of. Raises OSError."""
+    flags = _linux.AT_EMPTY_PATH | (_linux.AT_RECURSIVE if recursive else 0)
+    _linux.mount_setattr(mount_fd, "", flags, attr_set, attr_clr, propagation, userns_fd)
+
+
+def create(fstype: str, source: "str | None", parameters: "list[tuple[str, str | None]]", attributes: int) -> int:
+    """A new, detached mount of a file system.
+
+    parameters: fsconfig(2) parameters, value None for a flag. attributes: MOUNT_ATTR_* for fsmount(2).
+    Raises FilesystemError with the kernel's own reason where it gives one.
+    """
+    fs_fd = _linux.fsopen(fstype, _linux.FSOPEN_CLOEXEC)
+    try:
+        try:
+            if source:
+                _linux.fsconfig(fs_fd, _linux.FSCONFIG_SET_STRING, "source", source, 0)
+            for key, value in parameters:
+                if value is None:
+                    _linux.fsconfig(fs_fd, _linux.FSCONFIG_SET_FLAG, key, None, 0)
+                else:
+                    _linux.fsconfig(fs_fd, _linux.FSCONFIG_SET_STRING, key, value, 0)
+            _linux.fsconfig(fs_fd, _linux.FSCONFIG_CMD_CREATE, None, None, 0)
+            return _linux.fsmount(fs_fd, _linux.FSMOUNT_CLOEXEC, attributes)
+        except OSError as error:
+            reason = _reason(fs_fd)
+            raise FilesystemError(error.errno, posix.strerror(error.errno or 0) + (": " + reason if reason else "")) from None
+    finally:
+        posix.close(fs_fd)
+
+
+def _reason(fs_fd: int) -> str:
+    """The messages of the kernel on an fsopen(2) descriptor ("e overlay: missing lowerdir"), joined."""
+    messages = []
+    try:
+        while True:
+            line = posix.read(fs_fd, 1024).decode("utf-8", "replace").strip()
+            messages.append(line[2:] if line[1:2] == " " else line)
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EINVAL, errno.EMSGSIZE):
+            raise
+    return "; ".join(messages)

@@ -1,0 +1,123 @@
+"""Safe path resolution below a rootfs.
+
+A path inside a container's rootfs is written by whoever made the image. It is resolved by the kernel, relative to a
+descriptor of the rootfs, with openat2(2) RESOLVE_IN_ROOT, so that no symbolic link and no race leads out of it
+(CVE-2021-30465, CVE-2024-45310). What is missing is created one component at a time with *at() calls.
+"""
+
+import errno
+import posix
+
+from pyrunc import _linux
+
+# openat2(2) answers EAGAIN when any rename or mount on the machine happened during the walk.
+_RETRIES = 128
+
+
+def open_in_root(root_fd: int, path: str, flags: int = posix.O_PATH, resolve: int = 0) -> int:
+    """A descriptor of path as seen by a process whose root is root_fd. Raises OSError."""
+    for _ in range(_RETRIES):
+        try:
+            return _linux.openat2(
+                root_fd,
+                path.lstrip("/") or ".",
+                flags | posix.O_CLOEXEC,
+                0,
+                _linux.RESOLVE_IN_ROOT | _linux.RESOLVE_NO_MAGICLINKS | resolve,
+            )
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                raise
+    raise OSError(errno.EAGAIN, "openat2", path)
+
+
+def components(path: str) -> "list[str]":
+    """The names of a path, without "." and empty ones, ".." resolved as if no link were in the way."""
+    names: "list[str]" = []
+    for name in path.split("/"):
+        if name == "..":
+            if names:
+                names.pop()
+        elif name not in ("", "."):
+            names.append(name)
+    return names
+
+
+def is_directory(fd: int) -> bool:
+    """Whether fd is a directory (S_IFDIR)."""
+    return posix.fstat(fd).st_mode & 0o170000 == 0o040000
+
+
+def make_directories(root_fd: int, path: str, mode: int = 0o755) -> int:
+    """A descriptor (O_PATH) of the directory at path below root_fd; what is missing of it is created.
+
+    A link on the way is followed inside the root. A dangling link is an error, never a place to create
+    something. Raises OSError (ENOTDIR when something else stands there).
+    """
+    try:
+        return _as_directory(open_in_root(root_fd, path), path)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
+    current = _linux.openat2(root_fd, ".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, 0, 0)
+    walked = ""
+    try:
+        for name in components(path):
+            walked += "/" + name
+            try:
+                # From the root again, so that ".." and absolute targets of links mean what they mean in the container.
+                following = open_in_root(root_fd, walked)
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                posix.mkdir(name, mode, dir_fd=current)
+                following = _linux.openat2(
+                    current,
+                    name,
+                    posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC,
+                    0,
+                    _linux.RESOLVE_BENEATH | _linux.RESOLVE_NO_SYMLINKS,
+                )
+            posix.close(current)
+            current = following
+        return _as_directory(current, path)
+    except BaseException:
+        try:
+            posix.close(current)
+        except OSError:
+            pass
+        raise
+
+
+def _as_directory(fd: int, path: str) -> int:
+    if is_directory(fd):
+        return fd
+    posix.close(fd)
+    raise OSError(errno.ENOTDIR, "Not a directory", path)
+
+
+def make_file(root_fd: int, path: str, mode: int = 0o644) -> int:
+    """A descriptor (O_PATH) of what stands at path below root_fd; an empty file is created if nothing does."""
+    try:
+        return open_in_root(root_fd, path)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
+    parent, name = open_parent(root_fd, path)
+    try:
+        posix.close(
+            posix.open(
+                name, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC, mode, dir_fd=parent
+            )
+        )
+        return posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=parent)
+    finally:
+        posix.close(parent)
+
+
+def open_parent(root_fd: int, path: str) -> "tuple[int, str]":
+    """The directory above the last component of path, created if missing, and that component. Raises OSError."""
+    names = components(path)
+    if not names:
+        raise OSError(errno.EISDIR, "Is a directory", path)
+    return make_directories(root_fd, "/".join(names[:-1])), names[-1]
