@@ -91,6 +91,8 @@ def _write(level: str, text: str, fields: "Mapping[str, object]") -> None:
         for name, value in fields.items():
             line += "," + quote(name) + ":" + _value(value)
         line += "}\n"
+    elif _fd == 2 and posix.isatty(2):
+        line = level[:4].upper() + "[0000] " + text + "\n"  # for a person, as logrus: no quotes in quotes
     else:
         line = 'time="' + now + '" level=' + level + " msg=" + quote(text, False) + "\n"
     try:

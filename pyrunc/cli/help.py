@@ -1,13 +1,312 @@
-"""Placeholder of the help texts."""
+"""The words of the help, in runc's layout. Loaded when help is asked for, or a command line is wrong; never else.
+
+The names, short forms and kinds of flags come from table.py.
+"""
+
+from pyrunc import log
+from pyrunc.cli.table import COMMANDS, GLOBAL
+from pyrunc.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.cli.parse import Call, Flags
+
+_ABOUT = """Open Container Initiative runtime
+
+{p} makes and runs containers from bundles, as the Open Container Initiative's
+runtime specification describes them, and takes the same commands and flags as
+runc. Engines such as containerd, podman and docker start it; a person can too.
+
+A bundle is a directory with a file named "config.json", which describes the
+container, and with the container's root filesystem.
+
+To run a container in the foreground:
+
+    # {p} run [ -b bundle ] <container-id>
+
+"<container-id>" is a name of your choice that no other container of this host
+has. Without "-b" the bundle is the current directory."""
+
+_ID = """<container-id>
+
+"<container-id>" is the name that the container was created with."""
+
+_NEW_ID = """<container-id>
+
+"<container-id>" is the container's name: letters, digits and the characters
+"_", "+", "-" and ".". No other container below the same --root may have it."""
+
+# command: (one line, what follows the flags in USAGE, DESCRIPTION or "")
+TEXTS = {
+    "create": (
+        "create a container",
+        _NEW_ID,
+        """Creates a container from a bundle: its namespaces, mounts, cgroup and process. The
+process then waits; "{p} start" lets it execute the program that process.args of
+config.json names.""",
+    ),
+    "run": (
+        "create a container, start it and wait for it",
+        _NEW_ID,
+        """Creates a container from a bundle and starts it. In the foreground {p} passes on
+input, output and signals, waits, deletes the container and exits with the status
+of its process (128 + N if signal N killed it).""",
+    ),
+    "start": (
+        "let a created container's process run",
+        _ID,
+        'Lets the process of a container that "{p} create" made execute its program.',
+    ),
+    "exec": (
+        "run another process in a container",
+        """<container-id> <command> [command options]  || -p process.json <container-id>
+
+"<container-id>" is the name of a running container and "<command>" the program
+to run in it, which may be left out only with "-p".
+
+EXAMPLE:
+To see the processes of a container whose image has a ps command:
+
+       # {p} exec <container-id> ps""",
+        "",
+    ),
+    "kill": (
+        "send a signal (default: SIGTERM) to a container's process",
+        """<container-id> [signal]
+
+"[signal]" is a name, such as KILL, SIGKILL or RTMIN+3, or a number.
+
+EXAMPLE:
+To kill the container "ubuntu01":
+
+       # {p} kill ubuntu01 KILL""",
+        "",
+    ),
+    "delete": (
+        "remove what a container holds, once it has stopped",
+        """<container-id>
+
+EXAMPLE:
+When "{p} list" shows the container "ubuntu01" as "stopped", this removes what
+is left of it:
+
+       # {p} delete ubuntu01""",
+        "",
+    ),
+    "state": ("print the state of a container", _ID, "Prints the container's state, as the specification defines it, as JSON."),
+    "list": (
+        "list the containers below the given root",
+        """
+
+EXAMPLE 1:
+The containers below the default root:
+       # {p} list
+
+EXAMPLE 2:
+Those below another one:
+       # {p} --root value list""",
+        "",
+    ),
+    "ps": ("show the processes of a container", "<container-id> [ps options]", ""),
+    "pause": ("stop all processes of a container for a while", _ID, 'Stops every process of the container until "{p} resume".'),
+    "resume": ("let the processes of a paused container go on", _ID, 'Undoes "{p} pause".'),
+    "update": ("change the resource limits of a container", "<container-id>", ""),
+    "spec": (
+        "write a config.json to start from",
+        "",
+        """Writes a config.json to start from into the bundle, and never over one that exists.
+It runs "sh" on a terminal in a read-only rootfs/.
+
+EXAMPLE:
+A bundle for "hello" of some image:
+
+    mkdir hello && cd hello
+    docker export $(docker create hello-world) | tar -x --one-top-level=rootfs
+    {p} spec
+    sed -i 's;"sh";"/hello";' config.json
+    {p} run container1
+
+With --rootless the config suits a user who is not root.""",
+    ),
+    "features": (
+        "print what this runtime can do",
+        "",
+        """Prints what this runtime can do, whatever the host, as JSON in the shape that the
+runtime specification's features.md defines.""",
+    ),
+    "plan": (
+        "show every step that a bundle would cause, without doing any",
+        "[bundle]",
+        """Prints the steps that create and start would take, in order, each with the property
+of config.json and the section of the specification that ask for it.""",
+    ),
+    "validate": (
+        "check a bundle's config.json without doing anything",
+        "[bundle]",
+        "Prints everything that is wrong with config.json, each with a JSON pointer. Exits 1 when something is.",
+    ),
+    "completion": (
+        "print a shell's completion script",
+        "<bash|zsh>",
+        """EXAMPLE:
+       # source <({p} completion bash)""",
+    ),
+    "version": ("print the version", "", ""),
+    "help": ("print this, or the help of one command", "[command]", ""),
+}
+
+_RESOURCES = """path to a JSON file with the resources to change, or '-' for standard input
+
+The format is that of linux.resources in config.json; what is left out stays:
+
+{
+  "memory": {
+    "limit": 0,
+    "reservation": 0,
+    "swap": 0,
+    "checkBeforeUpdate": true
+  },
+  "cpu": {
+    "shares": 0,
+    "quota": 0,
+    "burst": 0,
+    "period": 0,
+    "realtimeRuntime": 0,
+    "realtimePeriod": 0,
+    "cpus": "",
+    "mems": "",
+    "idle": 0
+  },
+  "blockIO": {
+    "weight": 0
+  }
+}
+
+With this flag the others are ignored."""
+
+_PID_FILE = "write the process's number, as the host sees it, to this file"
+_PRESERVE = "pass N further descriptors to the container (stdio + $LISTEN_FDS + N in all)"
+_CONSOLE = "path of an AF_UNIX socket that is sent the master end of the console's pseudoterminal"
+_PIDFD = "path of an AF_UNIX socket that is sent a pidfd of the process"
+_BUNDLE = "the bundle's directory, by default the current one"
+_CONFIG = "file to read instead of the bundle's config.json"
+_FORMAT = 'select one of: table or json (default: "table")'
+_DETACH = "do not wait for the process"
+
+# flag, or command.flag where a command means its own: what it does.
+FLAGS = {
+    "debug": "log what is done as well as what fails",
+    "log": "file to append the log to (default is '/dev/stderr')",
+    "log-format": "format of the log ('text' (default), or 'json') (default: \"text\")",
+    "root": 'directory of the containers\' states; it should be on a tmpfs (default: "/run/pyrunc")',
+    "systemd-cgroup": 'make cgroups through systemd; cgroupsPath is then "slice:prefix:name", such as "system.slice:pyrunc:434234"',
+    "rootless": "ignore errors of permission on cgroups ('true', 'false', or 'auto') (default: \"auto\")",
+    "help": "show help",
+    "version": "print the version",
+    "bundle": _BUNDLE,
+    "config": _CONFIG,
+    "console-socket": _CONSOLE,
+    "pidfd-socket": _PIDFD,
+    "pid-file": _PID_FILE,
+    "no-pivot": "do not use pivot_root(2) to enter the rootfs: needed where it lies on a ramfs",
+    "no-new-keyring": "let the container keep the session keyring of the caller",
+    "preserve-fds": _PRESERVE + " (default: 0)",
+    "detach": _DETACH,
+    "keep": "do not delete the container when its process has ended",
+    "no-subreaper": "do not become the reaper of orphaned processes",
+    "cwd": "working directory in the container",
+    "env": "set an environment variable, NAME=value",
+    "tty": "allocate a pseudoterminal",
+    "user": "UID (format: <uid>[:<gid>])",
+    "additional-gids": "add a group",
+    "process": "path of a process.json that describes the process",
+    "process-label": "SELinux label of the process",
+    "apparmor": "AppArmor profile of the process",
+    "no-new-privs": "set the process's no_new_privs",
+    "cap": "add a capability to the process's bounding, effective and permitted sets",
+    "cgroup": "run the process in a cgroup below the container's. Format is [<controller>:]<cgroup>.",
+    "ignore-paused": "allow exec in a paused container",
+    "force": "kill the container with SIGKILL first if it is not stopped",
+    "format": _FORMAT,
+    "quiet": "print the names only",
+    "all": "(obsolete: kill reaches every process by itself)",
+    "json": "print JSON",
+    "spec.rootless": "write a config for a user who is not root",
+    "resources": _RESOURCES,
+    "blkio-weight": "weight of the cgroup's I/O, from 10 to 1000 (default: 0)",
+    "cpu-period": "period of the CPU limit, in microseconds; 0 for the system's own",
+    "cpu-quota": "CPU time that may be used in a period, in microseconds",
+    "cpu-burst": "CPU time that may be saved up for a burst, in microseconds",
+    "cpu-share": "weight of the CPU share against other containers",
+    "cpu-rt-period": "period of the realtime CPU limit, in microseconds; 0 for the system's own",
+    "cpu-rt-runtime": "realtime CPU time that may be used in a period, in microseconds",
+    "cpuset-cpus": "CPUs to use, such as 0-3,7",
+    "cpuset-mems": "memory nodes to use",
+    "kernel-memory": "(obsolete)",
+    "kernel-memory-tcp": "(obsolete)",
+    "memory": "memory limit, in bytes or with a suffix such as m",
+    "cpu-idle": "1 to run only when the CPU has nothing else to do (SCHED_IDLE), 0 as usual",
+    "memory-reservation": "memory that is left to the container under pressure",
+    "memory-swap": "limit of memory and swap together, '-1' for none",
+    "pids-limit": "number of processes allowed (default: 0)",
+    "l3-cache-schema": "Intel RDT/CAT L3 cache schema",
+    "mem-bw-schema": "Intel RDT/MBA memory bandwidth schema",
+}
+
+# Taken, but not shown.
+HIDDEN = {("kill", "all"), ("update", "kernel-memory"), ("update", "kernel-memory-tcp")}
+
+
+def describe(command: str, flag: str) -> str:
+    """What a flag of a command ("" for the global ones) does."""
+    return FLAGS.get(command + "." + flag) or FLAGS[flag]
 
 
 def application(program: str) -> str:
-    return program + ": help follows\n"
+    """The help without a command."""
+    from pyrunc.cli.version import VERSION
+
+    width = max(len(name) for name in COMMANDS) + 2
+    lines = []
+    for name in [name for name in sorted(COMMANDS) if name != "help"] + ["help"]:
+        lines.append("   " + ("help, h" if name == "help" else name).ljust(width) + TEXTS[name][0])
+    return (
+        "NAME:\n   {p} - " + _ABOUT + "\n\nUSAGE:\n   {p} [global options] command [command options] [arguments...]\n\n"
+        "VERSION:\n   " + VERSION + "\n\nCOMMANDS:\n" + "\n".join(lines) + "\n\nGLOBAL OPTIONS:\n" + _options("", GLOBAL)
+    ).replace("{p}", program)
 
 
 def command(program: str, name: str) -> str:
-    return program + " " + name + ": help follows\n"
+    """The help of one command."""
+    brief, usage, description = TEXTS[name]
+    flags = [flag for flag in COMMANDS[name][3] if flag[0] != "help" and (name, flag[0]) not in HIDDEN]
+    text = "NAME:\n   {p} " + name + " - " + brief + "\n\nUSAGE:\n   {p} " + name
+    text += (" [command options] " if flags else " ") + (usage or "[arguments...]") + "\n"
+    if description:
+        text += "\nDESCRIPTION:\n   " + description + "\n"
+    if flags:
+        text += "\nOPTIONS:\n" + _options(name, tuple(flags))
+    return text.replace("{p}", program)
 
 
-def version(program: str) -> str:
-    return program + " version 0.1.0\n"
+def _options(name: str, flags: "Flags") -> str:
+    spelled = []
+    for long, short, kind in flags:
+        value = "" if kind == "bool" else " value"
+        spelled.append("--" + long + value + (", -" + short + value if short else ""))
+    width = max(len(one) for one in spelled) + 2
+    return "".join(
+        ["   " + one.ljust(width) + describe(name, flag[0]) + "\n" for one, flag in zip(spelled, flags, strict=True)]
+    )
+
+
+def run(call: "Call") -> int:
+    """pyrunc help [command]."""
+    if not call.args:
+        log.output(application(call.program))
+        return 0
+    name = "help" if call.args[0] == "h" else call.args[0]
+    if name not in COMMANDS:
+        raise UsageError("No help topic for '" + call.args[0] + "'")
+    log.output(command(call.program, name))
+    return 0

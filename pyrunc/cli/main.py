@@ -73,10 +73,15 @@ def _read(program: str, argv: "list[str]") -> "Call | int":
         flags, given, rest = parse(GLOBAL, argv[1:], False)
     except UsageError as e:
         return _usage(program, "", "Incorrect Usage. " + e.message, e)
-    if flags["help"] or flags["version"] or not rest:
+    if flags["version"] and not flags["help"]:
+        from pyrunc.cli.version import text
+
+        log.output(text(program))
+        return 0
+    if flags["help"] or not rest:
         from pyrunc.cli import help as words
 
-        log.output(words.application(program) if flags["help"] or not flags["version"] else words.version(program))
+        log.output(words.application(program))
         return 0
     log.setup(flags["log"], flags["log-format"], flags["debug"])
     command = "help" if rest[0] == "h" else rest[0]

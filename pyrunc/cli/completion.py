@@ -1,0 +1,151 @@
+"""pyrunc completion: scripts for bash and zsh, made from the table, so that they never lack a flag."""
+
+from pyrunc import log
+from pyrunc.cli.help import HIDDEN, TEXTS, describe
+from pyrunc.cli.table import COMMANDS, GLOBAL
+from pyrunc.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.cli.parse import Call, Flags
+
+# What follows a flag, where the shell can offer it; anything else is left to the user.
+_DIRECTORIES = ("bundle", "root", "cwd")
+_FILES = ("log", "config", "console-socket", "pidfd-socket", "pid-file", "process", "resources")
+_WORDS = {"log-format": "text json", "rootless": "true false auto", "format": "table json"}
+_SIGNALS = "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP WINCH"
+# Commands whose argument is no container.
+_NO_CONTAINER = ("create", "run", "list", "spec", "features", "plan", "validate", "completion", "version", "help")
+
+
+def _shown(command: str, flags: "Flags") -> "list[tuple[str, str, str]]":
+    return [flag for flag in flags if (command, flag[0]) not in HIDDEN]
+
+
+def _spellings(flags: "list[tuple[str, str, str]]") -> str:
+    return " ".join(["--" + long + (" -" + short if short else "") for long, short, _ in flags])
+
+
+def bash(program: str) -> str:
+    """A script that bash sources."""
+    name = program.replace("-", "_").replace(".", "_")
+    takes = sorted(
+        {
+            word
+            for _, _, _, flags in [("", "", "", GLOBAL), *COMMANDS.values()]
+            for long, short, kind in flags
+            if kind != "bool"
+            for word in (["--" + long] + (["-" + short] if short else []))
+        }
+    )
+    cases = "".join(
+        ["        " + command + ') flags="' + _spellings(_shown(command, row[3])) + '" ;;\n' for command, row in COMMANDS.items()]
+    )
+    values = "".join(
+        ["        --" + flag + ') COMPREPLY=($(compgen -W "' + words + '" -- "$cur")); return ;;\n' for flag, words in _WORDS.items()]
+    )
+    return f"""# bash completion of {program}; made by: {program} completion bash
+_{name}() {{
+    local cur prev command flags words i root=()
+    cur=${{COMP_WORDS[COMP_CWORD]}}
+    prev=${{COMP_WORDS[COMP_CWORD-1]}}
+    COMPREPLY=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${{COMP_WORDS[i]}} in
+        --root) root=(--root "${{COMP_WORDS[i+1]}}"); ((i++)) ;;
+        --root=*) root=("${{COMP_WORDS[i]}}") ;;
+        {"|".join(takes)}) ((i++)) ;;
+        -*) ;;
+        *) command=${{COMP_WORDS[i]}}; break ;;
+        esac
+    done
+    case $prev in
+        {"|".join("--" + flag for flag in _DIRECTORIES)}) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+        {"|".join("--" + flag for flag in _FILES)}) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+{values}    esac
+    if [[ -z $command ]]; then
+        COMPREPLY=($(compgen -W "{" ".join(COMMANDS)} {_spellings(list(GLOBAL))}" -- "$cur"))
+        return
+    fi
+    case $command in
+{cases}    esac
+    if [[ $cur == -* ]]; then
+        COMPREPLY=($(compgen -W "$flags" -- "$cur"))
+        return
+    fi
+    case $command in
+        help) COMPREPLY=($(compgen -W "{" ".join(COMMANDS)}" -- "$cur")) ;;
+        completion) COMPREPLY=($(compgen -W "bash zsh" -- "$cur")) ;;
+        plan|validate) COMPREPLY=($(compgen -d -- "$cur")) ;;
+        create|run|list|spec|features|version) ;;
+        *)
+            words=$("${{COMP_WORDS[0]}}" "${{root[@]}}" list -q 2>/dev/null)
+            [[ $command == kill ]] && words="$words {_SIGNALS}"
+            COMPREPLY=($(compgen -W "$words" -- "$cur")) ;;
+    esac
+}}
+complete -F _{name} {program}
+"""
+
+
+def _zsh_flag(command: str, flag: "tuple[str, str, str]") -> str:
+    long, short, kind = flag
+    about = describe(command, long).split("\n")[0].replace("'", "'\\''").replace("[", "\\[").replace("]", "\\]").replace(":", "\\:")
+    value = ""
+    if kind != "bool":
+        what = "_files -/" if long in _DIRECTORIES else "_files" if long in _FILES else "(" + _WORDS.get(long, "") + ")"
+        value = ":" + long + ":" + (what if what != "()" else "")
+    many = "*" if kind in ("strs", "ints") else ""
+    equals = "=" if kind != "bool" else ""
+    if short:
+        head = "{-" + short + ",--" + long + equals + "}"
+        return "'" + many + "'" + head + "'[" + about + "]" + value + "'"
+    return "'" + many + "--" + long + equals + "[" + about + "]" + value + "'"
+
+
+def zsh(program: str) -> str:
+    """A script that zsh autoloads or sources."""
+    name = program.replace("-", "_").replace(".", "_")
+    commands = "".join(["        '" + command + ":" + TEXTS[command][0].replace("'", "'\\''") + "'\n" for command in COMMANDS])
+    cases = ""
+    for command, row in COMMANDS.items():
+        flags = " ".join([_zsh_flag(command, flag) for flag in _shown(command, row[3])])
+        if command in _NO_CONTAINER:
+            rest = {"completion": "'1:shell:(bash zsh)'", "help": "'1:command:(" + " ".join(COMMANDS) + ")'"}.get(command, "")
+            if command in ("plan", "validate"):
+                rest = "'1:bundle:_files -/'"
+        else:
+            rest = f"'1:container:_{name}_containers'" + (f" '2:signal:({_SIGNALS})'" if command == "kill" else "")
+        cases += "        " + command + ") _arguments " + flags + " " + rest + " ;;\n"
+    return f"""#compdef {program}
+# zsh completion of {program}; made by: {program} completion zsh
+_{name}_containers() {{
+    local -a found
+    found=(${{(f)"$({program} ${{opt_args[--root]:+--root=${{opt_args[--root]}}}} list -q 2>/dev/null)"}})
+    compadd -a found
+}}
+_{name}() {{
+    local context state state_descr line
+    typeset -A opt_args
+    _arguments -C {" ".join([_zsh_flag("", flag) for flag in GLOBAL])} '1:command:->command' '*::argument:->argument'
+    case $state in
+    command)
+        local -a commands
+        commands=(
+{commands}        )
+        _describe command commands ;;
+    argument)
+        case $line[1] in
+{cases}        esac ;;
+    esac
+}}
+if [[ $funcstack[1] = _{name} ]]; then _{name} "$@"; else compdef _{name} {program}; fi
+"""
+
+
+def run(call: "Call") -> int:
+    shell = call.args[0]
+    if shell not in ("bash", "zsh"):
+        raise UsageError("no completion for the shell " + shell, hint="bash or zsh")
+    log.output(bash(call.program) if shell == "bash" else zsh(call.program))
+    return 0

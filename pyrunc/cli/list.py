@@ -1,0 +1,98 @@
+"""pyrunc list: the containers below a root, as a table, as JSON, or names alone."""
+
+import posix
+
+from pyrunc import log
+from pyrunc.errors import PyruncError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.cli.parse import Call
+
+
+def owner(uid: int, passwd: str = "/etc/passwd") -> str:
+    """The name of a user of this host, "#uid" when it has none. Never by NSS, which loads libraries."""
+    want = str(uid).encode()
+    try:
+        with open(passwd, "rb") as file:
+            for line in file:
+                fields = line.split(b":")
+                if len(fields) > 2 and fields[2] == want:
+                    return fields[0].decode("utf-8", "surrogateescape")
+    except OSError:
+        pass
+    return "#" + str(uid)
+
+
+def containers(root: str, root_given: bool) -> "list[dict[str, Any]]":
+    """The state of each container below root, by name. What can't be read is told on standard error and left out.
+
+    Raises PyruncError when root can't be listed: a default root that does not exist is an empty one.
+    """
+    from pyrunc.lifecycle.store import Store
+
+    try:
+        names = sorted(posix.listdir(root))
+    except FileNotFoundError:
+        if not root_given:
+            return []
+        raise PyruncError("open " + root + ": no such file or directory", errno=2) from None
+    except OSError as e:
+        raise PyruncError("open " + root + ": " + (e.strerror or "").lower(), errno=e.errno) from None
+    store = Store(root)
+    found = []
+    for name in names:
+        if name[:1] == "@":
+            continue  # ours, such as @seccomp: no container can have such a name
+        try:
+            status = posix.stat(root + "/" + name)
+            if status.st_mode & 0o170000 != 0o040000:
+                continue
+            state = dict(store.load(name).state_json())
+        except FileNotFoundError:
+            continue  # deleted since
+        except (PyruncError, OSError) as e:
+            if _exists(root + "/" + name):
+                log.write(2, "load container " + name + ": " + (e.line() if isinstance(e, PyruncError) else str(e)) + "\n")
+            continue
+        state["owner"] = owner(status.st_uid)
+        found.append(state)
+    return found
+
+
+def _exists(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except OSError:
+        return False
+    return True
+
+
+def table(rows: "list[tuple[str, ...]]") -> str:
+    """Columns of at least 12 characters, 3 of them space, the last as long as it is (as runc prints its list)."""
+    widths = [max(12, *(len(row[i]) + 3 for row in rows)) for i in range(len(rows[0]) - 1)]
+    lines = ["".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)]) + row[-1] for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def run(call: "Call") -> int:
+    form = call.flags["format"] if "format" in call.given else "table"
+    if form not in ("table", "json"):
+        raise UsageError("invalid format option: " + form, hint="table or json")
+    states = containers(call.root, call.root_given)
+    if call.flags["quiet"]:
+        log.output("".join([state["id"] + "\n" for state in states]))
+    elif form == "json":
+        from pyrunc.jsontext import dumps
+
+        log.output((dumps(states) if states else "null") + "\n")
+    else:
+        rows: "list[tuple[str, ...]]" = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
+        for state in states:
+            rows.append(
+                (state["id"], str(state["pid"]), state["status"], state["bundle"], state["created"], state["owner"])
+            )
+        log.output(table(rows))
+    return 0

@@ -1,0 +1,39 @@
+"""pyrunc spec: write a config.json to start from."""
+
+import posix
+
+from pyrunc.errors import PyruncError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.cli.parse import Call
+
+
+def run(call: "Call") -> int:
+    import json
+
+    from pyrunc.config.default import default_config
+
+    try:
+        posix.stat("/sys/fs/cgroup/cgroup.controllers")  # only the root of a cgroup v2 mount has it
+        cgroup2 = True
+    except OSError:
+        cgroup2 = False
+    rootless = (posix.geteuid(), posix.getegid()) if call.flags["rootless"] else None
+    data = json.dumps(default_config(rootless=rootless, cgroup_namespace=cgroup2), indent="\t").encode()
+    path = (call.flags["bundle"] + "/" if call.flags["bundle"] else "") + "config.json"
+    try:
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o666)
+    except FileExistsError:
+        raise PyruncError("File " + path + " exists. Remove it first") from None
+    except OSError as e:
+        raise PyruncError("write " + path + ": " + (e.strerror or "").lower(), errno=e.errno) from None
+    try:
+        while data:
+            data = data[posix.write(fd, data) :]
+    except OSError as e:
+        posix.unlink(path)
+        raise PyruncError("write " + path + ": " + (e.strerror or "").lower(), errno=e.errno) from None
+    finally:
+        posix.close(fd)
+    return 0

@@ -1,0 +1,127 @@
+"""pyrunc update: new resource limits, from flags or from a file in the format of linux.resources."""
+
+import posix
+
+from pyrunc import log
+from pyrunc.errors import PyruncError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.cli.parse import Call
+
+_MAX_FILE = 4 << 20
+
+# flag: (object of linux.resources, its property, least, most). Wide as runc: the kernel has the last word.
+_NUMBERS = {
+    "cpu-idle": ("cpu", "idle", -(2**63), 2**63 - 1),
+    "cpu-burst": ("cpu", "burst", 0, 2**64 - 1),
+    "cpu-period": ("cpu", "period", 0, 2**64 - 1),
+    "cpu-rt-period": ("cpu", "realtimePeriod", 0, 2**64 - 1),
+    "cpu-share": ("cpu", "shares", 0, 2**64 - 1),
+    "cpu-quota": ("cpu", "quota", -(2**63), 2**63 - 1),
+    "cpu-rt-runtime": ("cpu", "realtimeRuntime", -(2**63), 2**63 - 1),
+}
+_SIZES = {
+    "memory": "limit",
+    "memory-swap": "swap",
+    "memory-reservation": "reservation",
+    "kernel-memory": "kernel",
+    "kernel-memory-tcp": "kernelTCP",
+}
+
+
+def size(text: str) -> int:
+    """Bytes of "512", "64m", "1.5G", "2KiB", "10 MB": powers of 1024, as docker and runc take them. Raises ValueError."""
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    suffix = text[len(number) :].lower()
+    number = number[:-1] if number[-1:] == " " else number
+    whole, point, part = number.partition(".")
+    digits = whole + part
+    if not digits or not digits.isascii() or not digits.isdigit() or len(digits) > 20:
+        raise ValueError(text)
+    power = "bkmgtp".find(suffix[:1]) if suffix else 0
+    if power < 0 or suffix[1:] not in ("", "b", "ib") or (power == 0 and suffix[1:]):
+        raise ValueError(text)
+    # Whole numbers throughout: a float would lose bytes above 2^53.
+    return int(digits) * 1024**power // 10 ** len(part)
+
+
+def from_flags(flags: "dict[str, Any]", given: "set[str]") -> "dict[str, Any]":
+    """The linux.resources object that the flags ask for; a flag with an empty value asks for nothing. Raises UsageError."""
+    resources: "dict[str, Any]" = {}
+
+    def put(group: str, name: str, value: "int | str") -> None:
+        resources.setdefault(group, {})[name] = value
+
+    for flag, (group, name, least, most) in _NUMBERS.items():
+        text = flags[flag]
+        if text:
+            digits = text[1:] if text[0] in "+-" and least < 0 else text
+            if not (digits.isascii() and digits.isdigit() and len(digits) < 21 and least <= int(text) <= most):
+                raise UsageError("invalid value for " + flag + ': "' + text + '"', hint=f"a number from {least} to {most}")
+            put(group, name, int(text))
+    for flag, name in _SIZES.items():
+        text = flags[flag]
+        if text:
+            try:
+                value = -1 if text == "-1" else size(text)
+            except ValueError:
+                value = 2**63
+            if value >= 2**63:
+                raise UsageError("invalid value for " + flag + ": invalid size: '" + text + "'")
+            put("memory", name, value)
+    for flag, name in (("cpuset-cpus", "cpus"), ("cpuset-mems", "mems")):
+        if flags[flag]:
+            put("cpu", name, flags[flag])
+    weight = flags["blkio-weight"]
+    if weight:
+        if not 10 <= weight <= 1000:
+            raise UsageError("invalid value for blkio-weight: " + str(weight), hint="from 10 to 1000")
+        put("blockIO", "weight", weight)
+    if "pids-limit" in given:
+        put("pids", "limit", flags["pids-limit"])
+    return resources
+
+
+def _read(path: str) -> bytes:
+    """The whole of a file, or of standard input for "-". Raises PyruncError."""
+    what = "standard input" if path == "-" else path
+    fd = 0
+    try:
+        if path != "-":
+            fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        data = b""
+        while True:
+            chunk = posix.read(fd, 65536)
+            if not chunk:
+                return data
+            data += chunk
+            if len(data) > _MAX_FILE:
+                raise PyruncError("resources from " + what + " are longer than 4 MiB")
+    except OSError as e:
+        raise PyruncError("open " + what + ": " + (e.strerror or "").lower(), errno=e.errno) from None
+    finally:
+        if fd:
+            posix.close(fd)
+
+
+def run(call: "Call") -> int:
+    if call.flags["resources"]:
+        from pyrunc.config.load import load_resources
+
+        resources: "dict[str, Any]" = dict(load_resources(_read(call.flags["resources"])))
+    else:
+        resources = from_flags(call.flags, call.given)
+        for flag, what in (("l3-cache-schema", "CAT: l3 cache"), ("mem-bw-schema", "MBA: memory bandwidth")):
+            if call.flags[flag]:
+                raise PyruncError("Intel RDT/" + what + " schema is not enabled")
+    memory = resources.get("memory") or {}
+    if "kernel" in memory or "kernelTCP" in memory:
+        log.warning("Kernel memory settings are ignored and will be removed")
+    from pyrunc.lifecycle.store import Store
+    from pyrunc.lifecycle.update import update
+
+    update(Store(call.root), call.args[0], resources)
+    return 0

@@ -1,0 +1,83 @@
+"""A config.json to start from: what `pyrunc spec` writes."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
+
+# What of procfs and sysfs tells about the host or lets it be changed, although no namespace holds it apart.
+_MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/sys/firmware",
+    "/proc/scsi",
+)
+_READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+def _mount(destination: str, fstype: str, source: str, *options: str) -> "dict[str, Any]":
+    mount: "dict[str, Any]" = {"destination": destination, "type": fstype, "source": source}
+    if options:
+        mount["options"] = list(options)
+    return mount
+
+
+def default_config(*, rootless: "tuple[int, int] | None" = None, cgroup_namespace: bool = False) -> "dict[str, Any]":
+    """A config of runtime-spec 1.3.0 that runs sh on a terminal in a read-only rootfs/, with few privileges.
+
+    rootless: (uid, gid) that root in a new user namespace shall be, or None for a container made by root. Such a container keeps the
+    host's network, takes /sys from the host, and has no cgroup settings, since its user may make none of these.
+    cgroup_namespace: ask for one, as a host with cgroup v2 can.
+    """
+    devpts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
+    sys = _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro")
+    if rootless is None:
+        devpts.append("gid=5")
+    else:
+        sys = _mount("/sys", "none", "/sys", "rbind", "nosuid", "noexec", "nodev", "ro")
+    linux: "dict[str, Any]" = {}
+    namespaces = ["pid", "network", "ipc", "uts", "mount"]
+    if cgroup_namespace:
+        namespaces.append("cgroup")
+    if rootless is None:
+        linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
+    else:
+        linux["uidMappings"] = [{"containerID": 0, "hostID": rootless[0], "size": 1}]
+        linux["gidMappings"] = [{"containerID": 0, "hostID": rootless[1], "size": 1}]
+        namespaces.remove("network")
+        namespaces.append("user")
+    linux["namespaces"] = [{"type": name} for name in namespaces]
+    linux["maskedPaths"] = list(_MASKED)
+    linux["readonlyPaths"] = list(_READONLY)
+    return {
+        "ociVersion": "1.3.0",
+        "process": {
+            "terminal": True,
+            "user": {"uid": 0, "gid": 0},
+            "args": ["sh"],
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
+            "cwd": "/",
+            "capabilities": {name: list(_CAPABILITIES) for name in ("bounding", "effective", "permitted")},
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
+            "noNewPrivileges": True,
+        },
+        "root": {"path": "rootfs", "readonly": True},
+        "hostname": "pyrunc",
+        "mounts": [
+            _mount("/proc", "proc", "proc"),
+            _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
+            _mount("/dev/pts", "devpts", "devpts", *devpts),
+            _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),
+            _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
+            sys,
+            _mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"),
+        ],
+        "linux": linux,
+    }
