@@ -1,0 +1,1 @@
+"""Tests of pyrunc. conftest.py says what they share."""

@@ -1,0 +1,1 @@
+"""Containers made for real, by root: what the kernel shows afterwards is what is asserted."""

@@ -1,0 +1,1 @@
+"""The attacks: each published hole of a runtime that can apply, performed."""
