@@ -1,8 +1,8 @@
 """Where pyrunc's words go: the log that engines read, standard error and standard output.
 
-Engines read the log in two ways. containerd takes the last line whose level is "error"; podman reads the whole file as ONE
-JSON object. So an error is exactly one line, and warnings wait until the end: they go into the error's object ("warnings"),
-or become lines of their own when the command succeeds. The text format is logrus's, as runc writes it.
+Engines read the log in two ways. containerd takes the last line whose level is "error"; podman reads the whole file as
+ONE JSON object. So an error is exactly one line, and warnings wait until the end: they go into the error's object
+("warnings"), or become lines of their own when the command succeeds. The text format is logrus's, as runc writes it.
 
 Imported by every command. Only posix; time when something is to be said.
 """
@@ -46,7 +46,7 @@ def setup(path: "str | None", form: str = "text", debug_too: bool = False) -> No
 
 def error(exc: PyruncError) -> None:
     """Report a failure: one line in the log, and its text on standard error too when the log is a file."""
-    fields: "dict[str, object]" = {}
+    fields: dict[str, object] = {}
     for name in ("step", "pointer", "errno", "hint"):
         value = getattr(exc, name)
         if value is not None:
@@ -112,7 +112,7 @@ def _value(value: object) -> str:
 
 
 def quote(text: str, ascii_only: bool = True) -> str:
-    """A JSON string. Escapes whatever is not printable, or not ASCII; a byte that is not UTF-8 (surrogateescape) becomes U+FFFD.
+    """A JSON string. Escapes what is not printable, or not ASCII; a byte that is not UTF-8 (surrogateescape) becomes U+FFFD.
 
     Own code, since the JSON module may be what failed to load.
     """
@@ -128,9 +128,9 @@ def quote(text: str, ascii_only: bool = True) -> str:
         elif 0xD800 <= o < 0xE000:
             out.append("\\ufffd")
         elif o < 0x10000:
-            out.append("\\u%04x" % o)
+            out.append(f"\\u{o:04x}")
         else:
-            out.append("\\u%04x\\u%04x" % (0xD7C0 + (o >> 10), 0xDC00 + (o & 0x3FF)))
+            out.append(f"\\u{0xD7C0 + (o >> 10):04x}\\u{0xDC00 + (o & 0x3FF):04x}")
     out.append('"')
     return "".join(out)
 

@@ -39,10 +39,16 @@ def bash(program: str) -> str:
         }
     )
     cases = "".join(
-        ["        " + command + ') flags="' + _spellings(_shown(command, row[3])) + '" ;;\n' for command, row in COMMANDS.items()]
+        [
+            "        " + command + ') flags="' + _spellings(_shown(command, row[3])) + '" ;;\n'
+            for command, row in COMMANDS.items()
+        ]
     )
     values = "".join(
-        ["        --" + flag + ') COMPREPLY=($(compgen -W "' + words + '" -- "$cur")); return ;;\n' for flag, words in _WORDS.items()]
+        [
+            "        --" + flag + ') COMPREPLY=($(compgen -W "' + words + '" -- "$cur")); return ;;\n'
+            for flag, words in _WORDS.items()
+        ]
     )
     return f"""# bash completion of {program}; made by: {program} completion bash
 _{name}() {{
@@ -90,7 +96,14 @@ complete -F _{name} {program}
 
 def _zsh_flag(command: str, flag: "tuple[str, str, str]") -> str:
     long, short, kind = flag
-    about = describe(command, long).split("\n")[0].replace("'", "'\\''").replace("[", "\\[").replace("]", "\\]").replace(":", "\\:")
+    about = (
+        describe(command, long)
+        .split("\n")[0]
+        .replace("'", "'\\''")
+        .replace("[", "\\[")
+        .replace("]", "\\]")
+        .replace(":", "\\:")
+    )
     value = ""
     if kind != "bool":
         what = "_files -/" if long in _DIRECTORIES else "_files" if long in _FILES else "(" + _WORDS.get(long, "") + ")"
@@ -106,12 +119,16 @@ def _zsh_flag(command: str, flag: "tuple[str, str, str]") -> str:
 def zsh(program: str) -> str:
     """A script that zsh autoloads or sources."""
     name = program.replace("-", "_").replace(".", "_")
-    commands = "".join(["        '" + command + ":" + TEXTS[command][0].replace("'", "'\\''") + "'\n" for command in COMMANDS])
+    commands = "".join(
+        ["        '" + command + ":" + TEXTS[command][0].replace("'", "'\\''") + "'\n" for command in COMMANDS]
+    )
     cases = ""
     for command, row in COMMANDS.items():
         flags = " ".join([_zsh_flag(command, flag) for flag in _shown(command, row[3])])
         if command in _NO_CONTAINER:
-            rest = {"completion": "'1:shell:(bash zsh)'", "help": "'1:command:(" + " ".join(COMMANDS) + ")'"}.get(command, "")
+            rest = {"completion": "'1:shell:(bash zsh)'", "help": "'1:command:(" + " ".join(COMMANDS) + ")'"}.get(
+                command, ""
+            )
             if command in ("plan", "validate"):
                 rest = "'1:bundle:_files -/'"
         else:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def options(call: "Call") -> "CreateOptions":
-    """The options of create and run. Changes to the bundle's directory, to which what is relative then refers, as in runc."""
+    """The options of create and run. Enters the bundle, which relative paths then refer to, as in runc."""
     from pyrunc.cli.parse import absolute
     from pyrunc.lifecycle.options import CreateOptions
 

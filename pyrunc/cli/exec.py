@@ -58,7 +58,7 @@ def _number(text: str, what: str, most: int) -> int:
 
 def _cgroups(values: "list[str]") -> "dict[str, str]":
     """--cgroup: PATH, or CONTROLLER[,CONTROLLER...]:PATH once or more. Raises UsageError in runc's words."""
-    paths: "dict[str, str]" = {}
+    paths: dict[str, str] = {}
     for value in values:
         controllers, colon, path = value.partition(":")
         if not colon:
@@ -79,4 +79,5 @@ def run(call: "Call") -> int:
     from pyrunc.lifecycle.exec import exec_
     from pyrunc.lifecycle.store import Store
 
-    return exec_(Store(call.root), call.args[0], options_)
+    status: int = exec_(Store(call.root), call.args[0], options_)
+    return status

@@ -93,7 +93,11 @@ is left of it:
        # {p} delete ubuntu01""",
         "",
     ),
-    "state": ("print the state of a container", _ID, "Prints the container's state, as the specification defines it, as JSON."),
+    "state": (
+        "print the state of a container",
+        _ID,
+        "Prints the container's state, as the specification defines it, as JSON.",
+    ),
     "list": (
         "list the containers below the given root",
         """
@@ -108,7 +112,11 @@ Those below another one:
         "",
     ),
     "ps": ("show the processes of a container", "<container-id> [ps options]", ""),
-    "pause": ("stop all processes of a container for a while", _ID, 'Stops every process of the container until "{p} resume".'),
+    "pause": (
+        "stop all processes of a container for a while",
+        _ID,
+        'Stops every process of the container until "{p} resume".',
+    ),
     "resume": ("let the processes of a paused container go on", _ID, 'Undoes "{p} pause".'),
     "update": ("change the resource limits of a container", "<container-id>", ""),
     "spec": (
@@ -199,7 +207,7 @@ FLAGS = {
     "log": "file to append the log to (default is '/dev/stderr')",
     "log-format": "format of the log ('text' (default), or 'json') (default: \"text\")",
     "root": 'directory of the containers\' states; it should be on a tmpfs (default: "/run/pyrunc")',
-    "systemd-cgroup": 'make cgroups through systemd; cgroupsPath is then "slice:prefix:name", such as "system.slice:pyrunc:434234"',
+    "systemd-cgroup": 'make cgroups by systemd: cgroupsPath is "slice:prefix:name", such as "system.slice:pyrunc:ab1"',
     "rootless": "ignore errors of permission on cgroups ('true', 'false', or 'auto') (default: \"auto\")",
     "help": "show help",
     "version": "print the version",
@@ -272,7 +280,12 @@ def application(program: str) -> str:
         lines.append("   " + ("help, h" if name == "help" else name).ljust(width) + TEXTS[name][0])
     return (
         "NAME:\n   {p} - " + _ABOUT + "\n\nUSAGE:\n   {p} [global options] command [command options] [arguments...]\n\n"
-        "VERSION:\n   " + VERSION + "\n\nCOMMANDS:\n" + "\n".join(lines) + "\n\nGLOBAL OPTIONS:\n" + _options("", GLOBAL)
+        "VERSION:\n   "
+        + VERSION
+        + "\n\nCOMMANDS:\n"
+        + "\n".join(lines)
+        + "\n\nGLOBAL OPTIONS:\n"
+        + _options("", GLOBAL)
     ).replace("{p}", program)
 
 

@@ -55,7 +55,9 @@ def containers(root: str, root_given: bool) -> "list[dict[str, Any]]":
             continue  # deleted since
         except (PyruncError, OSError) as e:
             if _exists(root + "/" + name):
-                log.write(2, "load container " + name + ": " + (e.line() if isinstance(e, PyruncError) else str(e)) + "\n")
+                log.write(
+                    2, "load container " + name + ": " + (e.line() if isinstance(e, PyruncError) else str(e)) + "\n"
+                )
             continue
         state["owner"] = owner(status.st_uid)
         found.append(state)
@@ -89,7 +91,7 @@ def run(call: "Call") -> int:
 
         log.output((dumps(states) if states else "null") + "\n")
     else:
-        rows: "list[tuple[str, ...]]" = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
+        rows: list[tuple[str, ...]] = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
         for state in states:
             rows.append(
                 (state["id"], str(state["pid"]), state["status"], state["bundle"], state["created"], state["owner"])

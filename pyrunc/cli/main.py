@@ -26,11 +26,11 @@ def main(argv: "list[str]") -> int:
         if isinstance(call, int):
             return call
         command = call.command
-        module: "Any" = __import__("pyrunc.cli." + command, None, None, ("run",))
+        module: Any = __import__("pyrunc.cli." + command, None, None, ("run",))
         status: int = module.run(call)
         log.finish()
         return status
-    except BaseException as e:
+    except BaseException as e:  # never a traceback
         return _failed(e, program, command)
 
 
@@ -147,7 +147,7 @@ def _root(value: str, given: bool) -> "tuple[str, bool]":
 
 
 def _is_private_user() -> bool:
-    """Whether $XDG_RUNTIME_DIR counts: for any user but root, and for a root who is not so called of a user namespace."""
+    """Whether $XDG_RUNTIME_DIR counts: not for the host's root, nor for a $USER root of a user namespace."""
     if posix.geteuid() != 0:
         return True
     if posix.environ.get(b"USER") == b"root":

@@ -28,7 +28,9 @@ class Call:
 
     __slots__ = ("args", "command", "flags", "given", "program", "root", "root_given", "rootless", "systemd_cgroup")
 
-    def __init__(self, program: str, command: str, flags: "dict[str, Any]", given: "set[str]", args: "list[str]") -> None:
+    def __init__(
+        self, program: str, command: str, flags: "dict[str, Any]", given: "set[str]", args: "list[str]"
+    ) -> None:
         self.program = program
         self.command = command
         self.flags = flags
@@ -37,7 +39,7 @@ class Call:
         self.root = ""
         self.root_given = False
         self.systemd_cgroup = False
-        self.rootless: "bool | None" = None
+        self.rootless: bool | None = None
 
 
 def parse(flags: "Flags", argv: "list[str]", reorder: bool) -> "tuple[dict[str, Any], set[str], list[str]]":
@@ -47,15 +49,15 @@ def parse(flags: "Flags", argv: "list[str]", reorder: bool) -> "tuple[dict[str, 
     reorder: known flags count after the first argument too.
     Raises UsageError in the words of Go's flag package.
     """
-    known: "dict[str, tuple[str, str]]" = {}
-    values: "dict[str, Any]" = {}
+    known: dict[str, tuple[str, str]] = {}
+    values: dict[str, Any] = {}
     for name, short, kind in flags:
         known[name] = (name, kind)
         if short:
             known[short] = (name, kind)
-        values[name] = _DEFAULTS[kind] if kind in _DEFAULTS else []
-    used: "dict[str, str]" = {}
-    args: "list[str]" = []
+        values[name] = [] if kind in ("strs", "ints") else _DEFAULTS[kind]
+    used: dict[str, str] = {}
+    args: list[str] = []
     i = 0
     while i < len(argv):
         word = argv[i]
@@ -134,7 +136,7 @@ def absolute(path: str) -> str:
     """
     if path[:1] != "/":
         path = posix.getcwd() + "/" + path
-    parts: "list[str]" = []
+    parts: list[str] = []
     for part in path.split("/"):
         if part == "..":
             del parts[-1:]

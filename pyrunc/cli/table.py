@@ -4,7 +4,7 @@ Nothing but constants, so that it costs nothing to load. The words of the help a
 a test holds both together.
 """
 
-# (long name, short name or "", kind). Kinds: bool, str, int, strs and ints (may be repeated), size (64m), duration (5s).
+# (long name, short name or "", kind). Kinds: bool, str, int, strs and ints (may be repeated), size (64m), duration.
 GLOBAL = (
     ("debug", "", "bool"),
     ("log", "", "str"),

@@ -33,11 +33,11 @@ _SIZES = {
 
 
 def size(text: str) -> int:
-    """Bytes of "512", "64m", "1.5G", "2KiB", "10 MB": powers of 1024, as docker and runc take them. Raises ValueError."""
+    """Bytes of "512", "64m", "1.5G", "2KiB", "10 MB": powers of 1024, as in runc. Raises ValueError."""
     number = text.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
     suffix = text[len(number) :].lower()
     number = number[:-1] if number[-1:] == " " else number
-    whole, point, part = number.partition(".")
+    whole, _, part = number.partition(".")
     digits = whole + part
     if not digits or not digits.isascii() or not digits.isdigit() or len(digits) > 20:
         raise ValueError(text)
@@ -45,12 +45,13 @@ def size(text: str) -> int:
     if power < 0 or suffix[1:] not in ("", "b", "ib") or (power == 0 and suffix[1:]):
         raise ValueError(text)
     # Whole numbers throughout: a float would lose bytes above 2^53.
-    return int(digits) * 1024**power // 10 ** len(part)
+    value: int = int(digits) * 1024**power // 10 ** len(part)
+    return value
 
 
 def from_flags(flags: "dict[str, Any]", given: "set[str]") -> "dict[str, Any]":
-    """The linux.resources object that the flags ask for; a flag with an empty value asks for nothing. Raises UsageError."""
-    resources: "dict[str, Any]" = {}
+    """The linux.resources object of the flags; an empty value asks for nothing. Raises UsageError."""
+    resources: dict[str, Any] = {}
 
     def put(group: str, name: str, value: "int | str") -> None:
         resources.setdefault(group, {})[name] = value
@@ -60,7 +61,9 @@ def from_flags(flags: "dict[str, Any]", given: "set[str]") -> "dict[str, Any]":
         if text:
             digits = text[1:] if text[0] in "+-" and least < 0 else text
             if not (digits.isascii() and digits.isdigit() and len(digits) < 21 and least <= int(text) <= most):
-                raise UsageError("invalid value for " + flag + ': "' + text + '"', hint=f"a number from {least} to {most}")
+                raise UsageError(
+                    "invalid value for " + flag + ': "' + text + '"', hint=f"a number from {least} to {most}"
+                )
             put(group, name, int(text))
     for flag, name in _SIZES.items():
         text = flags[flag]
@@ -111,7 +114,7 @@ def run(call: "Call") -> int:
     if call.flags["resources"]:
         from pyrunc.config.load import load_resources
 
-        resources: "dict[str, Any]" = dict(load_resources(_read(call.flags["resources"])))
+        resources: dict[str, Any] = dict(load_resources(_read(call.flags["resources"])))
     else:
         resources = from_flags(call.flags, call.given)
         for flag, what in (("l3-cache-schema", "CAT: l3 cache"), ("mem-bw-schema", "MBA: memory bandwidth")):

@@ -1,7 +1,7 @@
 """pyrunc version, and --version: the lines that containerd and docker parse.
 
-docker takes the first word of the line with "version" in it, and "commit:"; containerd "runc version ", "commit: " and "spec: ".
-So no other line may hold the word version, and called as runc we are runc.
+docker takes the first word of the line with "version" in it, and "commit:"; containerd "runc version ", "commit: " and
+"spec: ". So no other line may hold the word version, and called as runc we are runc.
 """
 
 from pyrunc import log

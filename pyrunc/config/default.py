@@ -23,7 +23,7 @@ _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-tri
 
 
 def _mount(destination: str, fstype: str, source: str, *options: str) -> "dict[str, Any]":
-    mount: "dict[str, Any]" = {"destination": destination, "type": fstype, "source": source}
+    mount: dict[str, Any] = {"destination": destination, "type": fstype, "source": source}
     if options:
         mount["options"] = list(options)
     return mount
@@ -32,8 +32,8 @@ def _mount(destination: str, fstype: str, source: str, *options: str) -> "dict[s
 def default_config(*, rootless: "tuple[int, int] | None" = None, cgroup_namespace: bool = False) -> "dict[str, Any]":
     """A config of runtime-spec 1.3.0 that runs sh on a terminal in a read-only rootfs/, with few privileges.
 
-    rootless: (uid, gid) that root in a new user namespace shall be, or None for a container made by root. Such a container keeps the
-    host's network, takes /sys from the host, and has no cgroup settings, since its user may make none of these.
+    rootless: (uid, gid) that root in a new user namespace shall be, or None for a container made by root. Such a
+    container keeps the host's network and /sys, and has no cgroup settings, since its user may make none of these.
     cgroup_namespace: ask for one, as a host with cgroup v2 can.
     """
     devpts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
@@ -42,7 +42,7 @@ def default_config(*, rootless: "tuple[int, int] | None" = None, cgroup_namespac
         devpts.append("gid=5")
     else:
         sys = _mount("/sys", "none", "/sys", "rbind", "nosuid", "noexec", "nodev", "ro")
-    linux: "dict[str, Any]" = {}
+    linux: dict[str, Any] = {}
     namespaces = ["pid", "network", "ipc", "uts", "mount"]
     if cgroup_namespace:
         namespaces.append("cgroup")

@@ -32,10 +32,10 @@ class CreateOptions:
 
     def __init__(self, bundle: str) -> None:
         self.bundle = bundle
-        self.config: "str | None" = None
-        self.console_socket: "str | None" = None
-        self.pidfd_socket: "str | None" = None
-        self.pid_file: "str | None" = None
+        self.config: str | None = None
+        self.console_socket: str | None = None
+        self.pidfd_socket: str | None = None
+        self.pid_file: str | None = None
         self.no_pivot = False
         self.no_new_keyring = False
         self.preserve_fds = 0
@@ -43,7 +43,7 @@ class CreateOptions:
         self.keep = False
         self.no_subreaper = False
         self.systemd_cgroup = False
-        self.rootless: "bool | None" = None
+        self.rootless: bool | None = None
 
 
 class ExecOptions:
@@ -80,21 +80,21 @@ class ExecOptions:
     )
 
     def __init__(self) -> None:
-        self.process_file: "str | None" = None
-        self.args: "list[str]" = []
-        self.cwd: "str | None" = None
-        self.env: "list[str]" = []
+        self.process_file: str | None = None
+        self.args: list[str] = []
+        self.cwd: str | None = None
+        self.env: list[str] = []
         self.tty = False
-        self.user: "tuple[int, int | None] | None" = None
-        self.additional_gids: "list[int]" = []
+        self.user: tuple[int, int | None] | None = None
+        self.additional_gids: list[int] = []
         self.detach = False
-        self.pid_file: "str | None" = None
-        self.console_socket: "str | None" = None
-        self.pidfd_socket: "str | None" = None
-        self.process_label: "str | None" = None
-        self.apparmor: "str | None" = None
-        self.no_new_privs: "bool | None" = None
-        self.caps: "list[str]" = []
+        self.pid_file: str | None = None
+        self.console_socket: str | None = None
+        self.pidfd_socket: str | None = None
+        self.process_label: str | None = None
+        self.apparmor: str | None = None
+        self.no_new_privs: bool | None = None
+        self.caps: list[str] = []
         self.preserve_fds = 0
-        self.cgroup: "dict[str, str]" = {}
+        self.cgroup: dict[str, str] = {}
         self.ignore_paused = False
