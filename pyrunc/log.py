@@ -112,7 +112,7 @@ def _value(value: object) -> str:
 
 
 def quote(text: str, ascii_only: bool = True) -> str:
-    """A JSON string. Escapes what is not printable, or not ASCII; a byte that is not UTF-8 (surrogateescape) becomes U+FFFD.
+    """A JSON string. Escapes what is not printable, or not ASCII; a byte that is not UTF-8 becomes U+FFFD.
 
     Own code, since the JSON module may be what failed to load.
     """

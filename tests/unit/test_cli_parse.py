@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,12 @@ FLAGS = (
 
 
 @pytest.fixture(autouse=True)
-def _log_to_stderr():
+def _log_to_stderr() -> Iterator[None]:
     yield
     log.setup(None)
 
 
-def call_of(command, *argv):
+def call_of(command: str, *argv: str) -> Call:
     _, _, reorder, flags = COMMANDS[command]
     values, given, args = parse(flags, list(argv), reorder)
     return Call("pyrunc", command, values, given, args)
@@ -66,7 +67,7 @@ def call_of(command, *argv):
     ],
 )
 @pytest.mark.parametrize("reorder", [True, False])
-def test_flags(argv, values, args, reorder):
+def test_flags(argv: list[str], values: dict[str, object], args: list[str], reorder: bool) -> None:
     got, given, rest = parse(FLAGS, argv, reorder)
     default = {"bundle": "", "detach": False, "env": [], "gid": [], "fds": 0}
     assert got == {**default, **values}
@@ -74,13 +75,13 @@ def test_flags(argv, values, args, reorder):
     assert rest == args
 
 
-def test_flags_end_at_the_first_argument_where_a_command_follows():
+def test_flags_end_at_the_first_argument_where_a_command_follows() -> None:
     got, _, rest = parse(FLAGS, ["-d", "id", "sh", "-e", "--bundle=x"], False)
     assert rest == ["id", "sh", "-e", "--bundle=x"]
     assert got["env"] == []
 
 
-def test_known_flags_count_after_the_arguments_elsewhere():
+def test_known_flags_count_after_the_arguments_elsewhere() -> None:
     got, _, rest = parse(FLAGS, ["id", "-d", "x", "-b", "B", "-9", "--", "-d"], True)
     assert rest == ["id", "x", "-9", "-d"]
     assert (got["detach"], got["bundle"]) == (True, "B")
@@ -112,13 +113,13 @@ def test_known_flags_count_after_the_arguments_elsewhere():
         (["-g", "1", "-g", "a"], 'invalid value "a" for flag -g: parse error'),
     ],
 )
-def test_bad_flags(argv, message):
+def test_bad_flags(argv: list[str], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(FLAGS, argv, True)
     assert caught.value.message == message
 
 
-def test_absolute(monkeypatch, tmp_path):
+def test_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert absolute("/") == "/"
     assert absolute("/a//b/./c/../d/") == "/a/b/d"
@@ -142,7 +143,7 @@ def test_absolute(monkeypatch, tmp_path):
     ]
     + [("RTMAX", 64), ("64", 64), ("CHLD", 17), ("STKFLT", 16), ("POLL", 29), ("WINCH", 28), ("RTMIN+30", 64)],
 )
-def test_signals(text, number):
+def test_signals(text: str, number: int) -> None:
     assert signal_number(text) == number
 
 
@@ -166,22 +167,22 @@ def test_signals(text, number):
         "RTMIN+",
     ],
 )
-def test_bad_signals(text):
+def test_bad_signals(text: str) -> None:
     with pytest.raises(UsageError, match="unknown signal"):
         signal_number(text)
 
 
-def run(*argv, program="pyrunc"):
+def run(*argv: str, program: str = "pyrunc") -> int:
     return main(["/usr/local/bin/" + program, *argv])
 
 
 @pytest.mark.parametrize("argv", [["kill", "--all", "ID", "9x"], ["kill", "ID", "NOPE"], ["kill", "ID", "9", "9"]])
-def test_a_bad_signal_is_an_error_before_anything_is_loaded(argv, capfd):
+def test_a_bad_signal_is_an_error_before_anything_is_loaded(argv: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert run(*argv) == 1
     assert "level=error" in capfd.readouterr().err
 
 
-def test_without_arguments_it_prints_the_help(capfd):
+def test_without_arguments_it_prints_the_help(capfd: pytest.CaptureFixture[str]) -> None:
     assert run() == 0
     out, err = capfd.readouterr()
     assert out.startswith("NAME:\n   pyrunc - ")
@@ -189,13 +190,13 @@ def test_without_arguments_it_prints_the_help(capfd):
 
 
 @pytest.mark.parametrize("argv", [["-h"], ["--help"], ["help"], ["h"], ["--version", "--help"]])
-def test_help(argv, capfd):
+def test_help(argv: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert run(*argv) == 0
     assert "\nGLOBAL OPTIONS:\n" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_of_each_command(command, capfd):
+def test_help_of_each_command(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(command, "--help", program="runc") == 0
     out, err = capfd.readouterr()
     assert out.startswith(f"NAME:\n   runc {command} - ")
@@ -211,7 +212,7 @@ def test_help_of_each_command(command, capfd):
             assert f", -{short}" in out
 
 
-def test_every_word_of_the_help_belongs_to_the_table():
+def test_every_word_of_the_help_belongs_to_the_table() -> None:
     flags = {flag[0] for flag in GLOBAL} | {flag[0] for row in COMMANDS.values() for flag in row[3]}
     assert set(words.TEXTS) == set(COMMANDS)
     assert {name.rpartition(".")[2] for name in words.FLAGS} == flags
@@ -223,14 +224,14 @@ def test_every_word_of_the_help_belongs_to_the_table():
 
 
 @pytest.mark.parametrize("argv", [["bogus"], ["--root=/tmp/x", "bogus", "-h"], ["help", "bogus"], [""]])
-def test_an_unknown_command(argv, capfd):
+def test_an_unknown_command(argv: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert run(*argv) == 1
     _out, err = capfd.readouterr()
     assert err.count("\n") == 1
     assert "No help topic for" in err
 
 
-def test_usage_errors_show_the_help_and_the_line(capfd):
+def test_usage_errors_show_the_help_and_the_line(capfd: pytest.CaptureFixture[str]) -> None:
     assert run("--bogus", "state") == 1
     out, err = capfd.readouterr()
     assert out.startswith("Incorrect Usage. flag provided but not defined: -bogus\n\nNAME:\n   pyrunc - ")
@@ -259,7 +260,7 @@ def test_usage_errors_show_the_help_and_the_line(capfd):
         (["create", "a", "b"], "exactly 1"),
     ],
 )
-def test_wrong_number_of_arguments(argv, want, capfd):
+def test_wrong_number_of_arguments(argv: list[str], want: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(*argv) == 1
     out, err = capfd.readouterr()
     assert out.startswith(f"Incorrect Usage.\n\nNAME:\n   pyrunc {argv[0]} - ")
@@ -271,7 +272,7 @@ def test_wrong_number_of_arguments(argv, want, capfd):
     [["--root", "/"], ["--root="], ["--root=../../../../../../../../.."], ["-root", "."], ["--rootless=maybe"]]
     + [["--log-format=xml"], ["--log=/nonexistent/x"], ["--debug=2"], ["--systemd-cgroup=x"]],
 )
-def test_bad_global_flags(argv, capfd, monkeypatch):
+def test_bad_global_flags(argv: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
     assert run(*argv, "list") == 1
     err = capfd.readouterr().err
@@ -279,21 +280,22 @@ def test_bad_global_flags(argv, capfd, monkeypatch):
     assert "internal error" not in err
 
 
-def child(code, *argv, **kwargs):
+def child(code: str, env: "dict[str, str] | None" = None) -> "subprocess.CompletedProcess[bytes]":
     """Run code, the package importable, under the bare interpreter: it comes nearest to the launcher."""
     source = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r})\n" + code
-    return subprocess.run([sys.executable, "-I", "-S", "-c", source, *argv], capture_output=True, check=False, **kwargs)
+    return subprocess.run([sys.executable, "-I", "-S", "-c", source], capture_output=True, check=False, env=env)
 
 
 ROOT = "from pyrunc.cli import main; print(main._root('', False)[0])"
 
 
 @pytest.mark.parametrize("uid", [0, 1234])
-def test_the_default_root(uid, tmp_path):
+def test_the_default_root(uid: int, tmp_path: Path) -> None:
     if os.geteuid() != 0 and uid != os.geteuid():
         uid = os.geteuid()
     tmp_path.chmod(0o755)
-    runtime = tmp_path / "xdg"
+    runtime: "Path | None" = tmp_path / "xdg"
+    assert runtime
     runtime.mkdir()
     os.chown(runtime, uid, uid if os.geteuid() == 0 else -1)
     code = f"import posix; posix.geteuid() == 0 and posix.setuid({uid})\n" + ROOT
@@ -311,7 +313,7 @@ def test_the_default_root(uid, tmp_path):
     assert child(code, env={}).stdout == b"/run/pyrunc\n"
 
 
-def test_an_unwritable_runtime_directory_is_an_error():
+def test_an_unwritable_runtime_directory_is_an_error() -> None:
     code = "from pyrunc.cli import main; main._is_private_user = lambda: True\n"
     code += "sys.exit(main.main(['pyrunc', 'list']))"
     got = child(code, env={"XDG_RUNTIME_DIR": "/proc/nothing"})
@@ -320,7 +322,7 @@ def test_an_unwritable_runtime_directory_is_an_error():
     assert got.stderr.count(b"\n") == 1
 
 
-def test_unexpected_errors_are_one_line_that_names_the_place():
+def test_unexpected_errors_are_one_line_that_names_the_place() -> None:
     code = """
 import pyrunc.cli.version
 def broken(call):
@@ -335,7 +337,7 @@ sys.exit(main(['pyrunc', 'version']))"""
     assert b"internal error: ValueError: it broke at <string>:5" in got.stderr
 
 
-def test_output_to_nobody_or_to_a_full_disk():
+def test_output_to_nobody_or_to_a_full_disk() -> None:
     code = "from pyrunc.cli.main import main; sys.exit(main(['pyrunc', 'help']))"
     command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r})\n" + code]
     reader, writer = os.pipe()
@@ -349,7 +351,7 @@ def test_output_to_nobody_or_to_a_full_disk():
     assert b"write to standard output: No space left on device" in got.stderr
 
 
-def test_create_options(tmp_path, monkeypatch):
+def test_create_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = tmp_path / "bundle"
     bundle.mkdir()
     (tmp_path / "link").symlink_to(bundle)
@@ -380,14 +382,14 @@ def test_create_options(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("flags", [["--preserve-fds=-1"], ["--bundle=/nonexistent/b"], ["--bundle=/etc/passwd"]])
-def test_create_options_refused(flags, tmp_path, monkeypatch):
+def test_create_options_refused(flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PyruncError) as caught:
         create_options(call_of("create", *flags, "x"))
     assert flags[0].partition("=")[2] in caught.value.message
 
 
-def test_exec_options(monkeypatch, tmp_path):
+def test_exec_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     got = exec_options(
         call_of(
@@ -449,12 +451,12 @@ def test_exec_options(monkeypatch, tmp_path):
     ]
     + [["--cgroup=a:x", "--cgroup=b"]],
 )
-def test_exec_options_refused(flags):
+def test_exec_options_refused(flags: list[str]) -> None:
     with pytest.raises(UsageError):
         exec_options(call_of("exec", *flags, "id", "sh"))
 
 
-def test_exec_needs_a_command_or_a_process_file():
+def test_exec_needs_a_command_or_a_process_file() -> None:
     with pytest.raises(UsageError, match="exec args cannot be empty"):
         exec_options(call_of("exec", "id"))
 
@@ -481,7 +483,7 @@ def test_exec_needs_a_command_or_a_process_file():
         (".5k", 512),
     ],
 )
-def test_sizes(text, value):
+def test_sizes(text: str, value: int) -> None:
     assert size(text) == value
 
 
@@ -489,7 +491,7 @@ def test_sizes(text, value):
     "text",
     ["", "m", "-1m", "1x", "1mm", "1bb", "1kbb", "1kk", "1,5k", "1..5", "1 ", " 1", "1  k", "0x10", "1e3", "٣", "."],
 )
-def test_bad_sizes(text):
+def test_bad_sizes(text: str) -> None:
     if text == "1 ":
         assert size(text) == 1  # as docker's own parser
         return
@@ -497,12 +499,12 @@ def test_bad_sizes(text):
         size(text)
 
 
-def resources(*argv):
+def resources(*argv: str) -> "dict[str, object]":
     call = call_of("update", *argv, "id")
     return from_flags(call.flags, call.given)
 
 
-def test_update_flags():
+def test_update_flags() -> None:
     assert resources() == {}
     assert resources("--memory", "", "--cpu-quota=") == {}
     assert resources("--memory=64m", "--memory-swap=-1", "--memory-reservation", "32M") == {
@@ -542,12 +544,12 @@ def test_update_flags():
         "--cpu-period=٣",
     ],
 )
-def test_update_flags_refused(flag):
+def test_update_flags_refused(flag: str) -> None:
     with pytest.raises(UsageError):
         resources(flag)
 
 
-def test_list_table_and_owner(tmp_path):
+def test_list_table_and_owner(tmp_path: Path) -> None:
     assert table([("ID", "PID", "STATUS")]) == "ID          PID         STATUS\n"
     assert table([("ID", "PID"), ("a" * 12, "1")]) == f"ID             PID\n{'a' * 12}   1\n"
     passwd = tmp_path / "passwd"
@@ -556,7 +558,7 @@ def test_list_table_and_owner(tmp_path):
     assert owner(0, "/nonexistent") == "#0"
 
 
-def test_ps_lines():
+def test_ps_lines() -> None:
     text = "UID  PID PPID CMD\nroot 1 0 init\nroot 22 1 sh -c 1\nroot 1 22\n\n"
     assert select(text, {22}) == "UID  PID PPID CMD\nroot 22 1 sh -c 1\n"
     with pytest.raises(PyruncError, match="couldn't find PID field"):
@@ -564,12 +566,12 @@ def test_ps_lines():
 
 
 @pytest.mark.parametrize("argv", [["list", "-f", "xml"], ["ps", "-f", "", "id"], ["completion", "fish"]])
-def test_formats_refused(argv, capfd):
+def test_formats_refused(argv: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert run(*argv) == 1
     assert "internal" not in capfd.readouterr().err
 
 
-def complete(script, line):
+def complete(script: str, line: str) -> "set[str]":
     program = (
         f'{script}\nCOMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _pyrunc; echo "${{COMPREPLY[@]}}"'
     )
@@ -577,7 +579,7 @@ def complete(script, line):
     return set(got.stdout.split())
 
 
-def test_bash_completion():
+def test_bash_completion() -> None:
     script = completion.bash("pyrunc")
     assert complete(script, "pyrunc cr") == {"create"}
     assert "--root" in complete(script, "pyrunc --")
@@ -589,7 +591,7 @@ def test_bash_completion():
         assert complete(script, f"pyrunc {command} --") == shown
 
 
-def test_zsh_completion_names_every_command_and_flag():
+def test_zsh_completion_names_every_command_and_flag() -> None:
     script = completion.zsh("pyrunc")
     for command, row in COMMANDS.items():
         assert f"        {command}) _arguments " in script
@@ -607,7 +609,7 @@ print(*sorted(set(sys.modules) - before))
 """
 
 
-def test_the_hot_modules_import_only_builtins_and_stay_small():
+def test_the_hot_modules_import_only_builtins_and_stay_small() -> None:
     got = child(HOT)
     assert got.stderr == b""
     loaded = got.stdout.decode().split()

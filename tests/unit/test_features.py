@@ -1,7 +1,10 @@
 """pyrunc features and version: what engines ask before they use a runtime."""
 
+import importlib
 import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -27,26 +30,26 @@ DEFINED = {
 
 
 @pytest.fixture(autouse=True)
-def _log_to_stderr():
+def _log_to_stderr() -> Iterator[None]:
     yield
     log.setup(None)
 
 
-def printed(capfd, *argv, program="pyrunc"):
+def printed(capfd: "pytest.CaptureFixture[str]", *argv: str, program: str = "pyrunc") -> str:
     assert main([f"/x/{program}", *argv]) == 0
     out, err = capfd.readouterr()
     assert err == ""
     return out
 
 
-def test_only_json_indented_by_four_and_no_property_of_its_own(capfd):
+def test_only_json_indented_by_four_and_no_property_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
     text = printed(capfd, "features")
     assert text.startswith('{\n    "ociVersionMin": "1.0.0",\n    "ociVersionMax": "1.3.0",\n')
     assert text.endswith("}\n")
     got = json.loads(text)
     assert got == features()
 
-    def check(value, path):
+    def check(value: object, path: str) -> None:
         if isinstance(value, dict) and path != "annotations":
             assert set(value) <= set(DEFINED[path].split()), path
             for key, inner in value.items():
@@ -56,7 +59,7 @@ def test_only_json_indented_by_four_and_no_property_of_its_own(capfd):
     assert all(isinstance(value, str) for value in got["annotations"].values())
 
 
-def test_what_engines_look_for():
+def test_what_engines_look_for() -> None:
     got = features()
     assert got["hooks"] == ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
     # containerd: user namespaces, recursive read-only mounts.
@@ -69,14 +72,29 @@ def test_what_engines_look_for():
     assert set(got["linux"]["seccomp"]["supportedFlags"]) <= set(got["linux"]["seccomp"]["knownFlags"])
 
 
-def test_capabilities_are_the_kernel_s():
-    linux = pytest.importorskip("pyrunc._linux")
+def _linux_or_skip(name: str) -> "Any":
+    """A module that needs the extension, which a source tree has only once it is built."""
+    pytest.importorskip("pyrunc._linux")
+    return importlib.import_module(name)
+
+
+def test_mount_options_are_those_that_the_plan_knows() -> None:
+    options = _linux_or_skip("pyrunc.plan.mount_options")
+    known = set(features()["mountOptions"])
+    assert [option for option in known if options.parse([option], "").parameters] == []
+    tables = set(options._ATTRIBUTES) | {"r" + name for name in options._ATTRIBUTES}
+    tables |= set(options.PROPAGATION) | set(options._SUPERBLOCK) | set(options._IGNORED)
+    assert known == tables | {"bind", "rbind", "remount", "idmap", "ridmap", "tmpcopyup"}
+
+
+def test_capabilities_are_the_kernel_s() -> None:
+    linux = _linux_or_skip("pyrunc._linux")
     assert features()["linux"]["capabilities"] == sorted(linux.CAPS, key=linux.CAPS.__getitem__)
 
 
 @pytest.mark.parametrize("program", ["pyrunc", "runc"])
 @pytest.mark.parametrize("argv", [["--version"], ["-v"], ["version"]])
-def test_the_version_lines_that_callers_parse(argv, program, capfd):
+def test_the_version_lines_that_callers_parse(argv: list[str], program: str, capfd: pytest.CaptureFixture[str]) -> None:
     lines = printed(capfd, *argv, program=program).splitlines()
     assert lines[0] == f"{program} version {VERSION}"
     assert lines[1].startswith("commit: ")

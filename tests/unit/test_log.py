@@ -5,6 +5,9 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,16 +17,16 @@ from pyrunc.errors import ConfigError, PyruncError
 
 
 @pytest.fixture(autouse=True)
-def _log_to_stderr():
+def _log_to_stderr() -> Iterator[None]:
     yield
     del log._waiting[:]
     log.setup(None)
 
 
-FULL = {"step": "mount", "pointer": "/mounts/3", "errno": 2, "hint": "make it"}
+FULL: "dict[str, Any]" = {"step": "mount", "pointer": "/mounts/3", "errno": 2, "hint": "make it"}
 
 
-def test_an_error_is_one_json_object(tmp_path, capfd):
+def test_an_error_is_one_json_object(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "log.json"
     log.setup(str(path), "json")
     log.error(PyruncError("mount /x to /y: No such file or directory", **FULL))
@@ -39,7 +42,7 @@ def test_an_error_is_one_json_object(tmp_path, capfd):
     assert capfd.readouterr() == ("", text + "\n")
 
 
-def test_the_log_is_appended_to_and_made_for_its_owner_to_write(tmp_path):
+def test_the_log_is_appended_to_and_made_for_its_owner_to_write(tmp_path: Path) -> None:
     path = tmp_path / "log.json"
     path.write_text("before\n")
     log.setup(str(path), "json")
@@ -53,12 +56,12 @@ def test_the_log_is_appended_to_and_made_for_its_owner_to_write(tmp_path):
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o644
 
 
-def test_the_log_descriptor_does_not_survive_execve(tmp_path):
+def test_the_log_descriptor_does_not_survive_execve(tmp_path: Path) -> None:
     log.setup(str(tmp_path / "log"), "text")
     assert not os.get_inheritable(log._fd)
 
 
-def test_warnings_go_into_the_object_of_the_error(tmp_path):
+def test_warnings_go_into_the_object_of_the_error(tmp_path: Path) -> None:
     path = tmp_path / "log.json"
     log.setup(str(path), "json")
     log.warning("first", pointer="/process/capabilities")
@@ -70,7 +73,7 @@ def test_warnings_go_into_the_object_of_the_error(tmp_path):
     assert (got["level"], got["warnings"], got["pointer"]) == ("error", ["first", "second"], "/root")
 
 
-def test_warnings_of_a_success_are_lines_of_their_own(tmp_path):
+def test_warnings_of_a_success_are_lines_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "log.json"
     log.setup(str(path), "json")
     log.warning("first", pointer="/a", count=2, names=["x", "y"])
@@ -81,7 +84,7 @@ def test_warnings_of_a_success_are_lines_of_their_own(tmp_path):
     assert got == {"level": "warning", "msg": "first", "pointer": "/a", "count": 2, "names": ["x", "y"]}
 
 
-def test_debug_only_when_asked(tmp_path):
+def test_debug_only_when_asked(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log.setup(str(path), "json")
     log.debug("no")
@@ -90,7 +93,7 @@ def test_debug_only_when_asked(tmp_path):
     assert [json.loads(line)["msg"] for line in path.read_text().splitlines()] == ["yes"]
 
 
-def test_text_is_logrus_text(tmp_path, capfd):
+def test_text_is_logrus_text(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log.setup(None, "text")
     log.error(PyruncError('a "quoted" thing', **FULL))
     out, err = capfd.readouterr()
@@ -106,7 +109,7 @@ def test_text_is_logrus_text(tmp_path, capfd):
     assert capfd.readouterr().err == "x\n"
 
 
-def test_json_on_standard_error_is_not_doubled(capfd):
+def test_json_on_standard_error_is_not_doubled(capfd: pytest.CaptureFixture[str]) -> None:
     log.setup(None, "json")
     log.warning("careful")
     log.error(PyruncError("x"))
@@ -127,7 +130,7 @@ def test_json_on_standard_error_is_not_doubled(capfd):
         os.fsdecode(b"/x/\xff\xfe"),
     ],
 )
-def test_quoting(text):
+def test_quoting(text: str) -> None:
     wanted = re.sub("[\ud800-\udfff]", "\ufffd", text)
     assert json.loads(log.quote(text)) == wanted
     assert log.quote(text).isascii()
@@ -137,7 +140,7 @@ def test_quoting(text):
     assert not re.search("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", text_form)
 
 
-def test_a_message_of_two_lines_stays_one(tmp_path, capfd):
+def test_a_message_of_two_lines_stays_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log.setup(str(tmp_path / "log"), "json")
     log.error(PyruncError("one\ntwo"))
     assert (tmp_path / "log").read_text().count("\n") == 1
@@ -148,18 +151,18 @@ def test_a_message_of_two_lines_stays_one(tmp_path, capfd):
     ("path", "form", "word"),
     [("/nonexistent/log", "json", "/nonexistent/log"), (None, "xml", "log-format: xml"), ("/proc", "text", "/proc")],
 )
-def test_bad_logs(path, form, word):
+def test_bad_logs(path: str | None, form: str, word: str) -> None:
     with pytest.raises(PyruncError) as caught:
         log.setup(path, form)
     assert word in caught.value.message
 
 
-def test_a_log_that_takes_nothing_hides_no_error(capfd):
+def test_a_log_that_takes_nothing_hides_no_error(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["pyrunc", "--log", "/dev/full", "--log-format", "json", "kill", "id", "NOPE"]) == 1
     assert capfd.readouterr().err == 'unknown signal "NOPE"\n'
 
 
-def test_usage_errors_of_a_command_are_logged_once(tmp_path, capfd):
+def test_usage_errors_of_a_command_are_logged_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "log.json"
     assert main(["pyrunc", "--log", str(path), "--log-format=json", "state"]) == 1
     got = json.loads(path.read_text())
@@ -168,7 +171,7 @@ def test_usage_errors_of_a_command_are_logged_once(tmp_path, capfd):
     assert capfd.readouterr().err == got["msg"] + "\n"
 
 
-def test_a_terminal_gets_the_short_form():
+def test_a_terminal_gets_the_short_form() -> None:
     import pty
 
     child, master = pty.fork()
@@ -182,6 +185,6 @@ def test_a_terminal_gets_the_short_form():
     assert data == b'ERRO[0000] a "b"\r\n'
 
 
-def test_it_imports_no_json():
+def test_it_imports_no_json() -> None:
     assert "json" not in vars(log)
     assert log.__name__ in sys.modules

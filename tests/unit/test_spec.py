@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,12 +13,14 @@ from pyrunc.config.default import default_config
 
 
 @pytest.fixture(autouse=True)
-def _log_to_stderr():
+def _log_to_stderr() -> Iterator[None]:
     yield
     log.setup(None)
 
 
-def test_it_writes_the_default_config(tmp_path, monkeypatch, capfd):
+def test_it_writes_the_default_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["pyrunc", "spec"]) == 0
     assert capfd.readouterr() == ("", "")
@@ -31,12 +35,12 @@ def test_it_writes_the_default_config(tmp_path, monkeypatch, capfd):
     assert {"type": "user"} not in got["linux"]["namespaces"]
 
 
-def test_another_bundle(tmp_path):
+def test_another_bundle(tmp_path: Path) -> None:
     assert main(["pyrunc", "spec", "-b", str(tmp_path)]) == 0
     assert (tmp_path / "config.json").is_file()
 
 
-def test_rootless(tmp_path):
+def test_rootless(tmp_path: Path) -> None:
     assert main(["pyrunc", "spec", "--rootless", "--bundle", str(tmp_path)]) == 0
     got = json.loads((tmp_path / "config.json").read_text())
     types = [namespace["type"] for namespace in got["linux"]["namespaces"]]
@@ -51,7 +55,7 @@ def test_rootless(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["file", "dangling", "directory"])
-def test_it_overwrites_nothing(kind, tmp_path, capfd):
+def test_it_overwrites_nothing(kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "config.json"
     if kind == "file":
         config.write_text("mine")
@@ -66,21 +70,21 @@ def test_it_overwrites_nothing(kind, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("bundle", ["/nonexistent", "/etc/passwd"])
-def test_a_bundle_that_is_no_directory(bundle, capfd):
+def test_a_bundle_that_is_no_directory(bundle: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["pyrunc", "spec", "-b", bundle]) == 1
     err = capfd.readouterr().err
     assert bundle in err
     assert "internal error" not in err
 
 
-def test_every_call_makes_a_config_of_its_own():
+def test_every_call_makes_a_config_of_its_own() -> None:
     default_config()["process"]["args"].append("x")
     assert default_config()["process"]["args"] == ["sh"]
     one = default_config()["process"]["capabilities"]
     assert one["bounding"] is not one["effective"]
 
 
-def test_the_project_s_own_check_accepts_it():
+def test_the_project_s_own_check_accepts_it() -> None:
     schema = pytest.importorskip("pyrunc.config.schema")
     for config in (default_config(), default_config(cgroup_namespace=True), default_config(rootless=(1000, 1000))):
         assert schema.accepts(config)
