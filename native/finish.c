@@ -1,0 +1,155 @@
+/* finish(): the container process's last steps. From the filter's load on, the process lives under the container's
+ * seccomp filter, so: system calls only, no allocation, no Python, nothing that libc does behind one's back. The
+ * filter must allow what is called after it: capset, prctl, write, read, close, execve and exit_group. */
+#define _GNU_SOURCE
+#include "finish.h"
+
+#include <errno.h>
+#include <linux/close_range.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SIGSET_SIZE 8 /* the kernel's sigset_t: 64 signals on every architecture but mips */
+
+static _Noreturn void leave(int status)
+{
+	for (;;) {
+		syscall(SYS_exit_group, status);
+		syscall(SYS_exit, status); /* exit_group is refused by the filter */
+		__builtin_trap();          /* that too: a synchronous signal kills even a namespace's init */
+	}
+}
+
+/* Report and leave: to the creator while it listens, else to the error file if there is one. */
+static _Noreturn void fail(const struct prepared *p, enum stage stage, int error)
+{
+	unsigned char record[6] = {'E', (unsigned char)stage};
+	uint32_t number = (uint32_t)error;
+	int status = 1;
+
+	memcpy(record + 2, &number, sizeof number);
+	if (p->sync_open) {
+		(void)!write(p->keep, record, sizeof record);
+	} else {
+		if (p->report)
+			(void)!write(p->keep + 2, record, sizeof record);
+		if (stage == STAGE_EXECVE)
+			switch (error) {
+			case ENOENT: case ENOTDIR:
+				status = 127; /* as shells have it: not found */
+				break;
+			case EACCES: case EPERM: case ENOEXEC: case EISDIR: case ETXTBSY: case ELOOP: case ELIBBAD: case EINVAL:
+				status = 126; /* found, but it cannot be run */
+			}
+	}
+	leave(status);
+}
+
+static void close_descriptors(struct prepared *p)
+{
+	/* Ours are closed by execve. What is not asked for is closed now, so that nothing of the host can be reached
+	 * from the filter on; a slot among ours that this call does not use may hold anything and goes too. */
+	if (syscall(SYS_close_range, p->keep + 3, ~0U, 0) < 0 ||
+	    syscall(SYS_close_range, p->keep, p->keep + 2, CLOSE_RANGE_CLOEXEC) < 0)
+		fail(p, STAGE_CLOSE, errno);
+	if (!p->fifo)
+		syscall(SYS_close, p->keep + 1);
+	if (!p->report)
+		syscall(SYS_close, p->keep + 2);
+}
+
+static void reset_signals(struct prepared *p)
+{
+	/* SIG_DFL is 0 and no flag is set, so that all zero is right whatever the order of the kernel's struct is; libc's
+	 * sigaction would leave out its own two. Ignored signals stay ignored over execve: hence all of them. */
+	static const char action[64];
+	static const char mask[SIGSET_SIZE];
+
+	for (int number = 1; number <= SIGSET_SIZE * 8; number++)
+		if (number != SIGKILL && number != SIGSTOP &&
+		    syscall(SYS_rt_sigaction, number, action, NULL, SIGSET_SIZE) < 0)
+			fail(p, STAGE_SIGNALS, errno);
+	if (syscall(SYS_rt_sigprocmask, SIG_SETMASK, mask, NULL, SIGSET_SIZE) < 0)
+		fail(p, STAGE_SIGNALS, errno);
+}
+
+static int load_filter(struct prepared *p)
+{
+	long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, p->filter_flags, &p->filter);
+
+	if (result < 0)
+		fail(p, STAGE_SECCOMP, errno);
+	if (p->filter_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
+		return (int)result;
+	if (result > 0) /* TSYNC without TSYNC_ESRCH: the number of a thread that could not follow */
+		fail(p, STAGE_SECCOMP, ESRCH);
+	return -1;
+}
+
+static void set_capabilities(struct prepared *p)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+
+	if (p->set_caps && syscall(SYS_capset, &header, p->caps) < 0)
+		fail(p, STAGE_CAPSET, errno);
+	for (int cap = 0; cap < 64; cap++) /* one that cannot be raised is left out, as in the other runtimes */
+		if (p->ambient >> cap & 1)
+			syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
+}
+
+/* The listener's number goes to the creator, which takes it by pidfd_getfd and answers with one byte. */
+static void hand_over(struct prepared *p, int listener)
+{
+	unsigned char message[5] = {'L'}, answer;
+	uint32_t number = (uint32_t)listener;
+	ssize_t size;
+
+	memcpy(message + 1, &number, sizeof number);
+	if (write(p->keep, message, sizeof message) != sizeof message)
+		fail(p, STAGE_LISTENER, errno);
+	do
+		size = read(p->keep, &answer, 1);
+	while (size < 0 && errno == EINTR);
+	if (size != 1)
+		fail(p, STAGE_LISTENER, size < 0 ? errno : EPIPE); /* EPIPE: the creator is gone */
+	syscall(SYS_close, listener);
+}
+
+void finish_until_fifo(struct prepared *p)
+{
+	int listener = -1;
+	unsigned char byte;
+	ssize_t size;
+
+	close_descriptors(p);
+	reset_signals(p);
+	/* Ambient capabilities matter to nothing before execve, so they are cleared while no filter can refuse it. */
+	syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	if (p->filter.len && p->filter_first)
+		listener = load_filter(p);
+	set_capabilities(p);
+	if (p->filter.len && !p->filter_first)
+		listener = load_filter(p);
+	if (listener >= 0)
+		hand_over(p, listener);
+	if (p->fifo) {
+		p->sync_open = false;
+		syscall(SYS_close, p->keep); /* end of file: the creator knows that the container is created */
+		do
+			size = read(p->keep + 1, &byte, 1);
+		while (size < 0 && errno == EINTR);
+		if (size != 1)
+			fail(p, STAGE_FIFO, size < 0 ? errno : EPIPE);
+	}
+}
+
+_Noreturn void finish_execve(struct prepared *p)
+{
+	execve(p->path, p->argv, p->env);
+	fail(p, STAGE_EXECVE, errno);
+}

@@ -1,0 +1,30 @@
+/* finish(): the container process's last steps, from the closing of descriptors to execve, as one flat C call. */
+#ifndef PYRUNC_FINISH_H
+#define PYRUNC_FINISH_H
+
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <stdbool.h>
+
+/* Where finish() was when it failed: the byte after 'E' in its error record, an index into pyrunc._linux.STAGES. */
+enum stage { STAGE_CLOSE, STAGE_SIGNALS, STAGE_SECCOMP, STAGE_CAPSET, STAGE_LISTENER, STAGE_FIFO, STAGE_EXECVE };
+#define STAGE_NAMES "close", "signals", "seccomp", "capset", "listener", "fifo", "execve"
+
+/* All of it lies in one block of memory, made before the clone or at least before the filter. */
+struct prepared {
+	char *path, **argv, **env;
+	struct sock_fprog filter; /* len 0: none */
+	unsigned int filter_flags;
+	bool filter_first; /* load it while still privileged: there is no no_new_privs */
+	bool set_caps;
+	struct __user_cap_data_struct caps[2];
+	unsigned long long ambient;
+	int keep; /* the sync socket; keep + 1 is exec.fifo, keep + 2 the error file */
+	bool fifo, report, sync_open;
+};
+
+/* Everything up to and with the wait on the fifo, if there is one. Comes back only when all of it worked. */
+void finish_until_fifo(struct prepared *p);
+_Noreturn void finish_execve(struct prepared *p);
+
+#endif

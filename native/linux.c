@@ -1,0 +1,786 @@
+/* pyrunc._linux: the system calls that CPython has no call for. Thin: one function a call, no decision.
+ * What each takes and gives is said in pyrunc/_linux.pyi. A failure is OSError(errno, its text, name of the call). */
+#define _GNU_SOURCE
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <linux/bpf.h>
+#include <linux/close_range.h>
+#include <linux/ioprio.h>
+#include <linux/keyctl.h>
+#include <linux/magic.h>
+#include <linux/mempolicy.h>
+#include <linux/nsfs.h>
+#include <linux/openat2.h>
+#include <linux/sched.h>
+#include <linux/seccomp.h>
+#include <linux/sockios.h>
+/* libc has a struct sched_param of its own, and from 2.41 on a struct sched_attr. */
+#define sched_param kernel_sched_param
+#define sched_attr kernel_sched_attr
+#include <linux/sched/types.h>
+#undef sched_param
+#undef sched_attr
+
+#include "finish.h"
+#include "constants.h"
+
+/* ---- results ---- */
+
+static PyObject *fail(const char *call)
+{
+	return PyErr_SetFromErrnoWithFilename(PyExc_OSError, call);
+}
+
+static PyObject *number(const char *call, long result)
+{
+	return result < 0 ? fail(call) : PyLong_FromLong(result);
+}
+
+static PyObject *nothing(const char *call, long result)
+{
+	if (result < 0)
+		return fail(call);
+	Py_RETURN_NONE;
+}
+
+/* ---- arguments ---- */
+
+/* An O& converter: str or bytes in the file system's encoding, or None for NULL. */
+static int optional(PyObject *value, void *target)
+{
+	if (value != Py_None)
+		return PyUnicode_FSConverter(value, target);
+	*(PyObject **)target = NULL;
+	return Py_CLEANUP_SUPPORTED;
+}
+
+static char *text(PyObject *bytes)
+{
+	return bytes ? PyBytes_AS_STRING(bytes) : NULL;
+}
+
+/* Give up what the converters made, keeping errno for the result. */
+static void release(PyObject *first, PyObject *second, PyObject *third)
+{
+	int saved = errno;
+
+	Py_XDECREF(first);
+	Py_XDECREF(second);
+	Py_XDECREF(third);
+	errno = saved;
+}
+
+#define PATH PyUnicode_FSConverter
+#define CALL(name) static PyObject *l_##name(PyObject *module, PyObject *args)
+#define CALL_KW(name) static PyObject *l_##name(PyObject *module, PyObject *args, PyObject *keywords)
+#define PARSE(...) if (!PyArg_ParseTuple(args, __VA_ARGS__)) return NULL
+#define PARSE_KW(...) if (!PyArg_ParseTupleAndKeywords(args, keywords, __VA_ARGS__)) return NULL
+
+/* ---- mounts and paths ---- */
+
+CALL(open_tree)
+{
+	int dir;
+	unsigned int flags;
+	PyObject *path;
+
+	PARSE("iO&I:open_tree", &dir, PATH, &path, &flags);
+	long result = syscall(SYS_open_tree, dir, text(path), flags);
+	release(path, NULL, NULL);
+	return number("open_tree", result);
+}
+
+CALL(move_mount)
+{
+	int from_dir, to_dir;
+	unsigned int flags;
+	PyObject *from, *to;
+
+	PARSE("iO&iO&I:move_mount", &from_dir, PATH, &from, &to_dir, PATH, &to, &flags);
+	long result = syscall(SYS_move_mount, from_dir, text(from), to_dir, text(to), flags);
+	release(from, to, NULL);
+	return nothing("move_mount", result);
+}
+
+CALL(fsopen)
+{
+	unsigned int flags;
+	PyObject *name;
+
+	PARSE("O&I:fsopen", PATH, &name, &flags);
+	long result = syscall(SYS_fsopen, text(name), flags);
+	release(name, NULL, NULL);
+	return number("fsopen", result);
+}
+
+CALL_KW(fsconfig)
+{
+	static char *names[] = {"fd", "cmd", "key", "value", "aux", NULL};
+	int fd, aux = 0;
+	unsigned int command;
+	PyObject *key, *value, *bytes = NULL;
+
+	PARSE_KW("iIO&O|i:fsconfig", names, &fd, &command, optional, &key, &value, &aux);
+	if (command == FSCONFIG_SET_BINARY) { /* the only value that may hold a NUL; aux is its size */
+		if (!PyBytes_Check(value)) {
+			Py_XDECREF(key);
+			PyErr_SetString(PyExc_TypeError, "FSCONFIG_SET_BINARY wants bytes");
+			return NULL;
+		}
+		bytes = Py_NewRef(value);
+		aux = (int)PyBytes_GET_SIZE(value);
+	} else if (!optional(value, &bytes)) {
+		Py_XDECREF(key);
+		return NULL;
+	}
+	long result = syscall(SYS_fsconfig, fd, command, text(key), text(bytes), aux);
+	release(key, bytes, NULL);
+	return nothing("fsconfig", result);
+}
+
+CALL(fsmount)
+{
+	int fd; unsigned int flags, attributes;
+	PARSE("iII:fsmount", &fd, &flags, &attributes);
+	return number("fsmount", syscall(SYS_fsmount, fd, flags, attributes));
+}
+
+CALL_KW(mount_setattr)
+{
+	static char *names[] = {"dirfd", "path", "flags", "attr_set", "attr_clr", "propagation", "userns_fd", NULL};
+	int dir;
+	unsigned int flags;
+	unsigned long long set, clear, propagation = 0, userns = 0;
+	PyObject *path;
+
+	PARSE_KW("iO&IKK|KK:mount_setattr", names, &dir, PATH, &path, &flags, &set, &clear, &propagation, &userns);
+	struct mount_attr attributes = {set, clear, propagation, userns};
+	long result = syscall(SYS_mount_setattr, dir, text(path), flags, &attributes, sizeof attributes);
+	release(path, NULL, NULL);
+	return nothing("mount_setattr", result);
+}
+
+CALL(mount)
+{
+	PyObject *source, *target, *type, *data;
+	unsigned long flags;
+
+	PARSE("O&O&O&kO&:mount", optional, &source, PATH, &target, optional, &type, &flags, optional, &data);
+	long result = mount(text(source), text(target), text(type), flags, text(data));
+	int saved = errno;
+	Py_DECREF(target);
+	errno = saved;
+	release(source, type, data);
+	return nothing("mount", result);
+}
+
+CALL(umount2)
+{
+	PyObject *target;
+	int flags;
+
+	PARSE("O&i:umount2", PATH, &target, &flags);
+	long result = umount2(text(target), flags);
+	release(target, NULL, NULL);
+	return nothing("umount2", result);
+}
+
+CALL(pivot_root)
+{
+	PyObject *new, *old;
+
+	PARSE("O&O&:pivot_root", PATH, &new, PATH, &old);
+	long result = syscall(SYS_pivot_root, text(new), text(old));
+	release(new, old, NULL);
+	return nothing("pivot_root", result);
+}
+
+CALL_KW(openat2)
+{
+	static char *names[] = {"dirfd", "path", "flags", "mode", "resolve", NULL};
+	int dir;
+	unsigned long long flags, mode = 0, resolve = 0;
+	PyObject *path;
+
+	PARSE_KW("iO&K|KK:openat2", names, &dir, PATH, &path, &flags, &mode, &resolve);
+	struct open_how how = {flags, mode, resolve};
+	long result = syscall(SYS_openat2, dir, text(path), &how, sizeof how);
+	release(path, NULL, NULL);
+	return number("openat2", result);
+}
+
+CALL(fstatfs)
+{
+	int fd;
+	struct statfs facts;
+
+	PARSE("i:fstatfs", &fd);
+	if (fstatfs(fd, &facts) < 0)
+		return fail("fstatfs");
+	/* The magic numbers are unsigned 32 bits, but the field is signed and, on some architectures, that narrow. */
+	return Py_BuildValue("kk", (unsigned long)(unsigned int)facts.f_type, (unsigned long)facts.f_flags);
+}
+
+/* ---- processes and namespaces ---- */
+
+CALL_KW(clone)
+{
+	static char *names[] = {"flags", "cgroup_fd", NULL};
+	unsigned long long flags;
+	int cgroup = -1, pidfd = -1;
+	pid_t *tid = NULL;
+
+	PARSE_KW("K|i:clone", names, &flags, &cgroup);
+	struct clone_args how = {.flags = flags | CLONE_PIDFD, .pidfd = (uintptr_t)&pidfd};
+	if (!(flags & CLONE_PARENT)) /* the kernel wants 0 there: the grandparent's own signal holds */
+		how.exit_signal = SIGCHLD;
+	if (cgroup >= 0) {
+		how.flags |= CLONE_INTO_CGROUP;
+		how.cgroup = (unsigned int)cgroup;
+	}
+	/* As libc's own fork does: the child's thread descriptor gets its new number. */
+	if (prctl(PR_GET_TID_ADDRESS, &tid, 0, 0, 0) == 0 && tid) {
+		how.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
+		how.child_tid = (uintptr_t)tid;
+	}
+	PyOS_BeforeFork();
+	long pid = syscall(SYS_clone3, &how, sizeof how);
+	if (pid == 0) {
+		PyOS_AfterFork_Child();
+		return Py_BuildValue("ii", 0, -1);
+	}
+	int saved = errno;
+	PyOS_AfterFork_Parent();
+	errno = saved;
+	return pid < 0 ? fail("clone3") : Py_BuildValue("li", pid, pidfd);
+}
+
+CALL(setns)
+{
+	int fd, type;
+	PARSE("ii:setns", &fd, &type);
+	return nothing("setns", setns(fd, type));
+}
+
+CALL(unshare)
+{
+	int flags;
+	PARSE("i:unshare", &flags);
+	return nothing("unshare", unshare(flags));
+}
+
+CALL_KW(pidfd_open)
+{
+	static char *names[] = {"pid", "flags", NULL};
+	int pid;
+	unsigned int flags = 0;
+
+	PARSE_KW("i|I:pidfd_open", names, &pid, &flags);
+	return number("pidfd_open", syscall(SYS_pidfd_open, pid, flags));
+}
+
+CALL(pidfd_getfd)
+{
+	int pidfd, fd;
+	PARSE("ii:pidfd_getfd", &pidfd, &fd);
+	return number("pidfd_getfd", syscall(SYS_pidfd_getfd, pidfd, fd, 0));
+}
+
+CALL(pidfd_send_signal)
+{
+	int pidfd, signal;
+	PARSE("ii:pidfd_send_signal", &pidfd, &signal);
+	return nothing("pidfd_send_signal", syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0));
+}
+
+CALL(prctl)
+{
+	int option;
+	unsigned long a = 0, b = 0, c = 0, d = 0;
+
+	PARSE("i|kkkk:prctl", &option, &a, &b, &c, &d);
+	return number("prctl", prctl(option, a, b, c, d));
+}
+
+CALL(set_name)
+{
+	PyObject *name;
+
+	PARSE("O&:set_name", PATH, &name);
+	long result = prctl(PR_SET_NAME, text(name), 0, 0, 0);
+	release(name, NULL, NULL);
+	return nothing("prctl", result);
+}
+
+CALL(capget)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct d[2];
+
+	if (syscall(SYS_capget, &header, d) < 0)
+		return fail("capget");
+#define WIDE(set) (d[0].set | (unsigned long long)d[1].set << 32)
+	return Py_BuildValue("KKK", WIDE(effective), WIDE(permitted), WIDE(inheritable));
+}
+
+static void split(unsigned long long effective, unsigned long long permitted, unsigned long long inheritable,
+		  struct __user_cap_data_struct d[2])
+{
+	for (int i = 0; i < 2; i++) {
+		d[i].effective = (__u32)(effective >> 32 * i);
+		d[i].permitted = (__u32)(permitted >> 32 * i);
+		d[i].inheritable = (__u32)(inheritable >> 32 * i);
+	}
+}
+
+CALL(capset)
+{
+	unsigned long long effective, permitted, inheritable;
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct data[2];
+
+	PARSE("KKK:capset", &effective, &permitted, &inheritable);
+	split(effective, permitted, inheritable, data);
+	return nothing("capset", syscall(SYS_capset, &header, data));
+}
+
+CALL(sethostname)
+{
+	PyObject *name;
+
+	PARSE("O&:sethostname", PATH, &name);
+	long result = sethostname(text(name), (size_t)PyBytes_GET_SIZE(name));
+	release(name, NULL, NULL);
+	return nothing("sethostname", result);
+}
+
+CALL(setdomainname)
+{
+	PyObject *name;
+
+	PARSE("O&:setdomainname", PATH, &name);
+	long result = setdomainname(text(name), (size_t)PyBytes_GET_SIZE(name));
+	release(name, NULL, NULL);
+	return nothing("setdomainname", result);
+}
+
+CALL(prlimit)
+{
+	int pid, resource;
+	PyObject *limits;
+	unsigned long long soft, hard;
+	struct rlimit64 new, old;
+
+	PARSE("iiO:prlimit", &pid, &resource, &limits);
+	if (limits != Py_None) {
+		if (!PyTuple_Check(limits)) {
+			PyErr_SetString(PyExc_TypeError, "limits must be a tuple (soft, hard) or None");
+			return NULL;
+		}
+		if (!PyArg_ParseTuple(limits, "KK:prlimit", &soft, &hard))
+			return NULL;
+		new = (struct rlimit64){soft, hard};
+	}
+	if (prlimit64(pid, resource, limits == Py_None ? NULL : &new, &old) < 0)
+		return fail("prlimit");
+	return Py_BuildValue("KK", (unsigned long long)old.rlim_cur, (unsigned long long)old.rlim_max);
+}
+
+CALL(keyctl_join_session_keyring)
+{
+	PyObject *name;
+
+	PARSE("O&:keyctl_join_session_keyring", optional, &name);
+	long result = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, text(name), 0, 0, 0);
+	release(name, NULL, NULL);
+	return number("keyctl", result);
+}
+
+CALL(keyctl_setperm)
+{
+	int serial;
+	unsigned int permissions;
+
+	PARSE("iI:keyctl_setperm", &serial, &permissions);
+	return nothing("keyctl", syscall(SYS_keyctl, KEYCTL_SETPERM, serial, permissions, 0, 0));
+}
+
+CALL(keyctl_describe)
+{
+	int serial;
+	char description[4200]; /* type;uid;gid;perm; and a description of at most 4095 bytes */
+
+	PARSE("i:keyctl_describe", &serial);
+	long size = syscall(SYS_keyctl, KEYCTL_DESCRIBE, serial, description, sizeof description, 0);
+	if (size < 0)
+		return fail("keyctl");
+	return PyUnicode_DecodeFSDefaultAndSize(description, size - 1); /* the kernel counts the NUL */
+}
+
+CALL(close_range)
+{
+	unsigned int first, last, flags;
+	PARSE("III:close_range", &first, &last, &flags);
+	return nothing("close_range", syscall(SYS_close_range, first, last, flags));
+}
+
+CALL(madvise)
+{
+	unsigned long long address, length;
+	int advice;
+
+	PARSE("KKi:madvise", &address, &length, &advice);
+	return nothing("madvise", madvise((void *)(uintptr_t)address, (size_t)length, advice));
+}
+
+CALL(personality)
+{
+	unsigned long persona;
+	PARSE("k:personality", &persona);
+	return number("personality", personality(persona));
+}
+
+CALL(seccomp_load)
+{
+	const char *program;
+	Py_ssize_t size;
+	unsigned int flags;
+
+	PARSE("y#I:seccomp_load", &program, &size, &flags);
+	if ((size_t)size % sizeof(struct sock_filter) || (size_t)size / sizeof(struct sock_filter) > USHRT_MAX) {
+		PyErr_SetString(PyExc_ValueError, "not a filter's size");
+		return NULL;
+	}
+	struct sock_fprog filter = {(unsigned short)((size_t)size / sizeof(struct sock_filter)), (void *)program};
+	return number("seccomp", syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter));
+}
+
+CALL_KW(sched_setattr)
+{
+	static char *names[] = {"pid", "policy", "nice", "priority", "runtime", "deadline", "period", "flags",
+				"util_min", "util_max", NULL};
+	int pid, nice;
+	unsigned int policy, priority, least = 0, most = 0;
+	unsigned long long runtime, deadline, period, flags;
+
+	PARSE_KW("iIiIKKKK|II:sched_setattr", names, &pid, &policy, &nice, &priority, &runtime, &deadline, &period,
+		 &flags, &least, &most);
+	struct kernel_sched_attr how = {
+		.size = sizeof how, .sched_policy = policy, .sched_flags = flags, .sched_nice = nice,
+		.sched_priority = priority, .sched_runtime = runtime, .sched_deadline = deadline,
+		.sched_period = period, .sched_util_min = least, .sched_util_max = most,
+	};
+	return nothing("sched_setattr", syscall(SYS_sched_setattr, pid, &how, 0));
+}
+
+CALL(ioprio_set)
+{
+	int which, who, value;
+	PARSE("iii:ioprio_set", &which, &who, &value);
+	return nothing("ioprio_set", syscall(SYS_ioprio_set, which, who, value));
+}
+
+CALL(set_mempolicy)
+{
+	int mode;
+	const char *nodes;
+	Py_ssize_t size;
+	unsigned long most, mask[64] = {0}; /* the kernel reads whole words, so the bytes are padded */
+
+	PARSE("iz#k:set_mempolicy", &mode, &nodes, &size, &most);
+	if (nodes && (size_t)size > sizeof mask) {
+		PyErr_SetString(PyExc_ValueError, "nodemask too long");
+		return NULL;
+	}
+	for (Py_ssize_t i = 0; nodes && i < size; i++)
+		mask[(size_t)i / sizeof *mask] |= (unsigned long)(unsigned char)nodes[i] << (size_t)i % sizeof *mask * 8;
+	if (most > sizeof mask * 8)
+		most = sizeof mask * 8;
+	return nothing("set_mempolicy", syscall(SYS_set_mempolicy, mode, nodes ? mask : NULL, most));
+}
+
+CALL(bpf)
+{
+	int command;
+	Py_buffer given;
+	_Alignas(8) char attributes[256] = {0};
+
+	PARSE("iy*:bpf", &command, &given);
+	if ((size_t)given.len > sizeof attributes) {
+		PyBuffer_Release(&given);
+		PyErr_SetString(PyExc_ValueError, "bpf attributes too long");
+		return NULL;
+	}
+	memcpy(attributes, given.buf, (size_t)given.len);
+	long result = syscall(SYS_bpf, command, attributes, sizeof attributes);
+	int saved = errno;
+	if (result >= 0 && !given.readonly) /* BPF_PROG_QUERY answers in there */
+		memcpy(given.buf, attributes, (size_t)given.len);
+	PyBuffer_Release(&given);
+	errno = saved;
+	return number("bpf", result);
+}
+
+/* ---- terminals ---- */
+
+CALL(tty_raw)
+{
+	int fd;
+	struct termios saved, raw;
+
+	PARSE("i:tty_raw", &fd);
+	if (tcgetattr(fd, &saved) < 0)
+		return fail("tcgetattr");
+	raw = saved;
+	cfmakeraw(&raw);
+	if (tcsetattr(fd, TCSANOW, &raw) < 0)
+		return fail("tcsetattr");
+	return PyBytes_FromStringAndSize((char *)&saved, sizeof saved);
+}
+
+CALL(tty_restore)
+{
+	int fd;
+	const char *bytes;
+	Py_ssize_t size;
+	struct termios saved;
+
+	PARSE("iy#:tty_restore", &fd, &bytes, &size);
+	if (size != sizeof saved) {
+		PyErr_SetString(PyExc_ValueError, "not what tty_raw gave");
+		return NULL;
+	}
+	memcpy(&saved, bytes, sizeof saved);
+	return nothing("tcsetattr", tcsetattr(fd, TCSANOW, &saved));
+}
+
+CALL(tty_onlcr_clear)
+{
+	int fd;
+	struct termios mode;
+
+	PARSE("i:tty_onlcr_clear", &fd);
+	if (tcgetattr(fd, &mode) < 0)
+		return fail("tcgetattr");
+	mode.c_oflag &= ~(tcflag_t)ONLCR;
+	return nothing("tcsetattr", tcsetattr(fd, TCSANOW, &mode));
+}
+
+/* ---- the end ---- */
+
+#define CAPSULE "pyrunc._linux.prepared"
+
+static void discard(PyObject *capsule)
+{
+	free(PyCapsule_GetPointer(capsule, CAPSULE));
+}
+
+/* Add the sizes of a list's bytes objects to *size. */
+static int measure(PyObject *list, size_t *size)
+{
+	for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+		char *string;
+		if (PyBytes_AsStringAndSize(PyList_GET_ITEM(list, i), &string, NULL) < 0) /* a NUL within: ValueError */
+			return -1;
+		*size += (size_t)PyBytes_GET_SIZE(PyList_GET_ITEM(list, i)) + 1;
+	}
+	return 0;
+}
+
+static char *copy(char *place, const void *bytes, size_t size)
+{
+	memcpy(place, bytes, size);
+	return place + size;
+}
+
+static char *fill(char *place, char **pointers, PyObject *list)
+{
+	for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+		*pointers++ = place;
+		place = copy(place, text(PyList_GET_ITEM(list, i)), (size_t)PyBytes_GET_SIZE(PyList_GET_ITEM(list, i)) + 1);
+	}
+	*pointers = NULL;
+	return place;
+}
+
+CALL_KW(prepare)
+{
+	static char *names[] = {"path", "argv", "env", "filter", "filter_flags", "filter_first", "caps", "ambient",
+				"keep", "fifo", "report", NULL};
+	const char *path, *filter;
+	Py_ssize_t path_size, filter_size;
+	PyObject *argv, *env, *caps;
+	unsigned int flags;
+	int first, keep, fifo, report;
+	unsigned long long ambient, effective = 0, permitted = 0, inheritable = 0;
+
+	PARSE_KW("y#O!O!$z#IpOKipp:prepare", names, &path, &path_size, &PyList_Type, &argv, &PyList_Type, &env, &filter,
+		 &filter_size, &flags, &first, &caps, &ambient, &keep, &fifo, &report);
+	if (caps != Py_None && (!PyTuple_Check(caps) ||
+				!PyArg_ParseTuple(caps, "KKK:prepare", &effective, &permitted, &inheritable))) {
+		if (!PyErr_Occurred())
+			PyErr_SetString(PyExc_TypeError, "caps must be (effective, permitted, inheritable) or None");
+		return NULL;
+	}
+	size_t filter_bytes = filter ? (size_t)filter_size : 0;
+	if (strlen(path) != (size_t)path_size || filter_bytes % sizeof(struct sock_filter) ||
+	    filter_bytes / sizeof(struct sock_filter) > USHRT_MAX || keep < 3 || keep > INT_MAX - 3) {
+		PyErr_SetString(PyExc_ValueError, "path, filter or keep is not possible");
+		return NULL;
+	}
+
+	/* One block: the struct, the two vectors, the filter (which keeps their alignment), the strings. */
+	size_t pointers = (size_t)(PyList_GET_SIZE(argv) + PyList_GET_SIZE(env) + 2) * sizeof(char *);
+	size_t strings = (size_t)path_size + 1;
+	if (measure(argv, &strings) < 0 || measure(env, &strings) < 0)
+		return NULL;
+	struct prepared *p = calloc(1, sizeof *p + pointers + filter_bytes + strings);
+	if (!p)
+		return PyErr_NoMemory();
+	p->argv = (char **)(p + 1);
+	p->env = p->argv + PyList_GET_SIZE(argv) + 1;
+	char *place = (char *)(p + 1) + pointers;
+	p->filter.len = (unsigned short)(filter_bytes / sizeof(struct sock_filter));
+	p->filter.filter = (struct sock_filter *)place;
+	if (filter)
+		place = copy(place, filter, filter_bytes);
+	p->path = place;
+	place = copy(place, path, (size_t)path_size + 1);
+	fill(fill(place, p->argv, argv), p->env, env);
+	p->filter_flags = flags;
+	p->filter_first = first;
+	p->set_caps = caps != Py_None;
+	split(effective, permitted, inheritable, p->caps);
+	p->ambient = ambient;
+	p->keep = keep;
+	p->fifo = fifo;
+	p->report = report;
+	p->sync_open = true;
+	PyObject *capsule = PyCapsule_New(p, CAPSULE, discard);
+	if (!capsule)
+		free(p);
+	return capsule;
+}
+
+CALL(finish_until_fifo)
+{
+	PyObject *capsule;
+
+	PARSE("O:finish_until_fifo", &capsule);
+	struct prepared *p = PyCapsule_GetPointer(capsule, CAPSULE);
+	if (!p)
+		return NULL;
+	finish_until_fifo(p);
+	Py_RETURN_NONE;
+}
+
+CALL(finish_execve)
+{
+	PyObject *capsule;
+
+	PARSE("O:finish_execve", &capsule);
+	struct prepared *p = PyCapsule_GetPointer(capsule, CAPSULE);
+	if (!p)
+		return NULL;
+	finish_execve(p);
+}
+
+CALL(finish)
+{
+	PyObject *capsule;
+
+	PARSE("O:finish", &capsule);
+	struct prepared *p = PyCapsule_GetPointer(capsule, CAPSULE);
+	if (!p)
+		return NULL;
+	finish_until_fifo(p);
+	finish_execve(p);
+}
+
+CALL(sealed)
+{
+	const int all = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return fail("open");
+	int seals = fcntl(fd, F_GET_SEALS);
+	close(fd);
+	return PyBool_FromLong(seals >= 0 && (seals & all) == all); /* EINVAL: not a memfd */
+}
+
+/* ---- the module ---- */
+
+#define F(name) {#name, l_##name, METH_VARARGS, NULL},
+#define F_KW(name) {#name, (PyCFunction)(void (*)(void))l_##name, METH_VARARGS | METH_KEYWORDS, NULL},
+
+static PyMethodDef functions[] = {
+	F(open_tree) F(move_mount) F(fsopen) F_KW(fsconfig) F(fsmount) F_KW(mount_setattr) F(mount) F(umount2)
+	F(pivot_root) F_KW(openat2) F(fstatfs) F_KW(clone) F(setns) F(unshare) F_KW(pidfd_open) F(pidfd_getfd)
+	F(pidfd_send_signal) F(prctl) F(set_name) F(capget) F(capset) F(sethostname) F(setdomainname) F(prlimit)
+	F(keyctl_join_session_keyring) F(keyctl_setperm) F(keyctl_describe) F(close_range) F(madvise) F(personality)
+	F(seccomp_load) F_KW(sched_setattr) F(ioprio_set) F(set_mempolicy) F(bpf) F(tty_raw) F(tty_restore)
+	F(tty_onlcr_clear) F_KW(prepare) F(finish_until_fifo) F(finish_execve) F(finish) F(sealed)
+	{NULL, NULL, 0, NULL}
+};
+
+static int add(PyObject *dict, const char *name, PyObject *value) /* steals value */
+{
+	int result = value ? PyDict_SetItemString(dict, name, value) : -1;
+
+	Py_XDECREF(value);
+	return result;
+}
+
+static int populate(PyObject *module)
+{
+	PyObject *dict = PyModule_GetDict(module);
+	PyObject *caps = PyDict_New(), *rlimits = PyDict_New();
+
+	if (!caps || !rlimits || add(dict, "CAPS", caps) < 0 || add(dict, "RLIMITS", rlimits) < 0)
+		return -1;
+	for (size_t i = 0; i < sizeof constants / sizeof *constants; i++)
+		if (add(dict, constants[i].name, PyLong_FromLongLong(constants[i].value)) < 0)
+			return -1;
+	for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++)
+		if (add(caps, capabilities[i].name, PyLong_FromLong(capabilities[i].value)) < 0)
+			return -1;
+	for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+		if (add(rlimits, limits[i].name, PyLong_FromLong(limits[i].value)) < 0)
+			return -1;
+	if (add(dict, "RLIM_INFINITY", PyLong_FromUnsignedLongLong(RLIM64_INFINITY)) < 0)
+		return -1;
+	static const char *stages[] = {STAGE_NAMES};
+	PyObject *names = PyTuple_New(sizeof stages / sizeof *stages);
+	for (size_t i = 0; names && i < sizeof stages / sizeof *stages; i++)
+		PyTuple_SET_ITEM(names, (Py_ssize_t)i, PyUnicode_FromString(stages[i]));
+	return add(dict, "STAGES", names);
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, populate}, {0, NULL}};
+
+static struct PyModuleDef definition = {
+	PyModuleDef_HEAD_INIT, .m_name = "pyrunc._linux", .m_methods = functions, .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__linux(void)
+{
+	return PyModuleDef_Init(&definition);
+}
