@@ -56,7 +56,7 @@ def parse(flags: "Flags", argv: "list[str]", reorder: bool) -> "tuple[dict[str, 
         if short:
             known[short] = (name, kind)
         values[name] = [] if kind in ("strs", "ints") else _DEFAULTS[kind]
-    used: dict[str, str] = {}
+    used: set[str] = set()
     args: list[str] = []
     i = 0
     while i < len(argv):
@@ -95,12 +95,15 @@ def parse(flags: "Flags", argv: "list[str]", reorder: bool) -> "tuple[dict[str, 
             elif kind == "strs":
                 values[name].append(value)
             elif kind == "ints":
-                values[name].append(_int(value, spelling))
+                values[name].append(_int(value, spelling, 'strconv.ParseInt: parsing "' + value + '": invalid syntax'))
             else:
                 values[name] = value
-        if used.setdefault(name, spelling) != spelling and not isinstance(values[name], list):
-            raise UsageError("Cannot use two forms of the same flag: " + spelling + " " + used[name])
-    return values, set(used), args
+        used.add(spelling)
+    for name, short, kind in flags:
+        # Two values for one thing. A flag that may be repeated just has both.
+        if short in used and name in used and kind not in ("strs", "ints"):
+            raise UsageError("Cannot use two forms of the same flag: " + short + " " + name)
+    return values, {known[spelling][0] for spelling in used}, args
 
 
 def _bool(value: str, flag: str) -> bool:
@@ -112,7 +115,7 @@ def _bool(value: str, flag: str) -> bool:
     raise UsageError('invalid boolean value "' + value + '" for -' + flag + ": parse error")
 
 
-def _int(value: str, flag: str) -> int:
+def _int(value: str, flag: str, malformed: str = "parse error") -> int:
     """Go's strconv.ParseInt(value, 0, 64): decimal, 0x, 0o, 0b, or octal by a leading 0."""
     digits = value[1:] if value[:1] in ("+", "-") else value
     try:
@@ -121,7 +124,7 @@ def _int(value: str, flag: str) -> int:
             raise ValueError
         number = int(digits, 8 if digits[0] == "0" and digits[1:2].isdigit() else 0)
     except ValueError:
-        raise UsageError('invalid value "' + value + '" for flag -' + flag + ": parse error") from None
+        raise UsageError('invalid value "' + value + '" for flag -' + flag + ": " + malformed) from None
     if value[0] == "-":
         number = -number
     if not -(2**63) <= number < 2**63:
