@@ -86,7 +86,7 @@ def features() -> "dict[str, Any]":
 
 
 def run(_call: "Call") -> int:
-    import json
+    from pyrunc.jsontext import dumps
 
-    log.output(json.dumps(features(), indent=4) + "\n")
+    log.output(dumps(features(), indent=4) + "\n")
     return 0

@@ -10,9 +10,8 @@ if TYPE_CHECKING:
 
 
 def run(call: "Call") -> int:
-    import json
-
     from pyrunc.config.default import default_config
+    from pyrunc.jsontext import dumps
 
     try:
         posix.stat("/sys/fs/cgroup/cgroup.controllers")  # only the root of a cgroup v2 mount has it
@@ -20,7 +19,7 @@ def run(call: "Call") -> int:
     except OSError:
         cgroup2 = False
     rootless = (posix.geteuid(), posix.getegid()) if call.flags["rootless"] else None
-    data = json.dumps(default_config(rootless=rootless, cgroup_namespace=cgroup2), indent="\t").encode()
+    data = dumps(default_config(rootless=rootless, cgroup_namespace=cgroup2), indent="\t").encode()
     path = (call.flags["bundle"] + "/" if call.flags["bundle"] else "") + "config.json"
     try:
         fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o666)
