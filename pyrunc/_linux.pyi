@@ -118,7 +118,7 @@ def set_mempolicy(mode: int, nodemask: bytes | None, maxnode: int, /) -> None:
     """mode: MPOL_* | MPOL_F_*. nodemask: bit N of byte N // 8 is node N; at most 512 bytes. maxnode: bits, plus one."""
 
 def bpf(cmd: int, attr: bytes | bytearray, /) -> int:
-    """attr: the command's part of union bpf_attr, at most 256 bytes; into a bytearray the kernel's answer is written."""
+    """attr: the command's part of union bpf_attr, at most 256 bytes; a bytearray gets the answer back."""
 
 # Terminals
 
