@@ -4,8 +4,8 @@
         box = bundle("sh", "-c", "exit 3")
         assert box.run().returncode == 3
 
-Whatever takes `bundle` or `workplace` is followed by the leak check: no process, mount, cgroup or state that it made may
-be left. A test that wants leftovers takes them away itself (`box.delete("--force")`).
+Whatever takes `bundle` or `workplace` is followed by the leak check: no process, mount, cgroup or state that it made
+may be left. A test that wants leftovers takes them away itself (`box.delete("--force")`).
 """
 
 import os

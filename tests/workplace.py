@@ -192,7 +192,7 @@ class Workplace:
         self._template: str | None = None
 
     def bundle(self, *args: str, name: str | None = None) -> Bundle:
-        """A bundle with busybox as its rootfs, a cgroup of its own, and the process `args` (`true`) without a terminal."""
+        """A bundle with busybox as its rootfs, a cgroup of its own, and `args` (`true`) to run without a terminal."""
         name = name or f"c{len(self.bundles)}"
         folder = self.path / "bundles" / name
         folder.mkdir()
@@ -321,7 +321,7 @@ def wait_until(done: Callable[[], bool], what: str, timeout: float = 30.0) -> No
 def descendants() -> dict[int, str]:
     """All processes below this one, zombies too, with name and state. A pid that was reused is not told apart."""
     parent: dict[int, int] = {}
-    name: dict[int, str] = {}
+    what: dict[int, str] = {}
     for entry in os.listdir("/proc"):
         if entry.isdecimal():
             try:
@@ -331,15 +331,14 @@ def descendants() -> dict[int, str]:
             head, tail = stat.rsplit(") ", 1)
             state, ppid = tail.split()[:2]
             parent[int(entry)] = int(ppid)
-            name[int(entry)] = f"{head.split('(', 1)[1]} {state}"
+            what[int(entry)] = f"{head.split('(', 1)[1]} {state}"
     found: dict[int, str] = {}
     todo = [os.getpid()]
     while todo:
         above = todo.pop()
-        for pid, ppid in parent.items():
-            if ppid == above:
-                found[pid] = name[pid]
-                todo.append(pid)
+        below = [pid for pid, ppid in parent.items() if ppid == above]
+        found.update((pid, what[pid]) for pid in below)
+        todo.extend(below)
     return found
 
 
@@ -388,10 +387,10 @@ def _thaw() -> None:
                 (folder / name).write_text(value)
 
 
-def remove_cgroups() -> None:
-    """Remove this session's cgroups, deepest first. A cgroup stays busy for a moment after its last process."""
+def remove_cgroups(cgroup: str = CGROUP_ROOT) -> None:
+    """Remove that cgroup and all below it, deepest first. One stays busy for a moment after its last process."""
     for _ in range(200):
-        left = [folder for folder in reversed(cgroups_below(CGROUP_ROOT, itself=True)) if not _removed(folder)]
+        left = [folder for folder in reversed(cgroups_below(cgroup, itself=True)) if not _removed(folder)]
         if not left:
             return
         time.sleep(0.02)
