@@ -1,0 +1,171 @@
+"""Control groups: where they are mounted, and where a container's belong. The manager itself is v1's.
+
+A later manager (v2, systemd) has the methods of v1.Manager: check, create, set, join_fds, join, add, freeze, thaw,
+frozen, pids, kill_all, delete, exists, update, oom_kills, stats, and `paths`, which state.json keeps and from which a manager
+is made again.
+"""
+
+import posix
+
+from pyrunc.cgroups.v1 import Manager
+from pyrunc.errors import ConfigError, PyruncError
+
+__all__ = ["Host", "Manager", "detect", "paths"]
+
+_TOP = "/sys/fs/cgroup"
+
+
+class Host:
+    """What this machine offers. Pure data, so that a plan can be tried with another machine's.
+
+    mode: "v1", "v2" or "none". A hybrid host (v1 controllers, and cgroup2 for processes alone) is "v1".
+    mounts: controller → (mount point, the directory of the hierarchy that is mounted there: "/" but in a container
+    that sees only its own part). Controllers mounted together share a mount point. Named hierarchies: "name=systemd".
+    own: controller → the cgroup of this process, as /proc/self/cgroup counts it.
+    """
+
+    __slots__ = ("mode", "mounts", "own")
+
+    def __init__(self, mode: str, mounts: "dict[str, tuple[str, str]]", own: "dict[str, str]") -> None:
+        self.mode = mode
+        self.mounts = mounts
+        self.own = own
+
+
+def detect() -> Host:
+    """Look at /proc/self/cgroup and at the mounts. Raises PyruncError."""
+    own = _own(_slurp("/proc/self/cgroup"))
+    mounts = _usual_mounts(own)
+    if mounts is not None:
+        return Host("v1", mounts, {name: path for names, path in own for name in names.split(",")})
+    found = parse_mountinfo(_slurp("/proc/self/mountinfo"), [names for names, _ in own if names])
+    unified = found.pop("", None)
+    mode = "v1" if found else "v2" if unified is not None else "none"
+    return Host(mode, found, {name: path for names, path in own for name in names.split(",")})
+
+
+def paths(host: Host, cgroups_path: "str | None", container_id: str) -> "dict[str, str]":
+    """controller → the container's directory in it. Pure.
+
+    cgroups_path: linux.cgroupsPath. Absolute: below the mount point. Relative: below the cgroup of this process. Unset: as
+    the relative path container_id (as runc; config-linux.md "Cgroups Path" leaves the last two to the runtime).
+    Named hierarchies other than systemd's are left alone: a service manager's books, not controllers.
+    Raises ConfigError for a path that leaves its place or names the place itself, PyruncError without cgroup v1.
+    """
+    if not host.mounts:
+        raise PyruncError("no cgroup v1 hierarchy is mounted", hint="mount the controllers below " + _TOP)
+    asked = cgroups_path or container_id
+    parts = [part for part in asked.split("/") if part not in ("", ".")]
+    if ".." in parts or "\0" in asked or not parts:
+        raise ConfigError(
+            "cgroupsPath " + repr(asked) + " must name a cgroup below the hierarchy's root, without '..'",
+            pointer="/linux/cgroupsPath",
+        )
+    below = "/" + "/".join(parts)
+    result = {}
+    for name, (point, root) in host.mounts.items():
+        if name.startswith("name=") and name != "name=systemd":
+            continue
+        base = point if point != "/" else ""
+        if asked[0] != "/":
+            base += _relative(host.own.get(name, "/"), root)
+        result[name] = base + below
+    if "devices" not in result:
+        raise PyruncError("the devices cgroup is not mounted: a container without it could use every device of the host")
+    return result
+
+
+def parse_mountinfo(data: bytes, hierarchies: "list[str]") -> "dict[str, tuple[str, str]]":
+    """proc_pid_mountinfo(5) → controller → (mount point, root); "" is cgroup2. Pure.
+
+    hierarchies: the second fields of /proc/self/cgroup, such as "cpu,cpuacct" and "name=systemd".
+    Of several mounts of one hierarchy, the first below /sys/fs/cgroup, else the first: the others may be containers'.
+    """
+    known = {name for names in hierarchies for name in names.split(",")}
+    found: dict[str, tuple[str, str]] = {}
+    for line in data.split(b"\n"):
+        if b" - cgroup" not in line:
+            continue
+        mount, _, super_block = line.decode("utf-8", "surrogateescape").partition(" - ")
+        fields = mount.split(" ")
+        kind, _, rest = super_block.partition(" ")
+        root, point = _unescape(fields[3]), _unescape(fields[4])
+        if kind == "cgroup2":
+            names = [""]
+        elif kind == "cgroup":
+            names = [name for name in rest.rpartition(" ")[2].split(",") if name in known]
+        else:
+            continue
+        for name in names:
+            if name not in found or (point.startswith(_TOP + "/") and not found[name][0].startswith(_TOP + "/")):
+                found[name] = (point, root)
+    return found
+
+
+def _usual_mounts(own: "list[tuple[str, str]]") -> "dict[str, tuple[str, str]] | None":
+    """The mounts, when every v1 hierarchy is whole at its usual place; else None.
+
+    A glance at each instead of mountinfo, which is long where many containers run. cgroup.sane_behavior exists in the root
+    of a v1 hierarchy alone, so what is found here has the root "/".
+    """
+    mounts: dict[str, tuple[str, str]] = {}
+    try:
+        device = posix.stat(_TOP).st_dev
+        for names, _ in own:
+            if names:
+                point = _TOP + "/" + names.removeprefix("name=")
+                if posix.stat(point + "/cgroup.sane_behavior").st_dev == device:
+                    return None
+                for name in names.split(","):
+                    mounts[name] = (point, "/")
+    except OSError:
+        return None
+    return mounts or None
+
+
+def _own(data: bytes) -> "list[tuple[str, str]]":
+    """/proc/self/cgroup → [(controllers, path)]: cgroups(7)."""
+    result = []
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        _, colon, rest = line.partition(":")
+        if colon:
+            names, _, path = rest.partition(":")
+            result.append((names, path))
+    return result
+
+
+def _relative(own: str, root: str) -> str:
+    """The way from a mount's root to our own cgroup: "" or "/some/where". Pure.
+
+    /proc/self/cgroup counts from the cgroup namespace's root, and in a container without such a namespace from the host's,
+    where the mount begins lower. A cgroup that is not below the mount's root can't be reached there: the mount's own root.
+    """
+    if root == "/" or own == root:
+        way = own if root == "/" else ""
+    elif own.startswith(root + "/"):
+        way = own[len(root) :]
+    else:
+        way = ""
+    return "" if way == "/" or way.startswith("/..") else way
+
+
+def _unescape(text: str) -> str:
+    """Undo mountinfo's octal escapes of space, tab, newline and backslash."""
+    if "\\" not in text:
+        return text
+    head, *rest = text.split("\\")
+    return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
+
+
+def _slurp(path: str) -> bytes:
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            chunks = []
+            while chunk := posix.read(fd, 65536):
+                chunks.append(chunk)
+            return b"".join(chunks)
+        finally:
+            posix.close(fd)
+    except OSError as exc:
+        raise PyruncError(f"read {path}: {exc.strerror}", errno=exc.errno) from exc

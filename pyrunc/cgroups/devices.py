@@ -1,0 +1,149 @@
+"""Which devices a container may use: linux.resources.devices as ordered rules, and the same as v1's controller takes it.
+
+Pure. A rule decides each of the three kinds of access (read, write, mknod) for each device it matches; of several that
+match, the last decides (config-linux.md "Allowed Device list"); before the first rule nothing is allowed.
+"""
+
+from pyrunc.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    # (type "a", "c" or "b"; major; minor; access). Major and minor: ANY for all. access: bits of ACCESS.
+    Device = tuple[str, int, int]
+    Rule = tuple[bool, str, int, int, int]
+
+ANY = -1
+# The kernel's bits for device programs (BPF_DEVCG_ACC_*, linux/bpf.h); v1 takes letters.
+ACCESS = {"m": 1, "r": 2, "w": 4}
+ALL = 7
+_MAX = 0xFFFFFFFF
+
+# What runc adds after the configured rules, so that no configuration can take it away: mknod of anything, the default
+# devices, pseudo-terminals, and tun, whose loss in runc 1.2 broke users.
+DEFAULTS: "tuple[Rule, ...]" = (
+    (True, "c", ANY, ANY, 1),
+    (True, "b", ANY, ANY, 1),
+    (True, "c", 1, 3, ALL),
+    (True, "c", 1, 8, ALL),
+    (True, "c", 1, 7, ALL),
+    (True, "c", 5, 0, ALL),
+    (True, "c", 1, 5, ALL),
+    (True, "c", 1, 9, ALL),
+    (True, "c", 136, ANY, ALL),
+    (True, "c", 5, 2, ALL),
+    (True, "c", 10, 200, ALL),
+)
+
+
+def parse(configured: "Sequence[Mapping[str, Any]]", pointer: str = "/linux/resources/devices") -> "list[Rule]":
+    """The configured rules in order, checked. An absent type is "a", an absent (or -1) number means all.
+
+    runc takes type "a" for every device and access whatever else stands in the rule; here its numbers and access count.
+    Raises ConfigError.
+    """
+    rules: list[Rule] = []
+    for index, entry in enumerate(configured):
+        where = pointer + "/" + str(index)
+        kind = entry.get("type") or "a"
+        if kind not in ("a", "b", "c"):
+            raise ConfigError(f"invalid device type {kind!r}: a, b or c", pointer=where + "/type")
+        numbers = []
+        for name in ("major", "minor"):
+            number = entry.get(name)
+            number = ANY if number is None else number
+            if not ANY <= number <= _MAX:
+                raise ConfigError(f"invalid device number {number}: 0 to {_MAX}", pointer=where + "/" + name)
+            numbers.append(number)
+        access = 0
+        for letter in entry.get("access") or "":
+            if letter not in ACCESS:
+                raise ConfigError(f"invalid device access {entry['access']!r}: of r, w and m", pointer=where + "/access")
+            access |= ACCESS[letter]
+        if not access:
+            raise ConfigError("device access must not be empty", pointer=where + "/access")
+        rules.append((entry["allow"], kind, numbers[0], numbers[1], access))
+    return rules
+
+
+def allowed(rules: "Sequence[Rule]", kind: str, major: int, minor: int, access: int) -> bool:
+    """Whether rules allow all of access (bits) to one device: what a kernel given them must answer."""
+    for allow, type_, rule_major, rule_minor, bits in reversed(rules):
+        if type_ in ("a", kind) and rule_major in (ANY, major) and rule_minor in (ANY, minor) and bits & access:
+            if not allow:
+                return False
+            access &= ~bits
+            if not access:
+                return True
+    return not access
+
+
+def reduce(
+    rules: "Sequence[Rule]", defaults: "Sequence[Rule]" = DEFAULTS, pointer: str = "/linux/resources/devices"
+) -> "tuple[bool, dict[Device, int]]":
+    """The same verdicts as v1's controller holds them: (what holds for all devices, {device: access excepted from it}).
+
+    The controller keeps one default and a set of exceptions, and silently ignores a rule that takes back a part of an
+    exception (allow 136:*, then deny 136:5): a rule of the configuration that would is a ConfigError, a default one is left out.
+    Exceptions that overlap share their accesses, since one of them alone must cover what an open asks for.
+    """
+    default = False
+    exceptions: dict[Device, int] = {}
+    for index, (allow, kind, major, minor, access) in enumerate((*rules, *defaults)):
+        if kind == "a" and major == ANY and minor == ANY and access == ALL:
+            default = allow
+            exceptions = {}
+            continue
+        for type_ in ("c", "b") if kind == "a" else (kind,):
+            device = (type_, major, minor)
+            shared = [(other, both) for other in exceptions if (both := _both(other, device))]
+            if allow != default:
+                added = dict.fromkeys((device,), access)
+                for other, both in shared:
+                    added[both] = added.get(both, 0) | exceptions[other] | access
+                exceptions.update(added)
+                continue
+            hole = [other for other, both in shared if both != other and exceptions[other] & access]
+            if hole:
+                if index >= len(rules):
+                    continue
+                raise ConfigError(
+                    f"cgroup v1 cannot except {text(device, access)} from the earlier rule {text(hole[0], exceptions[hole[0]])}",
+                    pointer=pointer + "/" + str(index),
+                )
+            for other, both in shared:
+                if both == other:
+                    exceptions[other] &= ~access
+                    if not exceptions[other]:
+                        del exceptions[other]
+    return default, exceptions
+
+
+def v1_writes(default: bool, exceptions: "Mapping[Device, int]") -> "list[tuple[str, str]]":
+    """[(file of the devices controller, value)]: first what clears all, then the exceptions (cgroup-v1/devices.rst)."""
+    everything, exception = ("devices.allow", "devices.deny") if default else ("devices.deny", "devices.allow")
+    return [(everything, "a"), *((exception, text(device, access)) for device, access in exceptions.items())]
+
+
+def text(device: "Device", access: int) -> str:
+    """A rule in the controller's words: "c 1:3 rwm", "b 8:* r"."""
+    kind, major, minor = device
+    numbers = ":".join("*" if number == ANY else str(number) for number in (major, minor))
+    return kind + " " + numbers + " " + "".join(letter for letter in "rwm" if ACCESS[letter] & access)
+
+
+def _both(one: "Device", other: "Device") -> "Device | None":
+    """The devices that both patterns match, as a pattern; None when there is none."""
+    if one[0] != other[0]:
+        return None
+    numbers = []
+    for first, second in ((one[1], other[1]), (one[2], other[2])):
+        if first == ANY:
+            numbers.append(second)
+        elif second in (ANY, first):
+            numbers.append(first)
+        else:
+            return None
+    return (one[0], numbers[0], numbers[1])
