@@ -1,0 +1,95 @@
+# make demo: install what is needed, build, install, and show a container. make test: everything that CI does.
+# The interpreter is the distribution's, whatever comes first on PATH.
+
+PREFIX = /usr/local
+DESTDIR =
+PYTHON = /usr/bin/python3
+VENV = .venv
+BENCH_ARGS =
+SOAK_ARGS =
+TESTS = tests
+PYTEST_ARGS =
+RUNC = $(HOME)/go/bin/runc
+
+# Versions of the development tools.
+MYPY = 2.4.1
+RUFF = 0.17.6
+IMPORT_LINTER = 2.17
+HYPOTHESIS = 6.170.17
+PYTEST = 9.2.0
+
+# What the tests and benches find the runtime by: what was built here, not what is installed.
+export PYRUNC ?= $(CURDIR)/build/pyrunc
+export RUNC
+export PYTHONDONTWRITEBYTECODE =
+
+.PHONY: all build demo install uninstall test lint types unit bench soak clean packages engines venv peers
+.NOTPARALLEL:
+
+all: build
+
+# ---- building and installing ----
+
+build: packages
+	$(MAKE) -C native PYTHON=$(PYTHON) PREFIX=$(PREFIX) PACKAGE=`$(PYTHON) tools/install.py package-dir --prefix $(PREFIX)`
+
+packages:
+	@tools/packages.sh build run || [ $$? = 3 ]
+
+install: build
+	$(PYTHON) tools/install.py install --prefix $(PREFIX) --destdir "$(DESTDIR)"
+
+uninstall:
+	$(PYTHON) tools/install.py uninstall --prefix $(PREFIX) --destdir "$(DESTDIR)"
+
+demo: install
+	@tools/packages.sh demo || [ $$? = 3 ]
+	@tools/demo.sh "$(DESTDIR)$(PREFIX)/bin/pyrunc" build/demo
+
+# ---- testing ----
+
+test: build engines venv peers lint types
+	$(VENV)/bin/python -m pytest $(TESTS) $(PYTEST_ARGS)
+
+lint: venv
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+
+types: venv build
+	$(VENV)/bin/mypy
+
+unit: venv build
+	$(VENV)/bin/python -m pytest tests/unit $(PYTEST_ARGS)
+
+# The engines that tests/engines drives. Without them, and without root, pytest says which tests it skips and why.
+engines:
+	@tools/packages.sh demo engines || [ $$? = 3 ]
+
+# runc 1.5.2 and Debian's crun, for comparisons.
+peers: venv
+	@tools/packages.sh peers || [ $$? = 3 ]
+	@tools/peers.sh $(VENV)
+
+bench: build peers
+	@tools/packages.sh demo || [ $$? = 3 ]
+	$(PYTHON) -m bench --json build/bench.json $(BENCH_ARGS)
+
+soak: build
+	@tools/packages.sh demo || [ $$? = 3 ]
+	$(PYTHON) -m bench.soak $(SOAK_ARGS)
+
+# Made anew when another version is asked for.
+tools_wanted = mypy==$(MYPY) ruff==$(RUFF) import-linter==$(IMPORT_LINTER) hypothesis==$(HYPOTHESIS) pytest==$(PYTEST)
+venv:
+	@tools/packages.sh tools || [ $$? = 3 ]
+	@[ "`cat $(VENV)/tools 2>/dev/null`" = "$(tools_wanted)" ] || { \
+		$(PYTHON) -m venv --system-site-packages --clear $(VENV) && \
+		$(VENV)/bin/pip install -q $(tools_wanted) && \
+		echo "$(tools_wanted)" >$(VENV)/tools; }
+
+clean:
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find pyrunc tests tools bench bundles native -name __pycache__ -prune -exec rm -rf {} +
+	rm -f pyrunc/_linux.*.so
+	rm -rf bundles/*/rootfs

@@ -1,0 +1,160 @@
+"""Installs what `make build` built, and takes away exactly that: `make install`, `make uninstall`.
+
+What is installed, and which folders were made for it, stands in one list beside the launcher's second stage.
+"""
+
+import argparse
+import compileall
+import os
+import shutil
+import sys
+from pathlib import Path
+
+TOP = Path(__file__).parent.parent
+BUILD = TOP / "build"
+
+#: What of the package's folder is installed.
+_SUFFIXES = {".py", ".pyi", ".json", ".so", ".typed"}
+
+
+class Places:
+    """Where things are in the end. What is written goes to staged() of it, below destdir."""
+
+    def __init__(self, prefix: str, destdir: str) -> None:
+        self._destdir = destdir
+        self.launcher = Path(prefix, "bin/pyrunc")
+        self.libexec = Path(prefix, "libexec/pyrunc")
+        self.package = package_dir(prefix)
+
+    @property
+    def list(self) -> Path:
+        return self.staged(self.libexec / "installed")
+
+    def staged(self, path: Path | str) -> Path:
+        return Path(f"{self._destdir}/{str(path).lstrip('/')}")
+
+
+def package_dir(prefix: str) -> Path:
+    """Where Debian's interpreter looks for packages installed with that prefix."""
+    if Path(prefix) == Path("/usr"):
+        return Path("/usr/lib/python3/dist-packages/pyrunc")
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return Path(prefix, "lib", f"python{version}", "dist-packages", "pyrunc")
+
+
+def install(places: Places) -> None:
+    """Every file is renamed into place: a pyrunc that runs, or is started meanwhile, finds an old or a new one."""
+    package, libexec = places.staged(places.package), places.staged(places.libexec)
+    made = [path for kind, path in _read(places) if kind == "folder"]
+    for folder in (places.launcher.parent, places.libexec.parent, places.package.parent):
+        made += _make(places, folder)
+    libexec.mkdir(exist_ok=True)
+    sources = [path for path in sorted((TOP / "pyrunc").rglob("*")) if path.suffix in _SUFFIXES and path.is_file()]
+    goals = {package / path.relative_to(TOP / "pyrunc"): path for path in sources}
+    for goal, source in goals.items():
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        _copy(source, goal, 0o644)
+    _remove_stale(package, set(goals))
+    # Else whoever imports it first as root writes them.
+    compileall.compile_dir(package, quiet=1, stripdir=str(places.staged("")), prependdir="/")
+    _copy(BUILD / "stage2", libexec / "stage2", 0o755)
+    _copy(BUILD / "pyrunc", places.staged(places.launcher), 0o755)
+    lines = [f"file {places.launcher}", f"tree {places.package}", f"tree {places.libexec}"]
+    lines += [f"folder {folder}" for folder in dict.fromkeys(made)]
+    places.list.write_text("".join(f"{line}\n" for line in lines))
+
+
+def uninstall(places: Places) -> None:
+    """Leave no file, and no folder that is there because of us."""
+    entries = _read(places)
+    if not entries:
+        print(f"nothing to uninstall: no {places.list}")
+        return
+    for kind, path in entries:
+        if kind == "file":
+            places.staged(path).unlink(missing_ok=True)
+        elif kind == "tree":
+            shutil.rmtree(places.staged(path), ignore_errors=True)
+    for kind, path in reversed(entries):
+        if kind == "folder":
+            try:
+                places.staged(path).rmdir()
+            except OSError:
+                # Somebody else's file is in it by now.
+                pass
+
+
+def remove_state(root: Path) -> None:
+    """The state root with its caches, unless a container is in it. A container's name does not begin with @."""
+    try:
+        containers = [entry.name for entry in sorted(root.iterdir()) if not entry.name.startswith("@")]
+    except OSError:
+        return
+    if containers:
+        print(f"{root} stays: there are containers in it: {', '.join(containers)}")
+    else:
+        shutil.rmtree(root)
+
+
+def _read(places: Places) -> list[tuple[str, str]]:
+    """The list: (file, tree or folder; path). Outer folders come before inner ones."""
+    if not places.list.exists():
+        return []
+    lines = places.list.read_text().splitlines()
+    return [(kind, path) for kind, path in (line.split(" ", 1) for line in lines)]
+
+
+def _make(places: Places, folder: Path) -> list[str]:
+    """Make the folder; those that were missing, outermost first."""
+    missing = []
+    above = folder
+    while not places.staged(above).exists() and above != above.parent:
+        missing.append(str(above))
+        above = above.parent
+    places.staged(folder).mkdir(parents=True, exist_ok=True)
+    return missing[::-1]
+
+
+def _copy(source: Path, goal: Path, mode: int) -> None:
+    fresh = goal.with_name(goal.name + ".new")
+    shutil.copyfile(source, fresh)
+    fresh.chmod(mode)
+    os.replace(fresh, goal)
+
+
+def _remove_stale(package: Path, goals: set[Path]) -> None:
+    """What an older version had and this one has not, and all compiled files."""
+    for path in sorted(package.rglob("*"), reverse=True):
+        if path.is_dir():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path not in goals:
+            path.unlink()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("action", choices=["install", "uninstall", "package-dir"])
+    parser.add_argument("--prefix", default="/usr/local")
+    parser.add_argument("--destdir", default="")
+    options = parser.parse_args()
+    if not options.prefix.startswith("/"):
+        parser.error("--prefix must be absolute")
+    places = Places(options.prefix, options.destdir.rstrip("/"))
+    try:
+        if options.action == "package-dir":
+            print(package_dir(options.prefix))
+        elif options.action == "install":
+            install(places)
+        else:
+            uninstall(places)
+            if not options.destdir:
+                remove_state(Path("/run/pyrunc"))
+    except OSError as error:
+        print(f"{options.action}: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

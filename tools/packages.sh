@@ -1,0 +1,50 @@
+#!/bin/sh
+# tools/packages.sh GROUP...: sees to it that the Debian packages of these groups are installed.
+# apt is called only when one is missing, and only by root; anybody else is told what is missing.
+set -eu
+
+python=/usr/bin/python3
+if [ ! -x $python ] && [ "$(id -u)" = 0 ]; then
+    apt-get update -q
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends python3
+fi
+# The distribution's interpreter decides which libpython is meant.
+version=$($python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+wanted=
+for group in "$@"; do
+    case $group in
+    run) # what an installed pyrunc needs
+        wanted="$wanted libpython$version python3-seccomp python3-jsonschema python3-pyroute2" ;;
+    build)
+        wanted="$wanted gcc libc6-dev libpython$version-dev python3-fastjsonschema python3-jsonschema" ;;
+    demo)
+        wanted="$wanted busybox-static" ;;
+    tools) # the development tools' own needs
+        wanted="$wanted python3-venv git" ;;
+    peers) # runtimes to compare with, and to build runc
+        wanted="$wanted crun libseccomp-dev pkg-config ca-certificates" ;;
+    engines)
+        wanted="$wanted podman buildah netavark aardvark-dns conmon containerd docker.io runc skopeo umoci iproute2 iptables"
+        wanted="$wanted tmux strace util-linux" ;;
+    *)
+        echo "$0: no group $group" >&2
+        exit 2 ;;
+    esac
+done
+
+missing=
+for package in $wanted; do
+    state=$(dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -x installed || true)
+    [ -n "$state" ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ]; then
+    echo "not installed, since only root may:$missing" >&2
+    exit 3
+fi
+echo "installing$missing"
+apt-get update -q
+# shellcheck disable=SC2086  # a list of names
+DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
