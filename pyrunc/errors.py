@@ -1,7 +1,9 @@
 """The errors pyrunc reports: each is one line, and says which step failed on what.
 
-Imported by every command, so it imports nothing.
+Imported by every command, so it imports next to nothing.
 """
+
+import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,3 +59,8 @@ class UsageError(PyruncError):
 
 class StateError(PyruncError):
     """The operation does not fit the container's state, or there is no such container."""
+
+
+def reason(error: OSError) -> str:
+    """What the kernel said, in lower case as the engines that match our messages expect it."""
+    return posix.strerror(error.errno or 0).lower()

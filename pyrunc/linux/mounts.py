@@ -42,10 +42,10 @@ def set_attributes(
     _linux.mount_setattr(mount_fd, "", flags, attr_set, attr_clr, propagation, userns_fd)
 
 
-def create(fstype: str, source: "str | None", parameters: "list[tuple[str, str | None]]", attributes: int) -> int:
+def create(fstype: str, source: "str | None", parameters: "list[tuple[str, str | int | None]]", attributes: int) -> int:
     """A new, detached mount of a file system.
 
-    parameters: fsconfig(2) parameters, value None for a flag. attributes: MOUNT_ATTR_* for fsmount(2).
+    parameters: fsconfig(2) parameters, value None for a flag, a number for a descriptor. attributes: MOUNT_ATTR_* for fsmount(2).
     Raises FilesystemError with the kernel's own reason where it gives one.
     """
     fs_fd = _linux.fsopen(fstype, _linux.FSOPEN_CLOEXEC)
@@ -56,6 +56,8 @@ def create(fstype: str, source: "str | None", parameters: "list[tuple[str, str |
             for key, value in parameters:
                 if value is None:
                     _linux.fsconfig(fs_fd, _linux.FSCONFIG_SET_FLAG, key, None, 0)
+                elif isinstance(value, int):
+                    _linux.fsconfig(fs_fd, _linux.FSCONFIG_SET_FD, key, None, value)
                 else:
                     _linux.fsconfig(fs_fd, _linux.FSCONFIG_SET_STRING, key, value, 0)
             _linux.fsconfig(fs_fd, _linux.FSCONFIG_CMD_CREATE, None, None, 0)

@@ -1,0 +1,303 @@
+"""create: from a bundle to a container whose process waits for start."""
+
+import _socket
+import errno
+import gc
+import posix
+
+from pyrunc import _linux, cgroups, log
+from pyrunc.config import rules
+from pyrunc.config.load import load_bundle
+from pyrunc.errors import ConfigError, PyruncError, StateError, reason
+from pyrunc.jsontext import dumps
+from pyrunc.lifecycle import execute
+from pyrunc.lifecycle.store import FORMAT, OCI_VERSION, Container, Lock, make_directories, remove_tree, timestamp
+from pyrunc.linux import files, procfs
+from pyrunc.plan import files_step, order
+from pyrunc.plan.context import Context
+from pyrunc.plan.host import read_host
+from pyrunc.plan.step import Plan, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.lifecycle.options import CreateOptions
+    from pyrunc.lifecycle.store import Store
+
+
+class StateDirectory(Step):
+    """The container's state directory, its name claimed by mkdir(2), and the first state.json.
+
+    state.json is written before anything that it lists is made, so that delete --force can clean up after a runtime
+    that was killed at any moment.
+    """
+
+    __slots__ = ("config", "container", "inode", "lock")
+    name = "state"
+    section = "runtime.md#state"
+
+    def __init__(self, container: Container, config: bytes) -> None:
+        Step.__init__(self)
+        self.container = container
+        self.config = config
+        self.lock: "Lock | None" = None
+        self.inode = 0
+
+    def describe(self) -> str:
+        return "make the state directory " + self.container.directory
+
+    def apply(self, context: Context) -> None:
+        directory = self.container.directory
+        try:
+            make_directories(self.container.store.root, 0o711)
+            posix.mkdir(directory, 0o711)
+        except FileExistsError:
+            raise StateError("container with given ID already exists", errno=errno.EEXIST) from None
+        except OSError as error:
+            raise PyruncError("make " + directory + ": " + reason(error), errno=error.errno) from None
+        self.inode = posix.stat(directory).st_ino
+        self.lock = Lock(directory)
+        self.container.save()
+        files.replace(directory + "/config.json", self.config)
+
+    def undo(self, context: Context) -> None:
+        if not self.inode:
+            return
+        # Not what somebody else may have made in its place after a delete --force.
+        try:
+            if posix.stat(self.container.directory).st_ino == self.inode:
+                remove_tree(self.container.directory)
+        except FileNotFoundError:
+            pass
+        if self.lock is not None:
+            self.lock.release()
+
+
+class Creation:
+    """A create ready to be executed: what `plan` prints, `create` carries out, and tests make fail at each step."""
+
+    __slots__ = ("container", "context", "options", "plan", "state_step")
+
+    def __init__(
+        self, container: Container, context: Context, plan: Plan, state_step: StateDirectory, options: "CreateOptions"
+    ) -> None:
+        self.container = container
+        self.context = context
+        self.plan = plan
+        self.state_step = state_step
+        self.options = options
+
+
+def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Creation:
+    """Read, check and compile. No effect. Raises ConfigError, StateError."""
+    directory = store.directory(container_id)
+    config, raw = load_bundle(options.bundle, options.config)
+    rootfs = _rootfs(config, options.bundle)
+    _check_terminal(config, options)
+    host = read_host(options.rootless)
+    linux: "Any" = config.get("linux") or {}
+    manager = None
+    if not options.systemd_cgroup:
+        manager = cgroups.Manager(cgroups.paths(cgroups.detect(), linux.get("cgroupsPath"), container_id))
+    else:
+        raise PyruncError(
+            "systemd cgroup flag passed, but systemd support for managing cgroups is not available",
+            hint="this pyrunc manages cgroup v1 by cgroupfs",
+        )
+    preserve = _listen_fds(config) + options.preserve_fds
+    for number in range(3, 3 + preserve):
+        try:
+            posix.fstat(number)
+        except OSError:
+            raise PyruncError(
+                "file descriptor " + str(number) + " does not exist, so it cannot be preserved", errno=errno.EBADF
+            ) from None
+    plan = order.compile_create(
+        config,
+        options.bundle,
+        rootfs,
+        host,
+        order.Options(
+            no_pivot=options.no_pivot, no_new_keyring=options.no_new_keyring, seccomp_cache=store.root + "/@seccomp"
+        ),
+        manager,
+    )
+    plan.warnings += rules.warnings(config)
+    context = Context(container_id, options.bundle, config, host, directory)
+    context.rootfs = rootfs
+    context.preserve_fds = preserve
+    container = _container(store, directory, context, manager)
+    state_step = StateDirectory(container, raw)
+    plan.steps.insert(0, state_step)
+    context.on_pid = _recorder(container)
+    context.state = container.state_json("created")
+    context.state.pop("owner")
+    return Creation(container, context, plan, state_step, options)
+
+
+def _container(store: "Store", directory: str, context: Context, manager: "cgroups.Manager | None") -> Container:
+    config: "Any" = context.config
+    hooks = config.get("hooks") or {}
+    spaces = [entry["type"] for entry in (config.get("linux") or {}).get("namespaces") or ()]
+    return Container(
+        store,
+        directory,
+        {
+            "format": FORMAT,
+            "ociVersion": OCI_VERSION,
+            "id": context.id,
+            "phase": "creating",
+            "pid": 0,
+            "start": 0,
+            "bundle": context.bundle,
+            "rootfs": context.rootfs,
+            "created": timestamp(),
+            "annotations": config.get("annotations") or {},
+            "cgroup": manager.paths if manager is not None else {},
+            "hooks": {kind: hooks[kind] for kind in ("poststart", "poststop") if hooks.get(kind)},
+            "ownMounts": "mount" in spaces,
+            "ownPids": "pid" in spaces,
+            "hasProcess": bool(config.get("process")),
+        },
+    )
+
+
+def _recorder(container: Container) -> "Any":
+    """What writes the container process's number and start time to state.json as soon as it exists."""
+
+    def record(context: Context) -> None:
+        start = procfs.start_time(context.pid)
+        if start is None:
+            raise PyruncError("the container process ended at once")
+        container.fields["pid"] = context.pid
+        container.fields["start"] = start
+        container.save()
+        context.state["pid"] = context.pid
+
+    return record
+
+
+def _rootfs(config: "Any", bundle: str) -> str:
+    """The absolute path of the rootfs, which must be a directory reached without a symbolic link. Raises ConfigError."""
+    root = config.get("root")
+    if not root:
+        raise ConfigError("root is required", pointer="/root")
+    path: str = root["path"]
+    if not path.startswith("/"):
+        path = bundle + "/" + path
+    path = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+    try:
+        fd = _linux.openat2(
+            -100, path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, 0, _linux.RESOLVE_NO_SYMLINKS
+        )
+    except OSError as error:
+        problem = {
+            errno.ENOENT: "does not exist",
+            errno.ELOOP: "is not an absolute path without symbolic links",
+            errno.ENOTDIR: "is not a directory",
+        }.get(error.errno or 0, reason(error))
+        raise ConfigError("invalid rootfs: " + path + " " + problem, pointer="/root/path", errno=error.errno) from None
+    posix.close(fd)
+    return path
+
+
+def _check_terminal(config: "Any", options: "CreateOptions") -> None:
+    """A detached terminal needs a socket to send its master to, and only that does. Raises PyruncError."""
+    terminal = bool((config.get("process") or {}).get("terminal"))
+    if options.detach and terminal and not options.console_socket:
+        raise PyruncError(
+            "cannot allocate tty if pyrunc will detach without setting console socket", pointer="/process/terminal"
+        )
+    if options.console_socket and not (options.detach and terminal):
+        raise PyruncError("cannot use console socket if pyrunc will not detach or allocate tty")
+
+
+def _listen_fds(config: "Any") -> int:
+    """LISTEN_FDS of socket activation (sd_listen_fds(3)), if meant for this process: handed on to the container's."""
+    environ = posix.environ
+    count, pid = environ.get(b"LISTEN_FDS", b""), environ.get(b"LISTEN_PID", b"")
+    if not count.isdigit() or pid != str(posix.getpid()).encode("ascii"):
+        return 0
+    number = int(count)
+    process = config.get("process")
+    if number and process:
+        process["env"] = [*(process.get("env") or []), "LISTEN_FDS=" + str(number), "LISTEN_PID=1"]
+    return number
+
+
+def create(store: "Store", container_id: str, options: "CreateOptions") -> Container:
+    """Create a container; it is `created` when this returns. Raises PyruncError, and then nothing is left."""
+    return carry_out(prepare(store, container_id, options))
+
+
+def carry_out(creation: Creation, keep_console: bool = False) -> Container:
+    """Execute a prepared create. keep_console: leave the terminal's master in the context, do not send it.
+
+    Raises PyruncError, and then nothing is left of the container.
+    """
+    context, options, container = creation.context, creation.options, creation.container
+    for warning in creation.plan.warnings:
+        log.warning(warning)
+    # What the caller left open is the container's only if asked for (CVE-2024-21626).
+    _linux.close_range(3 + context.preserve_fds, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
+    console = _connect(options.console_socket) if options.console_socket else None
+    pidfd_socket = _connect(options.pidfd_socket) if options.pidfd_socket else None
+    # The container process is a copy of this one: it shall not copy more pages than it must.
+    gc.disable()
+    gc.freeze()
+    execute.execute(creation.plan, context)
+    try:
+        if execute.has_ended(context.pidfd):
+            raise execute.ended(context)
+        if console is not None:
+            _send_fd(console, context.console_fd, b"/dev/ptmx", "console socket")
+        if context.console_fd >= 0 and not keep_console:
+            posix.close(context.console_fd)
+            context.console_fd = -1
+        if pidfd_socket is not None:
+            _send_fd(pidfd_socket, context.pidfd, b"pidfd", "pidfd socket")
+        container.fields["phase"] = "created"
+        container.save()
+        if options.pid_file:
+            write_pid_file(options.pid_file, context.pid)
+    except BaseException:
+        execute.undo(context)
+        raise
+    files_step.close(context)
+    if creation.state_step.lock is not None:
+        creation.state_step.lock.release()
+    return container
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Write a process number, without a newline, atomically. Raises PyruncError."""
+    try:
+        files.replace(path, str(pid).encode("ascii"), 0o644)
+    except OSError as error:
+        raise PyruncError("write pid file " + path + ": " + reason(error), errno=error.errno) from None
+
+
+def _connect(path: str) -> "Any":
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        sock.connect(path)
+    except OSError as error:
+        sock.close()
+        raise PyruncError("connect to socket " + path + ": " + reason(error), errno=error.errno) from None
+    return sock
+
+
+def _send_fd(sock: "Any", fd: int, name: bytes, what: str) -> None:
+    """Send one descriptor with its name as the data, as the engines' consoles expect it. Raises PyruncError."""
+    try:
+        sock.sendmsg([name], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, "little"))])
+    except OSError as error:
+        raise PyruncError("send to " + what + ": " + reason(error), errno=error.errno) from None
+    finally:
+        sock.close()
+
+
+def config_text(config: "Any") -> bytes:
+    """A config as the bytes of a config.json."""
+    return dumps(config).encode("utf-8", "surrogateescape")

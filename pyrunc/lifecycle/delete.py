@@ -1,0 +1,109 @@
+"""delete: take back what create made."""
+
+import posix
+
+from pyrunc import log
+from pyrunc.errors import PyruncError, StateError, reason
+from pyrunc.jsontext import dumps
+from pyrunc.lifecycle import kill
+from pyrunc.lifecycle.store import Container, Lock, remove_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from pyrunc.lifecycle.store import Store
+
+# Seconds that delete --force waits for another operation on the container, and for its process to end.
+_PATIENCE: "Final" = 10.0
+
+
+def delete(store: "Store", container_id: str, force: bool = False) -> None:
+    """Delete a stopped container, or a created one (as runc and crun do); with force, any.
+
+    Raises StateError when there is none (not with force), or when it runs and force is not given.
+    """
+    directory = store.directory(container_id)
+    lock = _lock(store, container_id, directory, force)
+    if lock is None:
+        return
+    try:
+        try:
+            container = store.load(container_id)
+        except StateError:
+            # A directory without state.json: a create that was killed before it made anything else.
+            remove_tree(directory)
+            if force:
+                return
+            raise
+        if not force:
+            status = container.status()
+            if status not in ("stopped", "created"):
+                raise StateError("cannot delete container " + container_id + " that is not stopped: " + status)
+        if not kill.kill_everything(container, _PATIENCE):
+            raise PyruncError("container init still running")
+        destroy(container)
+    finally:
+        lock.release()
+
+
+def _lock(store: "Store", container_id: str, directory: str, force: bool) -> "Lock | None":
+    """The container's lock. Without force wait for whoever has it; with force, end a create that is under way."""
+    try:
+        if not force:
+            return Lock(directory)
+        try:
+            return Lock(directory, 0)
+        except TimeoutError:
+            pass
+        try:
+            container = store.load(container_id)
+            if container.fields["phase"] == "creating":
+                # Its create fails by that, takes back what it made and lets go of the lock.
+                kill.kill_everything(container, _PATIENCE)
+        except StateError:
+            pass
+        return Lock(directory, _PATIENCE)
+    except TimeoutError:
+        raise PyruncError("another operation on the container does not end") from None
+    except StateError:
+        if force:
+            return None
+        raise
+
+
+def destroy(container: Container) -> None:
+    """Remove the cgroup, mounts of ours on the host, the state; then run the poststop hooks. Raises PyruncError."""
+    if container.fields["cgroup"]:
+        try:
+            container.manager().delete()
+        except OSError as error:
+            raise PyruncError("delete cgroup: " + reason(error), errno=error.errno) from None
+    if not container.fields.get("ownMounts", True):
+        from pyrunc.plan import mounts
+
+        mounts.unmount_below(container.fields["rootfs"])
+    try:
+        remove_tree(container.directory)
+    except OSError as error:
+        raise PyruncError("remove " + container.directory + ": " + reason(error), errno=error.errno) from None
+    if container.fields["hooks"].get("poststop"):
+        _poststop(container)
+
+
+def _poststop(container: Container) -> None:
+    """All of them, whatever happens to one: runtime.md asks for a warning and to go on."""
+    from pyrunc.plan import hooks
+
+    state = container.state_json("stopped")
+    state.pop("owner")
+    text = dumps(state).encode("utf-8", "surrogateescape")
+    failures: "list[str]" = []
+    bundle = container.fields["bundle"]
+    try:
+        posix.stat(bundle)
+    except OSError:
+        bundle = None
+    hooks.run(container.fields["hooks"]["poststop"], "poststop", text, bundle, None, failures)
+    for failure in failures:
+        log.warning(failure)

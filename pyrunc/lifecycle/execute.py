@@ -1,0 +1,264 @@
+"""Executing a plan in its two processes, and taking it back when something fails.
+
+The processes speak over a socket pair (SOCK_SEQPACKET), one message a packet, its kind in the first byte:
+  runtime to container   G  a meeting point is reached: go on
+  container to runtime   M  a meeting point is reached (with a terminal's master as SCM_RIGHTS, once)
+                         P  the number of a second process that takes this one's place
+                         X  a step failed: its index, errno, and what to say
+                         E, L  from finish(): a failed stage; a seccomp listener's number
+An end of file is the other's end, or, after the last meeting point, the sign that the process waits for start.
+"""
+
+import _socket
+import posix
+import select
+
+from pyrunc import _linux
+from pyrunc.errors import PyruncError, reason
+from pyrunc.plan import birth
+from pyrunc.plan.step import CONTAINER, RUNTIME, Meet
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from pyrunc.plan.context import Context
+    from pyrunc.plan.step import Plan, Step
+
+# Longer messages are cut: a packet must fit the socket's buffer.
+_MESSAGE_LIMIT: "Final" = 16384
+
+
+def execute(plan: "Plan", context: "Context") -> None:
+    """Carry out the runtime's side of a plan, up to where the container process waits or has become its program.
+
+    In the container process it never returns. When a step fails, what was done is undone in reverse, and the error
+    is raised: PyruncError with the step's name and config pointer.
+    """
+    done = context.done
+    try:
+        for index, step in enumerate(plan.steps):
+            if isinstance(step, Meet):
+                if step.side == RUNTIME:
+                    _send(context, b"G")
+                else:
+                    _receive(plan, context)
+            elif step.side == RUNTIME:
+                if isinstance(step, birth.RecordAgain):
+                    _take_over(plan, context)
+                done.append(step)
+                _apply(step, context)
+                if context.in_container:
+                    _container(plan, context, index + 1)
+        await_waiting(plan, context)
+    except BaseException:
+        undo(context)
+        raise
+
+
+def undo(context: "Context") -> None:
+    """Take back what was done, the latest first. Raises nothing."""
+    while context.done:
+        step = context.done.pop()
+        try:
+            step.undo(context)
+        except (OSError, PyruncError) as error:
+            context.warnings.append("undo of " + step.name + ": " + str(error))
+
+
+def _apply(step: "Step", context: "Context") -> None:
+    try:
+        step.apply(context)
+    except PyruncError as error:
+        raise _with_step(error, step) from None
+    except OSError as error:
+        raise _with_step(PyruncError(step.describe() + ": " + reason(error), errno=error.errno), step) from None
+
+
+def _with_step(error: PyruncError, step: "Step") -> PyruncError:
+    error.step = error.step or step.name
+    error.pointer = error.pointer or step.pointer or None
+    return error
+
+
+def _container(plan: "Plan", context: "Context", first: int) -> None:
+    """The container's side: never returns. Whatever goes wrong is told to the runtime, which has to undo it."""
+    index = first
+    try:
+        posix.umask(0)
+        for index in range(first, len(plan.steps)):
+            step = plan.steps[index]
+            if step.side != CONTAINER and not isinstance(step, Meet):
+                continue
+            if not isinstance(step, Meet):
+                step.apply(context)
+            elif step.side == RUNTIME:
+                if context.sync.recv(16) != b"G":
+                    posix._exit(1)
+            else:
+                _report_meeting(context)
+    except BaseException as error:
+        _report_failure(context, index, error)
+    posix._exit(1)
+
+
+def _report_meeting(context: "Context") -> None:
+    if context.console_fd >= 0:
+        rights = context.console_fd.to_bytes(4, "little")
+        context.sync.sendmsg([b"M"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        posix.close(context.console_fd)
+        context.console_fd = -1
+    else:
+        context.sync.send(b"M")
+
+
+def _report_failure(context: "Context", index: int, error: BaseException) -> None:
+    number = 0
+    pointer = hint = ""
+    if isinstance(error, PyruncError):
+        text, number = error.message, error.errno or 0
+        pointer, hint = error.pointer or "", error.hint or ""
+    elif isinstance(error, OSError):
+        text, number = "", error.errno or 0
+    else:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = trace.tb_frame.f_code.co_filename + ":" + str(trace.tb_lineno) if trace is not None else ""
+        text = "internal error: " + type(error).__name__ + ": " + str(error) + " at " + place
+    words = "\0".join((text, pointer, hint)).encode("utf-8", "surrogateescape")[:_MESSAGE_LIMIT]
+    try:
+        # Not by the socket object: after _keep_only the descriptor is the only thing to rely on.
+        context.sync.send(b"X" + index.to_bytes(2, "little") + number.to_bytes(4, "little") + words)
+    except OSError:
+        pass
+
+
+def _send(context: "Context", message: bytes) -> None:
+    try:
+        context.sync.send(message)
+    except OSError:
+        # It has ended; what it had to say comes first.
+        return
+
+
+def _receive(plan: "Plan", context: "Context") -> bytes:
+    """The next message of the container process. Raises PyruncError for its failure or its end."""
+    data, ancillary, _, _ = context.sync.recvmsg(
+        _MESSAGE_LIMIT + 64, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC
+    )
+    for level, kind, rights in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            context.console_fd = int.from_bytes(rights[:4], "little")
+    message: bytes = data
+    if message[:1] == b"X":
+        raise _failure(plan, message)
+    if message[:1] == b"E":
+        raise _stage_failure(message)
+    if not message:
+        raise ended(context)
+    return message
+
+
+def _failure(plan: "Plan", message: bytes) -> PyruncError:
+    step = plan.steps[int.from_bytes(message[1:3], "little")]
+    number = int.from_bytes(message[3:7], "little")
+    text, pointer, hint = (message[7:].decode("utf-8", "surrogateescape").split("\0") + ["", ""])[:3]
+    if not text:
+        text = step.describe() + ": " + posix.strerror(number).lower()
+    error = PyruncError(text, pointer=pointer or None, errno=number or None, hint=hint or None)
+    return _with_step(error, step)
+
+
+def _stage_failure(message: bytes) -> PyruncError:
+    """What finish() reports: the stage and errno of its one C call."""
+    stage = _linux.STAGES[message[1]]
+    number = int.from_bytes(message[2:6], "little")
+    pointer = "/linux/seccomp" if stage in ("seccomp", "listener") else "/process"
+    hint = None
+    if stage == "listener":
+        hint = "the seccomp filter must allow write and read, by which the listener is handed over"
+    return PyruncError(
+        words_of_stage(stage) + ": " + posix.strerror(number).lower(),
+        step="process",
+        pointer=pointer,
+        errno=number,
+        hint=hint,
+    )
+
+
+def words_of_stage(stage: str) -> str:
+    return {
+        "close": "close descriptors",
+        "signals": "reset signals",
+        "seccomp": "load the seccomp filter",
+        "capset": "set capabilities",
+        "listener": "hand over the seccomp listener",
+        "fifo": "wait for start",
+        "execve": "execute the program",
+    }.get(stage, stage)
+
+
+def ended(context: "Context") -> PyruncError:
+    """The error for a container process that ended without a word."""
+    killed_by_memory = context.cgroup is not None and (context.cgroup.oom_kills() or 0) > 0
+    status = birth.reap(context) if context.pidfd >= 0 else None
+    how = "ended unexpectedly"
+    if status is not None and posix.WIFSIGNALED(status):
+        how = "was killed by signal " + str(posix.WTERMSIG(status))
+    if killed_by_memory or (status is not None and posix.WIFSIGNALED(status) and posix.WTERMSIG(status) == 9):
+        limit = _memory_limit(context)
+        if killed_by_memory or limit:
+            return PyruncError(
+                "container process " + how + ": container init was OOM-killed (memory limit too low?)",
+                pointer="/linux/resources/memory/limit",
+                hint="the limit is " + str(limit) + " bytes",
+            )
+    return PyruncError("container process " + how + " during its set-up")
+
+
+def _memory_limit(context: "Context") -> int:
+    linux = context.config.get("linux") or {}
+    memory = (linux.get("resources") or {}).get("memory") or {}
+    return memory.get("limit") or 0
+
+
+def _take_over(plan: "Plan", context: "Context") -> None:
+    """A second process takes the first one's place: learn its number, let the first one end."""
+    message = _receive(plan, context)
+    if message[:1] != b"P":
+        raise PyruncError("unexpected message from the container process")
+    pid = int.from_bytes(message[1:5], "little")
+    first = context.pid
+    old = context.pidfd
+    # It is our child, not reaped by anybody else: the number cannot be another's.
+    context.pidfd = _linux.pidfd_open(pid, 0)
+    context.pid = pid
+    posix.close(old)
+    posix.waitpid(first, 0)
+
+
+def await_waiting(plan: "Plan", context: "Context") -> None:
+    """Wait until the process blocks on exec.fifo (create) or has executed its program (exec). Raises PyruncError."""
+    while True:
+        data: bytes = context.sync.recv(_MESSAGE_LIMIT + 64)
+        if data[:1] == b"X":
+            raise _failure(plan, data)
+        if data[:1] == b"E":
+            raise _stage_failure(data)
+        if data[:1] == b"L":
+            from pyrunc.lifecycle import listener
+
+            listener.hand_over(context, int.from_bytes(data[1:5], "little"))
+            _send(context, b"G")
+            continue
+        break
+    context.sync.close()
+    context.sync = None
+
+
+def has_ended(pidfd: int) -> bool:
+    """Whether the process has ended (a zombie has)."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,81 @@
+"""kill: a signal to a container's process, or to all of its processes."""
+
+import posix
+import select
+
+from pyrunc import _linux
+from pyrunc.errors import PyruncError, StateError, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from pyrunc.lifecycle.store import Container, Store
+
+SIGKILL: "Final" = 9
+
+
+def kill(store: "Store", container_id: str, signal: int, everything: bool = False) -> None:
+    """Send a signal to the init process of a created, running or paused container.
+
+    everything: to all its processes; then a container whose init process has ended is no error, as in runc. SIGKILL
+    goes to all of them anyway where there is no pid namespace whose end would take them along.
+    Raises StateError when the container is not running.
+    """
+    container = store.load(container_id)
+    pidfd = container.open_pidfd()
+    if pidfd is None:
+        if everything:
+            if signal == SIGKILL:
+                _all(container, signal)
+            return
+        raise StateError("container not running")
+    try:
+        if everything or (signal == SIGKILL and not container.fields.get("ownPids", True)):
+            _all(container, signal)
+        send(pidfd, signal)
+        if signal == SIGKILL:
+            # A frozen process takes its death only when it is thawed.
+            manager = container.manager()
+            if manager.frozen():
+                manager.thaw()
+    finally:
+        posix.close(pidfd)
+
+
+def send(pidfd: int, signal: int) -> None:
+    """pidfd_send_signal(2). Raises StateError when the process has ended, PyruncError for a signal that is none."""
+    try:
+        _linux.pidfd_send_signal(pidfd, signal)
+    except ProcessLookupError:
+        raise StateError("container not running") from None
+    except OSError as error:
+        raise PyruncError("send signal " + str(signal) + ": " + reason(error), errno=error.errno) from None
+
+
+def _all(container: "Container", signal: int) -> None:
+    try:
+        container.manager().kill_all(signal)
+    except OSError as error:
+        raise PyruncError("kill all processes: " + reason(error), errno=error.errno) from None
+
+
+def kill_everything(container: "Container", timeout: float = 10.0) -> bool:
+    """SIGKILL to the init process and all others in the cgroup; wait until init has ended. False after timeout seconds."""
+    pidfd = container.open_pidfd()
+    if pidfd is not None:
+        try:
+            try:
+                _linux.pidfd_send_signal(pidfd, SIGKILL)
+            except ProcessLookupError:
+                pass
+            manager = container.manager()
+            if manager.exists() and manager.frozen():
+                manager.thaw()
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            if not poll.poll(timeout * 1000):
+                return False
+        finally:
+            posix.close(pidfd)
+    return True

@@ -1,0 +1,38 @@
+"""pause and resume: the freezer cgroup."""
+
+from pyrunc.errors import PyruncError, StateError, reason
+from pyrunc.lifecycle.store import Lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.lifecycle.store import Store
+
+
+def pause(store: "Store", container_id: str) -> None:
+    """Freeze all processes of a created or running container. Raises StateError in any other state."""
+    lock = Lock(store.directory(container_id))
+    try:
+        container = store.load(container_id)
+        if container.status() not in ("created", "running"):
+            raise StateError("container not running")
+        try:
+            container.manager().freeze()
+        except OSError as error:
+            raise PyruncError("freeze: " + reason(error), errno=error.errno) from None
+    finally:
+        lock.release()
+
+
+def resume(store: "Store", container_id: str) -> None:
+    """Thaw a paused container. Raises StateError when it is not paused."""
+    lock = Lock(store.directory(container_id))
+    try:
+        container = store.load(container_id)
+        if container.status() != "paused":
+            raise StateError("container not paused")
+        try:
+            container.manager().thaw()
+        except OSError as error:
+            raise PyruncError("thaw: " + reason(error), errno=error.errno) from None
+    finally:
+        lock.release()

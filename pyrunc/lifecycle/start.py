@@ -1,0 +1,131 @@
+"""start: let the waiting process execute its program."""
+
+import errno
+import posix
+import select
+
+from pyrunc.errors import PyruncError, StateError, reason
+from pyrunc.jsontext import dumps
+from pyrunc.lifecycle.store import Container, Lock
+from pyrunc.linux import files
+from pyrunc.plan.files_step import ERROR_FILE, FIFO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.lifecycle.store import Store
+
+
+def start(store: "Store", container_id: str) -> None:
+    """Start a created container. Returns when execve(2) has happened and the poststart hooks have run.
+
+    Raises StateError when the container is not `created`, PyruncError when its process ends before its program.
+    """
+    lock = Lock(store.directory(container_id))
+    try:
+        container = store.load(container_id)
+        begin(container)
+    finally:
+        lock.release()
+
+
+def begin(container: Container) -> None:
+    """As start(), by a caller that holds the container's lock."""
+    pidfd = container.open_pidfd()
+    try:
+        _check(container, pidfd)
+        assert pidfd is not None
+        _release(container, pidfd)
+    finally:
+        if pidfd is not None:
+            posix.close(pidfd)
+    _remove(container)
+    if container.fields["hooks"].get("poststart"):
+        _poststart(container)
+
+
+def _check(container: Container, pidfd: "int | None") -> None:
+    if container.fields["phase"] == "creating":
+        raise StateError("cannot start a container that is being created")
+    if pidfd is None:
+        raise StateError("cannot start a container that has stopped")
+    if not container.fields.get("hasProcess", True):
+        raise StateError("cannot start a container without a process", pointer="/process")
+    if container.manager().frozen():
+        raise StateError("cannot start a paused container")
+
+
+def _release(container: Container, pidfd: int) -> None:
+    """Write the byte that the process waits for, and wait until it has closed exec.fifo: that is execve(2)."""
+    try:
+        fifo = posix.open(
+            container.directory + "/" + FIFO, posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC | posix.O_NOFOLLOW
+        )
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENXIO):
+            raise StateError("cannot start an already running container") from None
+        raise PyruncError("open exec.fifo: " + reason(error), errno=error.errno) from None
+    try:
+        posix.write(fifo, b"0")
+        poll = select.poll()
+        # No reader any more: POLLERR, which is always reported.
+        poll.register(fifo, 0)
+        poll.register(pidfd, select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in poll.poll()}
+            if fifo in ready:
+                break
+            if pidfd in ready:
+                break
+    finally:
+        posix.close(fifo)
+    problem = _problem(container)
+    if problem is not None:
+        raise problem
+
+
+def _problem(container: Container) -> "PyruncError | None":
+    """What the process wrote to its error file in place of becoming its program."""
+    try:
+        data = files.read(container.directory + "/" + ERROR_FILE, limit=65536)
+    except OSError:
+        return None
+    if data[:1] == b"X":
+        return PyruncError(data[1:].decode("utf-8", "surrogateescape"), step="hooks", pointer="/hooks/startContainer")
+    if data[:1] == b"E" and len(data) >= 6:
+        number = int.from_bytes(data[2:6], "little")
+        args: "Any" = (container.config().get("process") or {}).get("args") or ["?"]
+        return PyruncError(
+            'exec: "' + str(args[0]) + '": ' + posix.strerror(number).lower(),
+            step="process",
+            pointer="/process/args/0",
+            errno=number,
+            hint="the file is no program of this machine's kind, or its interpreter is missing"
+            if number in (errno.ENOEXEC, errno.ENOENT)
+            else None,
+        )
+    return None
+
+
+def _remove(container: Container) -> None:
+    for name in (FIFO, ERROR_FILE):
+        try:
+            posix.unlink(container.directory + "/" + name)
+        except FileNotFoundError:
+            continue
+
+
+def _poststart(container: Container) -> None:
+    """A failing poststart hook is an error and stops the container (runtime.md, "Lifecycle", 1.3.0)."""
+    from pyrunc.lifecycle import kill
+    from pyrunc.plan import hooks
+
+    state = container.state_json("running")
+    state.pop("owner")
+    text = dumps(state).encode("utf-8", "surrogateescape")
+    try:
+        hooks.run(container.fields["hooks"]["poststart"], "poststart", text, container.fields["bundle"])
+    except PyruncError:
+        kill.kill_everything(container)
+        raise

@@ -1,0 +1,292 @@
+"""The containers of one root: where their state stands on disk, and what it says.
+
+<root>/<id>/state.json   what is known of the container, replaced atomically
+<root>/<id>/config.json  the config as it was at create: later changes to the bundle do not matter
+<root>/<id>/exec.fifo    there while the container is `created`
+"""
+
+import errno
+import fcntl
+import posix
+import time
+
+from pyrunc.cgroups import Manager
+from pyrunc.errors import PyruncError, StateError, reason
+from pyrunc.jsontext import dumps, loads
+from pyrunc.linux import files, procfs
+from pyrunc.plan.files_step import FIFO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+# The format of state.json. A newer pyrunc reads the older ones; an unknown one is an error.
+FORMAT: "Final" = 1
+OCI_VERSION: "Final" = "1.3.0"
+
+_ID_CHARACTERS: "Final" = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
+
+
+def check_id(container_id: str) -> None:
+    """Raises StateError unless it can be a container's name: it becomes a directory's."""
+    if (
+        not container_id
+        or not _ID_CHARACTERS.issuperset(container_id)
+        or container_id in (".", "..")
+        or len(container_id) > 255
+    ):
+        raise StateError("invalid container ID format: " + container_id[:256])
+
+
+class Store:
+    """The containers below one root directory, an absolute path."""
+
+    __slots__ = ("root",)
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def directory(self, container_id: str) -> str:
+        """The container's state directory. Raises StateError for what is no ID."""
+        check_id(container_id)
+        return self.root + "/" + container_id
+
+    def load(self, container_id: str) -> "Container":
+        """The container of this name. Raises StateError when there is none, PyruncError when its state is unreadable."""
+        directory = self.directory(container_id)
+        try:
+            data = files.read(directory + "/state.json", limit=16 << 20)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                raise StateError("container does not exist", errno=error.errno) from None
+            raise PyruncError("read " + directory + "/state.json: " + reason(error), errno=error.errno) from None
+        state: "Any" = loads(data, "state.json", 16 << 20)
+        if not isinstance(state, dict) or state.get("format") not in range(1, FORMAT + 1):
+            raise PyruncError(directory + "/state.json has a format that this pyrunc does not know")
+        return Container(self, directory, state)
+
+    def list(self) -> "list[Container]":
+        """All containers, by name; what cannot be read is left out."""
+        try:
+            names = sorted(posix.listdir(self.root))
+        except FileNotFoundError:
+            return []
+        found = []
+        for name in names:
+            try:
+                found.append(self.load(name))
+            except PyruncError:
+                continue
+        return found
+
+
+def make_directories(path: str, mode: int) -> None:
+    """mkdir -p. Raises OSError."""
+    try:
+        posix.mkdir(path, mode)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_directories(path.rpartition("/")[0] or "/", mode)
+        try:
+            posix.mkdir(path, mode)
+        except FileExistsError:
+            return
+
+
+class Container:
+    """One container as its state.json has it.
+
+    fields: the object in state.json. Its keys: format, id, ociVersion, phase ("creating" or "created"), pid and start
+    (0 before the clone; the start time tells the process from a later one of the same number), bundle, rootfs,
+    created, annotations, cgroup (controller to directory), hooks (poststart and poststop), ownMounts (False when the
+    mounts are in the runtime's own mount namespace), ownPids.
+    """
+
+    __slots__ = ("directory", "fields", "store")
+
+    def __init__(self, store: Store, directory: str, fields: "dict[str, Any]") -> None:
+        self.store = store
+        self.directory = directory
+        self.fields = fields
+
+    @property
+    def id(self) -> str:
+        return str(self.fields["id"])
+
+    @property
+    def pid(self) -> int:
+        """The init process's number, as recorded."""
+        return int(self.fields["pid"])
+
+    def save(self) -> None:
+        """Write state.json. Raises OSError."""
+        files.replace(self.directory + "/state.json", dumps(self.fields).encode("utf-8", "surrogateescape"))
+
+    def is_alive(self) -> bool:
+        """Whether the init process runs: the very one, not a later process of its number, and no zombie."""
+        if not self.pid:
+            return False
+        found = procfs.process_state(self.pid)
+        return found is not None and found[1] == self.fields["start"] and found[0] not in "ZX"
+
+    def open_pidfd(self) -> "int | None":
+        """A pidfd of the init process, None when it has ended. The recorded process, whatever its number names now."""
+        from pyrunc import _linux
+
+        if not self.pid:
+            return None
+        try:
+            fd = _linux.pidfd_open(self.pid, 0)
+        except OSError as error:
+            if error.errno in (errno.ESRCH, errno.EINVAL):
+                return None
+            raise
+        # Opened first, compared then: what the descriptor names cannot change any more.
+        if not self.is_alive():
+            posix.close(fd)
+            return None
+        return fd
+
+    def status(self) -> str:
+        """creating, created, running, paused or stopped (runtime.md, "State")."""
+        if self.fields["phase"] == "creating":
+            if self.is_alive() or (not self.pid and self.is_locked()):
+                return "creating"
+            return "stopped"
+        if not self.is_alive():
+            return "stopped"
+        if self.manager().frozen():
+            return "paused"
+        return "created" if self.waits_for_start() else "running"
+
+    def waits_for_start(self) -> bool:
+        """Whether a process blocks on exec.fifo. (A start that was killed may have left the file behind.)"""
+        try:
+            fd = posix.open(self.directory + "/" + FIFO, posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENXIO):
+                return False
+            raise
+        posix.close(fd)
+        return True
+
+    def manager(self) -> Manager:
+        """The container's cgroup."""
+        return Manager(self.fields["cgroup"])
+
+    def pids(self) -> "list[int]":
+        """All processes in the container's cgroup, as the runtime's pid namespace counts them."""
+        return self.manager().pids()
+
+    def config(self) -> "dict[str, Any]":
+        """The config that the container was created from. Raises OSError, ConfigError."""
+        config: "Any" = loads(files.read(self.directory + "/config.json", limit=16 << 20))
+        return dict(config)
+
+    def state_json(self, status: "str | None" = None) -> "dict[str, Any]":
+        """The state object of the specification, with runc's additions."""
+        fields = self.fields
+        status = status or self.status()
+        state = {
+            "ociVersion": fields["ociVersion"],
+            "id": fields["id"],
+            "pid": 0 if status == "stopped" else fields["pid"],
+            "status": status,
+            "bundle": fields["bundle"],
+            "rootfs": fields["rootfs"],
+            "created": fields["created"],
+        }
+        if fields["annotations"]:
+            state["annotations"] = fields["annotations"]
+        state["owner"] = ""
+        return state
+
+    def is_locked(self) -> bool:
+        """Whether an operation on the container is under way."""
+        try:
+            fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            posix.close(fd)
+        return False
+
+
+class Lock:
+    """One operation at a time on a container: an exclusive flock(2) on its state directory.
+
+    It goes with the process that holds it, however that ends. timeout: seconds to wait, None for no end.
+    """
+
+    __slots__ = ("fd",)
+
+    def __init__(self, directory: str, timeout: "float | None" = None) -> None:
+        """Raises StateError when the directory is not there or goes while we wait, TimeoutError after timeout."""
+        while True:
+            try:
+                self.fd = posix.open(directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                    raise StateError("container does not exist", errno=error.errno) from None
+                raise PyruncError("open " + directory + ": " + reason(error), errno=error.errno) from None
+            self._take(timeout)
+            # Deleted, and perhaps made anew, while we waited?
+            try:
+                now = posix.stat(directory)
+            except OSError:
+                now = None
+            mine = posix.fstat(self.fd)
+            if now is not None and (now.st_dev, now.st_ino) == (mine.st_dev, mine.st_ino):
+                return
+            posix.close(self.fd)
+
+    def _take(self, timeout: "float | None") -> None:
+        if timeout is None:
+            fcntl.flock(self.fd, fcntl.LOCK_EX)
+            return
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                if time.monotonic() >= deadline:
+                    posix.close(self.fd)
+                    raise TimeoutError from None
+            time.sleep(0.005)
+
+    def release(self) -> None:
+        posix.close(self.fd)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a state directory and what is in it. Raises OSError."""
+    try:
+        names = posix.listdir(path)
+    except FileNotFoundError:
+        return
+    for name in names:
+        child = path + "/" + name
+        try:
+            if posix.stat(child, follow_symlinks=False).st_mode & 0o170000 == 0o040000:
+                remove_tree(child)
+            else:
+                posix.unlink(child)
+        except FileNotFoundError:
+            continue
+    try:
+        posix.rmdir(path)
+    except FileNotFoundError:
+        return
+
+
+def timestamp() -> str:
+    """Now, as RFC 3339 with nanoseconds, in UTC."""
+    now = time.time_ns()
+    seconds = time.gmtime(now // 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", seconds) + "." + str(now % 1_000_000_000).rjust(9, "0") + "Z"

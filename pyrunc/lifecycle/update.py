@@ -1,0 +1,25 @@
+"""update: other resource limits for a container that has a process."""
+
+from pyrunc.errors import StateError
+from pyrunc.lifecycle.store import Lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.lifecycle.store import Store
+
+
+def update(store: "Store", container_id: str, resources: "dict[str, Any]") -> None:
+    """Apply linux.resources to the container's cgroup, all or nothing. Device rules are left as they are, as in runc.
+
+    Raises StateError for a stopped container, PyruncError when the kernel refuses; the old limits hold then.
+    """
+    lock = Lock(store.directory(container_id))
+    try:
+        container = store.load(container_id)
+        if container.status() == "stopped":
+            raise StateError("cannot update a container that has stopped: container not running")
+        container.manager().update({key: value for key, value in resources.items() if key != "devices"})
+    finally:
+        lock.release()

@@ -1,0 +1,140 @@
+"""How the container process comes to be, and how the runtime learns of it."""
+
+import _socket
+import posix
+
+from pyrunc import _linux
+from pyrunc.plan.namespaces import TimeNamespace
+from pyrunc.plan.step import CONTAINER, RUNTIME, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.plan.context import Context
+
+
+class Clone(Step):
+    """clone3(2): from here on there are two processes, the same Python image in both, and nobody re-executes.
+
+    apply() returns twice; context.in_container tells where. The child ends when the runtime's end of the socket pair
+    closes: a parent-death signal would be lost at setuid(2).
+    """
+
+    __slots__ = ("flags", "kinds", "time")
+    name = "clone"
+    section = "config-linux.md#namespaces"
+
+    def __init__(self, flags: int, kinds: "list[str]", time: "TimeNamespace | None") -> None:
+        Step.__init__(self, "/linux/namespaces")
+        self.flags = flags
+        self.kinds = kinds
+        self.time = time
+
+    def describe(self) -> str:
+        return "clone the container process" + (" with new namespaces: " + ", ".join(self.kinds) if self.kinds else "")
+
+    def apply(self, context: "Context") -> None:
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+        pid, pidfd = _linux.clone(self.flags)
+        if pid == 0:
+            ours.close()
+            context.sync = theirs
+            context.in_container = True
+            posix.setsid()
+            if not context.host.rootless:
+                # Nobody in a namespace we join may take hold of this process (CVE-2016-9962). Rootless, the runtime
+                # could not write the id maps then: see BecomeRoot.
+                _linux.prctl(_linux.PR_SET_DUMPABLE, 0)
+            return
+        theirs.close()
+        context.sync = ours
+        context.pid = pid
+        context.pidfd = pidfd
+        if self.time is not None:
+            self.time.leave()
+
+    def undo(self, context: "Context") -> None:
+        if context.sync is not None:
+            context.sync.close()
+            context.sync = None
+        if context.pidfd < 0:
+            return
+        try:
+            _linux.pidfd_send_signal(context.pidfd, 9)
+        except ProcessLookupError:
+            pass
+        reap(context)
+
+
+def reap(context: "Context") -> "int | None":
+    """Wait for the container process, which must be a child of ours and about to end. Returns its wait status."""
+    posix.close(context.pidfd)
+    context.pidfd = -1
+    try:
+        return posix.waitpid(context.pid, 0)[1]
+    except ChildProcessError:
+        return None
+
+
+class CloneAgain(Step):
+    """A second clone, as the runtime's child too (CLONE_PARENT): the first process only had to be somewhere first.
+
+    Into namespaces that a joined user namespace must own, or into a joined pid namespace.
+    """
+
+    __slots__ = ("flags", "kinds", "pid_namespace")
+    name = "clone"
+    section = "config-linux.md#namespaces"
+    side = CONTAINER
+
+    def __init__(self, flags: int, kinds: "list[str]", *, pid_namespace: bool = False) -> None:
+        Step.__init__(self, "/linux/namespaces")
+        self.flags = flags
+        self.kinds = kinds
+        self.pid_namespace = pid_namespace
+
+    def describe(self) -> str:
+        if self.pid_namespace:
+            return "enter the joined pid namespace and clone into it"
+        return "clone again" + (" with new namespaces: " + ", ".join(self.kinds) if self.kinds else "")
+
+    def apply(self, context: "Context") -> None:
+        if self.pid_namespace:
+            for fd, flag, kind, _ in context.namespace_fds:
+                if kind == "pid":
+                    _linux.setns(fd, flag)
+                    posix.close(fd)
+            context.namespace_fds = []
+        pid, pidfd = _linux.clone(self.flags | _linux.CLONE_PARENT)
+        if pid:
+            # The new process does nothing before the runtime has recorded it and said so.
+            posix.write(context.sync.fileno(), b"P" + pid.to_bytes(4, "little"))
+            posix._exit(0)
+        posix.setsid()
+
+
+class RecordAgain(Step):
+    """The runtime's half of CloneAgain: take over the new process in place of the first."""
+
+    __slots__ = ()
+    name = "record"
+    side = RUNTIME
+
+    def describe(self) -> str:
+        return "record the new process in state.json"
+
+    def apply(self, context: "Context") -> None:
+        context.on_pid(context)
+
+
+class Record(Step):
+    """Write the container process's number and start time to state.json, so that delete --force finds it."""
+
+    __slots__ = ()
+    name = "record"
+    side = RUNTIME
+
+    def describe(self) -> str:
+        return "record the container process in state.json"
+
+    def apply(self, context: "Context") -> None:
+        context.on_pid(context)

@@ -1,0 +1,112 @@
+"""The container's cgroup: made and limited by the runtime, entered by the container process itself.
+
+On cgroup v1 a process that writes "0" to a `tasks` file moves itself without waiting for RCU; a runtime that writes
+the number of another process to cgroup.procs waits for most of a container's birth (docs/design.md has the figures).
+"""
+
+import posix
+
+from pyrunc import _linux
+from pyrunc.errors import PyruncError, reason
+from pyrunc.linux import files
+from pyrunc.plan.step import CONTAINER, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from pyrunc.cgroups import Manager
+    from pyrunc.plan.context import Context
+
+# Below this many bytes a copy of our own pages, made when the child writes to them, is too much for the cgroup.
+SMALL_MEMORY: "Final" = 4 << 20
+
+
+class MakeCgroup(Step):
+    """Make the cgroup in every hierarchy and write linux.resources."""
+
+    __slots__ = ("manager", "resources")
+    name = "cgroup"
+    section = "config-linux.md#control-groups"
+
+    def __init__(self, manager: "Manager", resources: "dict[str, Any]") -> None:
+        Step.__init__(self, "/linux/resources")
+        self.manager = manager
+        self.resources = resources
+
+    def describe(self) -> str:
+        places = sorted(set(self.manager.paths.values()))
+        return "make the cgroup " + " ".join(places) + _resource_words(self.resources)
+
+    def apply(self, context: "Context") -> None:
+        context.cgroup = self.manager
+        self.manager.create()
+        self.manager.set(self.resources)
+        context.cgroup_fds = self.manager.join_fds()
+
+    def undo(self, context: "Context") -> None:
+        for fd in context.cgroup_fds:
+            posix.close(fd)
+        context.cgroup_fds = []
+        try:
+            self.manager.delete()
+        except (OSError, PyruncError) as error:
+            context.warnings.append("delete cgroup: " + str(error))
+
+
+def _resource_words(resources: "dict[str, Any]") -> str:
+    return " and limit " + ", ".join(sorted(resources)) if resources else ""
+
+
+class JoinCgroup(Step):
+    """Enter the cgroup, by descriptors that the runtime opened."""
+
+    __slots__ = ()
+    name = "cgroup"
+    section = "config-linux.md#control-groups"
+    side = CONTAINER
+
+    def __init__(self) -> None:
+        Step.__init__(self, "/linux/cgroupsPath")
+
+    def describe(self) -> str:
+        return "enter the cgroup"
+
+    def apply(self, context: "Context") -> None:
+        for fd in context.cgroup_fds:
+            try:
+                posix.write(fd, b"0")
+            except OSError as error:
+                raise PyruncError("enter the cgroup: " + reason(error), errno=error.errno) from None
+            posix.close(fd)
+        context.cgroup_fds = []
+
+
+class Populate(Step):
+    """Make our pages our own before the cgroup counts them.
+
+    Pages that the container process inherits stay charged to the caller's cgroup; a page it writes to is copied, and
+    the copy is charged to its own. With a limit of a few hundred KiB these copies alone would end it.
+    """
+
+    __slots__ = ()
+    name = "memory"
+    side = CONTAINER
+
+    def __init__(self) -> None:
+        Step.__init__(self, "/linux/resources/memory/limit")
+
+    def describe(self) -> str:
+        return "populate own memory before the small limit counts it"
+
+    def apply(self, context: "Context") -> None:
+        for line in files.read("/proc/self/maps", limit=1 << 20).split(b"\n"):
+            fields = line.split(b" ", 5)
+            # Private and writable; not the kernel's own.
+            if len(fields) < 5 or fields[1][1:2] != b"w" or fields[1][3:4] != b"p" or fields[-1].strip().startswith(b"[v"):
+                continue
+            start, _, end = fields[0].partition(b"-")
+            try:
+                _linux.madvise(int(start, 16), int(end, 16) - int(start, 16), _linux.MADV_POPULATE_WRITE)
+            except OSError:
+                continue

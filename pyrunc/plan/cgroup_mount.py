@@ -1,0 +1,68 @@
+"""mounts of type cgroup: the container's view of its cgroups, on cgroup v1.
+
+A tmpfs with a directory for every hierarchy. With a cgroup namespace of its own each is a new mount of the hierarchy,
+which shows the container's cgroup as its root; without one, a bind mount of the container's cgroup alone.
+"""
+
+import posix
+
+from pyrunc import _linux
+from pyrunc.errors import PyruncError
+from pyrunc.linux import mounts, paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.plan.context import Context
+    from pyrunc.plan.mounts import MountStep
+
+
+def mount(step: "MountStep", context: "Context") -> None:
+    """Make the mount. Raises OSError, PyruncError."""
+    manager = context.cgroup
+    if manager is None or not manager.paths:
+        raise PyruncError("mount cgroup: the container has no cgroup")
+    target = paths.make_directories(context.root_fd, step.destination)
+    options = step.options
+    read_only = options.attr_set & _linux.MOUNT_ATTR_RDONLY
+    top = mounts.create("tmpfs", "tmpfs", [("mode", "755")], options.attr_set & ~_linux.MOUNT_ATTR_RDONLY)
+    mounts.attach(top, target)
+    posix.close(target)
+    spaces = (context.config.get("linux") or {}).get("namespaces") or ()
+    own_namespace = any(entry["type"] == "cgroup" for entry in spaces)
+    for names, directory in _hierarchies(manager.paths).items():
+        folder = names[len("name=") :] if names.startswith("name=") else names
+        posix.mkdir(folder, 0o755, dir_fd=top)
+        place = posix.open(folder, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=top)
+        if own_namespace:
+            tree = mounts.create("cgroup", "cgroup", _parameters(names), options.attr_set)
+        else:
+            tree = mounts.clone(-100, directory)
+            mounts.set_attributes(tree, options.attr_set, options.attr_clr)
+        mounts.attach(tree, place)
+        posix.close(tree)
+        posix.close(place)
+        if "," in names:
+            for name in names.split(","):
+                posix.symlink(names, name, dir_fd=top)
+    if read_only:
+        mounts.set_attributes(top, _linux.MOUNT_ATTR_RDONLY)
+    for value, recursive in options.propagation:
+        mounts.set_attributes(top, 0, 0, propagation=value, recursive=recursive)
+    posix.close(top)
+
+
+def _hierarchies(controllers: "dict[str, str]") -> "dict[str, str]":
+    """Hierarchy ("cpu,cpuacct") to directory: controllers with the same directory are mounted together."""
+    result: "dict[str, str]" = {}
+    names: "dict[str, list[str]]" = {}
+    for controller, directory in controllers.items():
+        names.setdefault(directory, []).append(controller)
+    for directory, together in names.items():
+        result[",".join(together)] = directory
+    return result
+
+
+def _parameters(names: str) -> "list[tuple[str, str | int | None]]":
+    if names.startswith("name="):
+        return [("none", None), ("name", names[len("name=") :])]
+    return [(name, None) for name in names.split(",")]

@@ -1,0 +1,76 @@
+"""What the steps of one plan share while they are executed. Pure data; compile never sees it."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.cgroups import Manager
+    from pyrunc.config.types import Config
+    from pyrunc.plan.host import Host
+
+
+class Context:
+    """One create, run or exec under way.
+
+    Every descriptor is -1 while it is not open. pid and pidfd: the container process, as the runtime's pid namespace
+    counts it. in_container: which of the two processes this is. state: what `state` prints, for hooks.
+    """
+
+    __slots__ = (
+        "bundle",
+        "cgroup",
+        "cgroup_fds",
+        "config",
+        "console_fd",
+        "done",
+        "error_fd",
+        "fifo_fd",
+        "host",
+        "id",
+        "in_container",
+        "namespace_fds",
+        "null_fd",
+        "on_pid",
+        "pid",
+        "pidfd",
+        "preserve_fds",
+        "proc_fd",
+        "program",
+        "root_fd",
+        "rootfs",
+        "seccomp",
+        "state",
+        "state_dir",
+        "sync",
+        "warnings",
+    )
+
+    def __init__(self, container_id: str, bundle: str, config: "Config", host: "Host", state_dir: str) -> None:
+        self.id = container_id
+        self.bundle = bundle
+        self.config = config
+        self.host = host
+        self.state_dir = state_dir
+        self.state: "dict[str, Any]" = {}
+        self.rootfs = ""
+        self.in_container = False
+        self.pid = 0
+        self.pidfd = -1
+        # The process's end of the socket pair between the two: an _socket.socket, SOCK_SEQPACKET.
+        self.sync: "Any" = None
+        self.cgroup: "Manager | None" = None
+        self.cgroup_fds: "list[int]" = []
+        self.namespace_fds: "list[tuple[int, int, str, str]]" = []
+        self.root_fd = -1
+        self.null_fd = -1
+        self.proc_fd = -1
+        self.console_fd = -1
+        self.fifo_fd = -1
+        self.error_fd = -1
+        self.preserve_fds = 0
+        self.seccomp: "Any" = None
+        self.program = ""
+        self.warnings: "list[str]" = []
+        # Called in the runtime process as soon as the container process's number is known.
+        self.on_pid: "Any" = None
+        self.done: "list[Any]" = []

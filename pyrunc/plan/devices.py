@@ -1,0 +1,235 @@
+"""Device nodes, the links of /dev, and the container's terminal."""
+
+import errno
+import fcntl
+import posix
+
+from pyrunc import _linux
+from pyrunc.errors import PyruncError, reason
+from pyrunc.linux import mounts, paths
+from pyrunc.plan.mounts import OpenTree, open_source
+from pyrunc.plan.step import CONTAINER, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from pyrunc.config.types import Device
+    from pyrunc.plan.context import Context
+
+# config-linux.md, "Default Devices": path, major, minor.
+DEFAULTS: "Final" = (
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+)
+
+_KINDS: "Final" = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
+
+_LINKS: "Final" = (
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+    ("/proc/kcore", "/dev/core"),
+)
+
+
+class MakeDevice(Step):
+    """One device node: made by mknod(2), or the host's bound where the kernel does not let us make one."""
+
+    __slots__ = ("device", "tree")
+    name = "device"
+    section = "config-linux.md#devices"
+    side = CONTAINER
+
+    def __init__(self, device: "Device", pointer: str, tree: "OpenTree | None") -> None:
+        Step.__init__(self, pointer)
+        self.device = device
+        self.tree = tree
+
+    def describe(self) -> str:
+        device = self.device
+        number = "" if device["type"] == "p" else " " + str(device["major"]) + ":" + str(device["minor"])
+        return "make device " + device["path"] + " (" + device["type"] + number + ")"
+
+    def apply(self, context: "Context") -> None:
+        try:
+            self._make(context)
+        except OSError as error:
+            raise PyruncError("device " + self.device["path"] + ": " + reason(error), errno=error.errno) from None
+
+    def _make(self, context: "Context") -> None:
+        device = self.device
+        parent, name = paths.open_parent(context.root_fd, device["path"])
+        try:
+            if self._is_there(parent, name):
+                return
+            if self.tree is not None:
+                self._bind(parent, name, self.tree.fd)
+                return
+            kind = _KINDS[device["type"]]
+            number = 0 if device["type"] == "p" else posix.makedev(device["major"], device["minor"])
+            mode = device.get("fileMode")
+            try:
+                posix.mknod(name, kind | ((0o666 if mode is None else mode) & 0o7777), number, dir_fd=parent)
+            except PermissionError:
+                tree = open_source(device["path"], False)
+                self._bind(parent, name, tree)
+                posix.close(tree)
+                return
+            owner = (device.get("uid") or 0, device.get("gid") or 0)
+            if owner != (0, 0):
+                posix.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
+        finally:
+            posix.close(parent)
+
+    def _is_there(self, parent: int, name: str) -> bool:
+        """Whether the device stands there already. Raises PyruncError when something else does."""
+        try:
+            status = posix.stat(name, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        device = self.device
+        same = status.st_mode & 0o170000 == _KINDS[device["type"]]
+        if same and device["type"] != "p":
+            same = status.st_rdev == posix.makedev(device["major"], device["minor"])
+        if not same:
+            raise PyruncError("device " + device["path"] + ": something else exists there")
+        return True
+
+    def _bind(self, parent: int, name: str, tree: int) -> None:
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        posix.close(posix.open(name, flags, 0o644, dir_fd=parent))
+        target = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=parent)
+        mounts.attach(tree, target)
+        posix.close(target)
+
+
+class DeviceLinks(Step):
+    """The symbolic links of /dev (runtime-linux.md, "Dev symbolic links", and pts/ptmx)."""
+
+    __slots__ = ("ptmx",)
+    name = "links"
+    section = "runtime-linux.md#dev-symbolic-links"
+    side = CONTAINER
+
+    def __init__(self, ptmx: bool) -> None:
+        Step.__init__(self)
+        self.ptmx = ptmx
+
+    def describe(self) -> str:
+        return "link /dev/fd, /dev/stdin, /dev/stdout, /dev/stderr" + (", /dev/ptmx" if self.ptmx else "")
+
+    def apply(self, context: "Context") -> None:
+        dev = paths.make_directories(context.root_fd, "/dev")
+        try:
+            for target, link in _LINKS:
+                self._link(context.root_fd, target, link, dev)
+            if self.ptmx:
+                try:
+                    posix.unlink("ptmx", dir_fd=dev)
+                except FileNotFoundError:
+                    pass
+                posix.symlink("pts/ptmx", "ptmx", dir_fd=dev)
+        finally:
+            posix.close(dev)
+
+    def _link(self, root_fd: int, target: str, link: str, dev: int) -> None:
+        if target == "/proc/kcore":
+            try:
+                posix.close(paths.open_in_root(root_fd, target))
+            except OSError:
+                return
+        try:
+            posix.symlink(target, link[len("/dev/") :], dir_fd=dev)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+
+
+class Terminal(Step):
+    """A pseudo terminal of the container's own devpts: its master goes to the runtime, its slave becomes stdio."""
+
+    __slots__ = ("bind", "height", "uid", "width")
+    name = "terminal"
+    section = "config.md#process"
+    side = CONTAINER
+
+    def __init__(self, height: int, width: int, uid: int, bind: bool) -> None:
+        Step.__init__(self, "/process/terminal")
+        self.height = height
+        self.width = width
+        self.uid = uid
+        self.bind = bind
+
+    def describe(self) -> str:
+        return "open a terminal from /dev/pts" + (" and bind it to /dev/console" if self.bind else "")
+
+    def apply(self, context: "Context") -> None:
+        try:
+            master = self._master(context.root_fd)
+            slave = fcntl.ioctl(master, _linux.TIOCGPTPEER, posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC)
+        except OSError as error:
+            raise PyruncError("open a terminal from /dev/pts/ptmx: " + reason(error), errno=error.errno) from None
+        if self.height or self.width:
+            size = self.height.to_bytes(2, "little") + self.width.to_bytes(2, "little") + bytes(4)
+            fcntl.ioctl(master, _linux.TIOCSWINSZ, size)
+        if self.bind:
+            self._console(context.root_fd, slave)
+        context.console_fd = master
+        fcntl.ioctl(slave, _linux.TIOCSCTTY, 0)
+        for fd in (0, 1, 2):
+            posix.dup2(slave, fd, inheritable=True)
+        posix.close(slave)
+
+    def _master(self, root_fd: int) -> int:
+        fd = paths.open_in_root(root_fd, "/dev/pts/ptmx", posix.O_RDWR | posix.O_NOCTTY, _linux.RESOLVE_NO_SYMLINKS)
+        if _linux.fstatfs(fd)[0] != _linux.DEVPTS_SUPER_MAGIC:
+            posix.close(fd)
+            raise PyruncError("/dev/pts of the container is not a devpts")
+        fcntl.ioctl(fd, _linux.TIOCSPTLCK, bytes(4))
+        return fd
+
+    def _console(self, root_fd: int, slave: int) -> None:
+        """/dev/console is the slave, bound by descriptor (CVE-2025-52565), never through a link (CVE-2026-88264)."""
+        dev = paths.make_directories(root_fd, "/dev")
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        try:
+            try:
+                posix.close(posix.open("console", flags, 0o620, dir_fd=dev))
+            except FileExistsError:
+                if posix.stat("console", dir_fd=dev, follow_symlinks=False).st_mode & 0o170000 == 0o120000:
+                    raise PyruncError("/dev/console of the rootfs is a symbolic link") from None
+            target = posix.open("console", posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=dev)
+            tree = mounts.clone(slave)
+            mounts.attach(tree, target)
+            posix.close(tree)
+            posix.close(target)
+        finally:
+            posix.close(dev)
+
+
+def reopen_null(root_fd: int) -> None:
+    """Standard streams that are the host's /dev/null become the container's (as in runc). Raises OSError."""
+    null = posix.makedev(1, 3)
+    for fd in (0, 1, 2):
+        try:
+            status = posix.fstat(fd)
+        except OSError:
+            continue
+        if status.st_mode & 0o170000 != 0o020000 or status.st_rdev != null:
+            continue
+        try:
+            own = paths.open_in_root(root_fd, "/dev/null", posix.O_RDWR, _linux.RESOLVE_NO_SYMLINKS)
+        except OSError:
+            continue
+        # An image may put something else there (CVE-2026-88265).
+        if posix.fstat(own).st_rdev == null:
+            posix.dup2(own, fd, inheritable=True)
+        posix.close(own)

@@ -1,0 +1,51 @@
+"""The files of the state directory that the container process holds while it waits for start."""
+
+import posix
+
+from pyrunc.plan.step import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.plan.context import Context
+
+FIFO = "exec.fifo"
+ERROR_FILE = "init-error"
+
+
+class MakeFifo(Step):
+    """exec.fifo: the container process blocks reading it, and `start` writes one byte.
+
+    It is there exactly as long as the container is `created`. The process holds both ends, so that it does not see
+    an end of file; `start` finds nobody to write to (ENXIO) once execve(2) has closed it. What goes wrong after
+    create has returned is written to the error file beside it.
+    """
+
+    __slots__ = ()
+    name = "exec.fifo"
+    section = "runtime.md#lifecycle"
+
+    def describe(self) -> str:
+        return "make exec.fifo, on which the process waits for start"
+
+    def apply(self, context: "Context") -> None:
+        path = context.state_dir + "/" + FIFO
+        posix.mkfifo(path, 0o600)
+        context.fifo_fd = posix.open(path, posix.O_RDWR | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_APPEND | posix.O_CLOEXEC
+        context.error_fd = posix.open(context.state_dir + "/" + ERROR_FILE, flags, 0o600)
+
+    def undo(self, context: "Context") -> None:
+        close(context)
+        for name in (FIFO, ERROR_FILE):
+            try:
+                posix.unlink(context.state_dir + "/" + name)
+            except FileNotFoundError:
+                pass
+
+
+def close(context: "Context") -> None:
+    """Close the runtime's descriptors of them, which the container process has inherited."""
+    for fd in (context.fifo_fd, context.error_fd):
+        if fd >= 0:
+            posix.close(fd)
+    context.fifo_fd = context.error_fd = -1

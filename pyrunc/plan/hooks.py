@@ -1,0 +1,211 @@
+"""Hooks: programs of the caller's that run at fixed points, with the container's state on standard input.
+
+They run in the order listed, with a time limit each; the first that fails ends the operation, but for poststop,
+where every hook gets its turn (runtime.md, "Lifecycle").
+"""
+
+import _signal
+import posix
+import select
+import time
+
+from pyrunc import _linux
+from pyrunc.errors import PyruncError, reason
+from pyrunc.jsontext import dumps
+from pyrunc.plan.step import CONTAINER, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from pyrunc.config.types import Hook
+    from pyrunc.plan.context import Context
+
+# So much of a hook's output is kept for the error message.
+_OUTPUT_LIMIT: "Final" = 4096
+
+
+class HooksStep(Step):
+    """All hooks of one kind. status: what the state that they read says."""
+
+    __slots__ = ("cwd_is_rootfs", "hooks", "kind", "side", "status")
+    name = "hooks"
+    section = "config.md#posix-platform-hooks"
+
+    def __init__(self, kind: str, hooks: "list[Hook]", side: str, status: str) -> None:
+        Step.__init__(self, "/hooks/" + kind)
+        self.kind = kind
+        self.hooks = hooks
+        self.side: str = side
+        self.status = status
+
+    def describe(self) -> str:
+        return "run " + self.kind + " hooks: " + ", ".join(hook["path"] for hook in self.hooks)
+
+    def apply(self, context: "Context") -> None:
+        if self.side == CONTAINER:
+            state = state_of(context, self.status, posix.getpid())
+            posix.fchdir(context.root_fd)
+            run(self.hooks, self.kind, state, None)
+        else:
+            run(self.hooks, self.kind, state_of(context, self.status, context.pid), context.bundle)
+
+
+class StartContainerHooks:
+    """The startContainer hooks: children of the container process, as its user, under its filter."""
+
+    __slots__ = ("hooks",)
+
+    def __init__(self, hooks: "list[Hook]") -> None:
+        self.hooks = hooks
+
+    def run_in_container(self, context: "Context", env: "list[str]") -> None:
+        """Run them between the word to start and execve(2). An error goes to the error file; never returns then."""
+        try:
+            run(self.hooks, "startContainer", state_of(context, "created", posix.getpid()), None, env)
+        except BaseException as error:
+            text = error.message if isinstance(error, PyruncError) else str(error)
+            posix.write(3 + context.preserve_fds + 2, b"X" + text.encode("utf-8", "surrogateescape"))
+            posix._exit(1)
+
+
+def state_of(context: "Context", status: str, pid: int) -> bytes:
+    """The container's state as JSON (runtime.md, "State")."""
+    state = dict(context.state)
+    state["status"] = status
+    state["pid"] = pid
+    return dumps(state).encode("utf-8", "surrogateescape")
+
+
+def run(
+    hooks: "list[Hook]",
+    kind: str,
+    state: bytes,
+    cwd: "str | None",
+    default_env: "list[str] | None" = None,
+    failures: "list[str] | None" = None,
+) -> None:
+    """Run hooks one after the other.
+
+    cwd: where, None for here. default_env: the environment of hooks that name none, None for the runtime's own.
+    failures: if given, problems are added to it and the next hook runs. Raises PyruncError otherwise.
+    """
+    for index, hook in enumerate(hooks):
+        try:
+            _run_one(hook, state, cwd, default_env)
+        except PyruncError as error:
+            error.pointer = "/hooks/" + kind + "/" + str(index)
+            error.message = "error running " + kind + " hook #" + str(index) + ": " + error.message
+            if failures is None:
+                raise
+            failures.append(error.line())
+
+
+def _run_one(hook: "Hook", state: bytes, cwd: "str | None", default_env: "list[str] | None") -> None:
+    stdin, to_hook = posix.pipe2(posix.O_CLOEXEC)
+    from_hook, output = posix.pipe2(posix.O_CLOEXEC)
+    pid, pidfd = _linux.clone(0)
+    if pid == 0:
+        _become_hook(hook, stdin, output, cwd, default_env)
+    posix.close(stdin)
+    posix.close(output)
+    try:
+        text, timed_out = _attend(pidfd, to_hook, from_hook, state, hook.get("timeout"))
+    finally:
+        posix.close(from_hook)
+    if timed_out:
+        _linux.pidfd_send_signal(pidfd, 9)
+    posix.close(pidfd)
+    status = posix.waitpid(pid, 0)[1]
+    if timed_out:
+        raise PyruncError(hook["path"] + ": hook ran past specified timeout of " + str(hook.get("timeout")) + "s")
+    if status:
+        if posix.WIFSIGNALED(status):
+            how = "killed by signal " + str(posix.WTERMSIG(status))
+        else:
+            how = "exit status " + str(posix.WEXITSTATUS(status))
+        raise PyruncError(hook["path"] + ": " + how + (", output: " + text if text else ""))
+
+
+def _become_hook(hook: "Hook", stdin: int, output: int, cwd: "str | None", default_env: "list[str] | None") -> None:
+    """In the new process: never returns."""
+    try:
+        try:
+            posix.dup2(stdin, 0, inheritable=True)
+            posix.dup2(output, 1, inheritable=True)
+            posix.dup2(output, 2, inheritable=True)
+            _linux.close_range(3, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
+            _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+            if cwd is not None:
+                posix.chdir(cwd)
+            env = hook.get("env")
+            if env is None:
+                env = default_env
+            arguments = hook.get("args") or [hook["path"]]
+            if env is None:
+                posix.execve(hook["path"], arguments, posix.environ)
+            else:
+                posix.execve(hook["path"], arguments, dict(entry.split("=", 1) for entry in env if "=" in entry))
+        except OSError as error:
+            posix.write(2, reason(error).encode("ascii", "replace"))
+    finally:
+        posix._exit(127)
+
+
+def _attend(pidfd: int, to_hook: int, from_hook: int, state: bytes, timeout: "int | None") -> "tuple[str, bool]":
+    """Feed the state, collect output, until the hook has ended. Returns its output and whether time ran out."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.register(from_hook, select.POLLIN)
+    poll.register(to_hook, select.POLLOUT)
+    posix.set_blocking(to_hook, False)
+    posix.set_blocking(from_hook, False)
+    rest = memoryview(state)
+    text = b""
+    open_input = True
+    try:
+        while True:
+            wait = None if deadline is None else max(0, int((deadline - time.monotonic()) * 1000) + 1)
+            ready = poll.poll(wait)
+            if not ready and deadline is not None and time.monotonic() >= deadline:
+                return _text(text), True
+            for fd, _ in ready:
+                if fd == to_hook:
+                    rest = _feed(to_hook, rest)
+                    if not rest:
+                        poll.unregister(to_hook)
+                        posix.close(to_hook)
+                        open_input = False
+                elif fd == from_hook:
+                    chunk = _take(from_hook)
+                    if not chunk:
+                        poll.unregister(from_hook)
+                    text = (text + chunk)[-_OUTPUT_LIMIT:]
+                else:
+                    # A child that the hook left behind may hold its output open: the hook's own end is what counts.
+                    return _text((text + _take(from_hook))[-_OUTPUT_LIMIT:]), False
+    finally:
+        if open_input:
+            posix.close(to_hook)
+
+
+def _feed(fd: int, rest: "memoryview[int]") -> "memoryview[int]":
+    """Write what goes into the pipe; a hook that does not read its input is no error."""
+    try:
+        return rest[posix.write(fd, rest) :]
+    except BlockingIOError:
+        return rest
+    except BrokenPipeError:
+        return rest[:0]
+
+
+def _take(fd: int) -> bytes:
+    try:
+        return posix.read(fd, 65536)
+    except BlockingIOError:
+        return b""
+
+
+def _text(output: bytes) -> str:
+    return output.decode("utf-8", "replace").strip().replace("\n", "; ")

@@ -1,0 +1,159 @@
+"""The mount options of the specification (config.md, "Linux mount options") and what each means to the kernel."""
+
+from pyrunc import _linux
+from pyrunc.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+_L = _linux
+
+# Option: (attributes to set, attributes to clear). An access-time option replaces the whole field MOUNT_ATTR__ATIME.
+_ATTRIBUTES: "Final[dict[str, tuple[int, int]]]" = {
+    "ro": (_L.MOUNT_ATTR_RDONLY, 0),
+    "rw": (0, _L.MOUNT_ATTR_RDONLY),
+    "nosuid": (_L.MOUNT_ATTR_NOSUID, 0),
+    "suid": (0, _L.MOUNT_ATTR_NOSUID),
+    "nodev": (_L.MOUNT_ATTR_NODEV, 0),
+    "dev": (0, _L.MOUNT_ATTR_NODEV),
+    "noexec": (_L.MOUNT_ATTR_NOEXEC, 0),
+    "exec": (0, _L.MOUNT_ATTR_NOEXEC),
+    "nosymfollow": (_L.MOUNT_ATTR_NOSYMFOLLOW, 0),
+    "symfollow": (0, _L.MOUNT_ATTR_NOSYMFOLLOW),
+    "nodiratime": (_L.MOUNT_ATTR_NODIRATIME, 0),
+    "diratime": (0, _L.MOUNT_ATTR_NODIRATIME),
+    "noatime": (_L.MOUNT_ATTR_NOATIME, _L.MOUNT_ATTR__ATIME),
+    "strictatime": (_L.MOUNT_ATTR_STRICTATIME, _L.MOUNT_ATTR__ATIME),
+    "relatime": (_L.MOUNT_ATTR_RELATIME, _L.MOUNT_ATTR__ATIME),
+    "atime": (_L.MOUNT_ATTR_RELATIME, _L.MOUNT_ATTR__ATIME),
+    "norelatime": (_L.MOUNT_ATTR_RELATIME, _L.MOUNT_ATTR__ATIME),
+    "nostrictatime": (_L.MOUNT_ATTR_RELATIME, _L.MOUNT_ATTR__ATIME),
+}
+
+PROPAGATION: "Final[dict[str, tuple[int, bool]]]" = {
+    "private": (_L.MS_PRIVATE, False),
+    "rprivate": (_L.MS_PRIVATE, True),
+    "shared": (_L.MS_SHARED, False),
+    "rshared": (_L.MS_SHARED, True),
+    "slave": (_L.MS_SLAVE, False),
+    "rslave": (_L.MS_SLAVE, True),
+    "unbindable": (_L.MS_UNBINDABLE, False),
+    "runbindable": (_L.MS_UNBINDABLE, True),
+}
+
+# Of the superblock: a parameter of fsconfig(2), the flag for mount(2), and whether the option takes it away.
+_SUPERBLOCK: "Final[dict[str, tuple[str, int, bool]]]" = {
+    "sync": ("sync", _L.MS_SYNCHRONOUS, False),
+    "async": ("sync", _L.MS_SYNCHRONOUS, True),
+    "dirsync": ("dirsync", _L.MS_DIRSYNC, False),
+    "lazytime": ("lazytime", _L.MS_LAZYTIME, False),
+    "nolazytime": ("lazytime", _L.MS_LAZYTIME, True),
+    "mand": ("mand", _L.MS_MANDLOCK, False),
+    "nomand": ("mand", _L.MS_MANDLOCK, True),
+}
+
+# Accepted without an effect: there is no flag for them in the mount API (and iversion is no longer one of the kernel's).
+_IGNORED: "Final" = ("defaults", "silent", "loud", "iversion", "noiversion")
+
+
+class Options:
+    """The options of one mount, sorted.
+
+    bind, recursive: from bind and rbind. attr_set, attr_clr: for the mount itself; rec_set, rec_clr: the r* options,
+    for it and all below. propagation: [(MS_*, recursive)] in order. parameters: fsconfig(2) parameters;
+    superblock: names of superblock flags to set. idmap: "", "idmap" or "ridmap".
+    """
+
+    __slots__ = (
+        "attr_clr",
+        "attr_set",
+        "bind",
+        "idmap",
+        "parameters",
+        "propagation",
+        "rec_clr",
+        "rec_set",
+        "recursive",
+        "remount",
+        "superblock",
+        "tmpcopyup",
+    )
+
+    def __init__(self) -> None:
+        self.bind = False
+        self.recursive = False
+        self.remount = False
+        self.attr_set = 0
+        self.attr_clr = 0
+        self.rec_set = 0
+        self.rec_clr = 0
+        self.propagation: "list[tuple[int, bool]]" = []
+        self.parameters: "list[tuple[str, str | None]]" = []
+        self.superblock: "dict[str, int]" = {}
+        self.idmap = ""
+        self.tmpcopyup = False
+
+    def mount_flags(self) -> int:
+        """The attributes as the MS_* flags of mount(2)."""
+        flags = 0
+        for attribute, flag in (
+            (_L.MOUNT_ATTR_RDONLY, _L.MS_RDONLY),
+            (_L.MOUNT_ATTR_NOSUID, _L.MS_NOSUID),
+            (_L.MOUNT_ATTR_NODEV, _L.MS_NODEV),
+            (_L.MOUNT_ATTR_NOEXEC, _L.MS_NOEXEC),
+            (_L.MOUNT_ATTR_NODIRATIME, _L.MS_NODIRATIME),
+        ):
+            if self.attr_set & attribute:
+                flags |= flag
+        atime = self.attr_set & _L.MOUNT_ATTR__ATIME
+        if atime == _L.MOUNT_ATTR_NOATIME:
+            flags |= _L.MS_NOATIME
+        elif atime == _L.MOUNT_ATTR_STRICTATIME:
+            flags |= _L.MS_STRICTATIME
+        for flag in self.superblock.values():
+            flags |= flag
+        return flags
+
+
+def parse(options: "list[str]", pointer: str) -> Options:
+    """Sort the options of a mount. A word that is no option of the specification is data for the file system."""
+    result = Options()
+    for index, option in enumerate(options):
+        if option in _ATTRIBUTES:
+            _attribute(result, option, recursive=False)
+        elif option[:1] == "r" and option[1:] in _ATTRIBUTES:
+            _attribute(result, option[1:], recursive=True)
+        elif option in PROPAGATION:
+            result.propagation.append(PROPAGATION[option])
+        elif option in ("bind", "rbind"):
+            result.bind = True
+            result.recursive = result.recursive or option == "rbind"
+        elif option in _SUPERBLOCK:
+            name, flag, clear = _SUPERBLOCK[option]
+            result.superblock.pop(name, None)
+            if not clear:
+                result.superblock[name] = flag
+        elif option == "remount":
+            result.remount = True
+        elif option in ("idmap", "ridmap"):
+            result.idmap = option
+        elif option == "tmpcopyup":
+            result.tmpcopyup = True
+        elif option not in _IGNORED and option:
+            if "\0" in option:
+                raise ConfigError("a mount option holds a NUL byte", pointer=pointer + "/options/" + str(index))
+            key, equals, value = option.partition("=")
+            result.parameters.append((key, value if equals else None))
+    return result
+
+
+def _attribute(result: Options, option: str, *, recursive: bool) -> None:
+    set_, clear = _ATTRIBUTES[option]
+    # A later option wins over an earlier one: what is cleared is no longer set, and the other way round.
+    if recursive:
+        result.rec_set = result.rec_set & ~clear | set_
+        result.rec_clr = result.rec_clr & ~set_ | clear
+    else:
+        result.attr_set = result.attr_set & ~clear | set_
+        result.attr_clr = result.attr_clr & ~set_ | clear

@@ -1,0 +1,558 @@
+"""The container's file system tree: rootfs, mounts, pivot_root, read-only and masked paths.
+
+Everything happens on descriptors: a mount is made detached, its destination is resolved inside the root, and the one
+is put on the other with move_mount(2). No path of the container is ever resolved as a string by the runtime.
+"""
+
+import errno
+import posix
+
+from pyrunc import _linux
+from pyrunc.errors import PyruncError, reason
+from pyrunc.linux import files, mounts, paths
+from pyrunc.plan import mount_options
+from pyrunc.plan.step import CONTAINER, RUNTIME, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from pyrunc.config.types import Mount
+    from pyrunc.plan.context import Context
+
+# Types whose superblock belongs to a namespace and may be shared with other mounts of it: "ro" is of this mount alone.
+_SHARED_SUPERBLOCK: "Final" = ("proc", "sysfs", "mqueue", "tmpfs", "devpts", "cgroup", "cgroup2")
+
+_ALL: "Final" = (
+    _linux.MOUNT_ATTR_RDONLY | _linux.MOUNT_ATTR_NOSUID | _linux.MOUNT_ATTR_NODEV | _linux.MOUNT_ATTR_NOEXEC
+)
+
+
+class OpenTree(Step):
+    """Open a source that the container's user namespace may not reach, before the container process is made."""
+
+    __slots__ = ("fd", "path", "recursive", "slave")
+    name = "source"
+    section = "config.md#mounts"
+
+    def __init__(self, path: str, recursive: bool, pointer: str, slave: bool = True) -> None:
+        Step.__init__(self, pointer)
+        self.path = path
+        self.recursive = recursive
+        self.slave = slave
+        self.fd = -1
+
+    def describe(self) -> str:
+        return "open a copy of the mount at " + self.path + " for the user namespace"
+
+    def apply(self, context: "Context") -> None:
+        self.fd = open_source(self.path, self.recursive)
+        if self.slave:
+            # The copy is still of its original's peer group: what the container mounts there would show on the host.
+            mounts.set_attributes(self.fd, 0, 0, propagation=_linux.MS_SLAVE, recursive=True)
+
+    def undo(self, context: "Context") -> None:
+        if self.fd >= 0:
+            posix.close(self.fd)
+            self.fd = -1
+
+
+def open_source(path: str, recursive: bool) -> int:
+    """A detached copy of the mount at a path of the host. Raises PyruncError naming the path."""
+    try:
+        return mounts.clone(-100, path, recursive=recursive)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise PyruncError("mount source " + path + " does not exist", errno=error.errno) from None
+        raise PyruncError(
+            "bind mount of " + path + ": " + reason(error), errno=error.errno
+        ) from None
+
+
+class HostPropagation(Step):
+    """Keep what is mounted in the container from appearing on the host."""
+
+    __slots__ = ("word",)
+    name = "propagation"
+    section = "config-linux.md#rootfs-mount-propagation"
+    side = CONTAINER
+
+    def __init__(self, word: str, pointer: str) -> None:
+        Step.__init__(self, pointer)
+        self.word = word
+
+    def describe(self) -> str:
+        return "make the mounts of the new mount namespace " + self.word
+
+    def apply(self, context: "Context") -> None:
+        value, recursive = mount_options.PROPAGATION[self.word]
+        flags = _linux.AT_RECURSIVE if recursive else 0
+        _linux.mount_setattr(-100, "/", flags, 0, 0, value, 0)
+
+
+class Rootfs(Step):
+    """Make the rootfs a mount of its own, on its own path."""
+
+    __slots__ = ("path", "source")
+    name = "rootfs"
+    section = "config.md#root"
+    side = CONTAINER
+
+    def __init__(self, path: str, source: "OpenTree | None") -> None:
+        Step.__init__(self, "/root/path")
+        self.path = path
+        self.source = source
+
+    def describe(self) -> str:
+        return "bind the rootfs " + self.path + " to itself"
+
+    def apply(self, context: "Context") -> None:
+        context.null_fd = _open_null()
+        if self.source is not None:
+            tree = self.source.fd
+            try:
+                target = posix.open(self.path, posix.O_PATH | posix.O_CLOEXEC | posix.O_DIRECTORY)
+            except PermissionError:
+                # The namespace's root cannot walk there: any directory will do, the new root will be the only one.
+                target = posix.open("/", posix.O_PATH | posix.O_CLOEXEC | posix.O_DIRECTORY)
+        else:
+            tree = mounts.clone(-100, self.path, recursive=True)
+            target = posix.open(self.path, posix.O_PATH | posix.O_CLOEXEC | posix.O_DIRECTORY)
+        _make_parent_private(target)
+        mounts.attach(tree, target)
+        posix.close(target)
+        context.root_fd = tree
+
+
+def _make_parent_private(fd: int) -> None:
+    """pivot_root(2) refuses a root whose parent mount is shared, and the host must not see the bind either."""
+    current = posix.dup(fd)
+    try:
+        while True:
+            try:
+                mounts.set_attributes(current, 0, 0, propagation=_linux.MS_PRIVATE)
+                return
+            except OSError as error:
+                # EINVAL: not the root of a mount; its mount's root is further up.
+                if error.errno != errno.EINVAL:
+                    raise
+            above = posix.open("..", posix.O_PATH | posix.O_CLOEXEC, dir_fd=current)
+            same = posix.fstat(above).st_ino == posix.fstat(current).st_ino
+            posix.close(current)
+            current = above
+            if same:
+                return
+    finally:
+        posix.close(current)
+
+
+def _open_null() -> int:
+    """The host's /dev/null, verified to be character device 1:3 (CVE-2025-31133)."""
+    fd = posix.open("/dev/null", posix.O_PATH | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+    status = posix.fstat(fd)
+    if status.st_mode & 0o170000 != 0o020000 or status.st_rdev != posix.makedev(1, 3):
+        posix.close(fd)
+        raise PyruncError("/dev/null of the host is not the null device (character device 1:3)")
+    return fd
+
+
+class MountStep(Step):
+    """One entry of mounts[]."""
+
+    __slots__ = ("destination", "fstype", "helper", "label", "options", "source", "tree")
+    name = "mount"
+    section = "config.md#mounts"
+    side = CONTAINER
+
+    def __init__(self, mount: "Mount", bundle: str, pointer: str, tree: "OpenTree | None", label: str = "") -> None:
+        Step.__init__(self, pointer)
+        self.options = mount_options.parse(mount.get("options") or [], pointer)
+        self.destination = "/" + mount["destination"].lstrip("/")
+        self.fstype = "bind" if self.options.bind else mount.get("type") or "none"
+        source = mount.get("source") or ""
+        if self.options.bind and not source.startswith("/"):
+            source = bundle + "/" + source
+        self.source = source
+        self.tree = tree
+        self.label = label
+        # Loaded now and only when needed: nothing is imported once the container process exists.
+        self.helper: "Any" = None
+        if self.fstype in ("cgroup", "cgroup2"):
+            from pyrunc.plan import cgroup_mount
+
+            self.helper = cgroup_mount
+        elif self.options.tmpcopyup:
+            from pyrunc.plan import copyup
+
+            self.helper = copyup
+
+    def describe(self) -> str:
+        words = "mount " + (self.source if self.options.bind else self.fstype) + " on " + self.destination
+        if self.options.attr_set & _linux.MOUNT_ATTR_RDONLY:
+            words += ", read-only"
+        return words
+
+    def apply(self, context: "Context") -> None:
+        try:
+            self._mount(context)
+        except OSError as error:
+            what = self.source if self.options.bind else self.fstype
+            why = error.strerror if isinstance(error, mounts.FilesystemError) else reason(error)
+            raise PyruncError(
+                "mount " + what + " to " + self.destination + ": " + (why or ""), errno=error.errno
+            ) from None
+
+    def _mount(self, context: "Context") -> None:
+        options = self.options
+        if options.remount:
+            self._remount(context.root_fd)
+        elif options.bind:
+            self._bind(context.root_fd)
+        elif self.fstype == "cgroup" or self.fstype == "cgroup2":
+            self.helper.mount(self, context)
+        else:
+            self._new(context.root_fd)
+
+    def _bind(self, root_fd: int) -> None:
+        options = self.options
+        tree = self.tree.fd if self.tree is not None else open_source(self.source, options.recursive)
+        if paths.is_directory(tree):
+            target = paths.make_directories(root_fd, self.destination)
+        else:
+            target = paths.make_file(root_fd, self.destination)
+        refuse_proc_target(target, tree, self.destination)
+        self._attributes(tree, only_new=False)
+        mounts.attach(tree, target)
+        posix.close(target)
+        posix.close(tree)
+
+    def _new(self, root_fd: int) -> None:
+        options = self.options
+        target = self.target(root_fd)
+        attributes = options.attr_set
+        if self.fstype == "tmpfs":
+            # What is put into it before the program starts must be writable until then: see ReadOnlyMounts.
+            attributes &= ~_linux.MOUNT_ATTR_RDONLY
+        if any(value is not None and len(value.encode("utf-8", "surrogateescape")) > mounts.FSCONFIG_VALUE_MAX for _, value in options.parameters):
+            self._old_api(target)
+            return
+        parameters = list(options.parameters)
+        parameters += [(flag, None) for flag in options.superblock]
+        if self.fstype not in _SHARED_SUPERBLOCK and attributes & _linux.MOUNT_ATTR_RDONLY:
+            parameters.append(("ro", None))
+        if self.fstype == "tmpfs" and not any(key == "mode" for key, _ in options.parameters):
+            parameters.append(("mode", format(posix.fstat(target).st_mode & 0o7777, "o")))
+        if self.label and self.fstype in ("tmpfs", "mqueue", "devpts"):
+            parameters.append(("context", self.label))
+        tree = mounts.create(self.fstype, self.source or self.fstype, parameters, attributes)
+        if options.tmpcopyup:
+            self.helper.copy(target, tree)
+        self._attributes(tree, only_new=True)
+        mounts.attach(tree, target)
+        posix.close(target)
+        posix.close(tree)
+
+    def read_only(self) -> bool:
+        """Whether the mount itself is to be read-only."""
+        return bool(self.options.attr_set & _linux.MOUNT_ATTR_RDONLY)
+
+    def target(self, root_fd: int) -> int:
+        """The directory to mount on; for proc and sysfs it must not be behind a link (CVE-2023-27561)."""
+        if self.fstype in ("proc", "sysfs"):
+            try:
+                fd = paths.open_in_root(root_fd, self.destination, posix.O_PATH | posix.O_NOFOLLOW)
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+            else:
+                plain = paths.is_directory(fd)
+                posix.close(fd)
+                if not plain:
+                    raise PyruncError(self.fstype + " must be mounted on an ordinary directory: " + self.destination)
+        return paths.make_directories(root_fd, self.destination)
+
+    def _attributes(self, tree: int, *, only_new: bool) -> None:
+        options = self.options
+        if not only_new and (options.attr_set or options.attr_clr):
+            mounts.set_attributes(tree, options.attr_set, options.attr_clr)
+        if options.rec_set or options.rec_clr:
+            mounts.set_attributes(tree, options.rec_set, options.rec_clr, recursive=True)
+        for value, recursive in options.propagation:
+            mounts.set_attributes(tree, 0, 0, propagation=value, recursive=recursive)
+
+    def _remount(self, root_fd: int) -> None:
+        target = paths.open_in_root(root_fd, self.destination)
+        self._attributes(target, only_new=False)
+        posix.close(target)
+
+    def _old_api(self, target: int) -> None:
+        """A value that fsconfig(2) cannot carry: mount(2), on the target as the current directory."""
+        options = self.options
+        here = posix.open(".", posix.O_PATH | posix.O_CLOEXEC)
+        data = ",".join(key if value is None else key + "=" + value for key, value in options.parameters)
+        posix.fchdir(target)
+        try:
+            _linux.mount(self.source or self.fstype, ".", self.fstype, options.mount_flags(), data)
+            made = posix.open("../" + self.destination.rsplit("/", 1)[1], posix.O_PATH | posix.O_CLOEXEC)
+        finally:
+            posix.fchdir(here)
+            posix.close(here)
+            posix.close(target)
+        self._attributes(made, only_new=True)
+        posix.close(made)
+
+
+_PROC_FILES: "Final" = (
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+)
+
+
+def refuse_proc_target(target: int, tree: int, destination: str) -> None:
+    """Nothing may cover the container's procfs but another procfs and the files that LXCFS serves. Raises PyruncError."""
+    name = "/" + "/".join(paths.components(destination))
+    if name in _PROC_FILES or _linux.fstatfs(target)[0] != _linux.PROC_SUPER_MAGIC:
+        return
+    if name == "/proc" and _linux.fstatfs(tree)[0] == _linux.PROC_SUPER_MAGIC:
+        return
+    raise PyruncError("bind mount on " + destination + " would cover a part of proc")
+
+
+class ReadOnlyMounts(Step):
+    """Read-only tmpfs mounts and the read-only root, once all that is to be in them is there."""
+
+    __slots__ = ("destinations", "root")
+    name = "readonly"
+    section = "config.md#root"
+    side = CONTAINER
+
+    def __init__(self, destinations: "list[str]", root: bool, pointer: str) -> None:
+        Step.__init__(self, pointer)
+        self.destinations = destinations
+        self.root = root
+
+    def describe(self) -> str:
+        return "make read-only: " + ", ".join(self.destinations + (["/"] if self.root else []))
+
+    def apply(self, context: "Context") -> None:
+        for destination in self.destinations:
+            fd = paths.open_in_root(context.root_fd, destination)
+            mounts.set_attributes(fd, _linux.MOUNT_ATTR_RDONLY)
+            posix.close(fd)
+        if self.root:
+            # Only this flag changes: nosuid and its like, locked or not, stay as they are.
+            mounts.set_attributes(context.root_fd, _linux.MOUNT_ATTR_RDONLY)
+
+
+class PivotRoot(Step):
+    """Make the rootfs the root, and let go of the host's tree."""
+
+    __slots__ = ("no_pivot",)
+    name = "pivot_root"
+    section = "config.md#root"
+    side = CONTAINER
+
+    def __init__(self, no_pivot: bool) -> None:
+        Step.__init__(self, "/root/path")
+        self.no_pivot = no_pivot
+
+    def describe(self) -> str:
+        if self.no_pivot:
+            return "move the rootfs to / and chroot into it"
+        return "pivot_root to the rootfs and unmount the host's tree"
+
+    def apply(self, context: "Context") -> None:
+        if self.no_pivot:
+            self._move(context.root_fd)
+        else:
+            old = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+            posix.fchdir(context.root_fd)
+            _linux.pivot_root(".", ".")
+            posix.fchdir(old)
+            posix.close(old)
+            # Without this the unmounting below would spread to the host.
+            _linux.mount_setattr(-100, ".", _linux.AT_RECURSIVE, 0, 0, _linux.MS_SLAVE, 0)
+            _linux.umount2(".", _linux.MNT_DETACH)
+        posix.chdir("/")
+        posix.close(context.root_fd)
+        context.root_fd = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+
+    def _move(self, root_fd: int) -> None:
+        # On a root that cannot be pivoted (ramfs) the host's tree stays below: /proc and /sys go first, or a
+        # container could mount them anew without their masks (runc does the same).
+        for line in _mount_points():
+            if line.startswith(("/proc", "/sys")):
+                try:
+                    _linux.mount_setattr(-100, line, _linux.AT_RECURSIVE, 0, 0, _linux.MS_SLAVE, 0)
+                    _linux.umount2(line, _linux.MNT_DETACH)
+                except OSError as error:
+                    if error.errno not in (errno.EINVAL, errno.EPERM, errno.ENOENT):
+                        raise
+        posix.fchdir(root_fd)
+        host = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        mounts.attach(root_fd, host)
+        posix.close(host)
+        posix.chroot(".")
+
+
+class ChangeRoot(Step):
+    """Without a mount namespace there is nothing to pivot: chroot(2)."""
+
+    __slots__ = ()
+    name = "chroot"
+    section = "config.md#root"
+    side = CONTAINER
+
+    def __init__(self) -> None:
+        Step.__init__(self, "/root/path")
+
+    def describe(self) -> str:
+        return "chroot to the rootfs"
+
+    def apply(self, context: "Context") -> None:
+        posix.fchdir(context.root_fd)
+        posix.chroot(".")
+        posix.chdir("/")
+
+
+def _mount_points() -> "list[str]":
+    """The mount points of the caller's namespace, the latest first (proc(5), mountinfo)."""
+    lines = files.read("/proc/self/mountinfo", limit=16 << 20).decode("utf-8", "surrogateescape").split("\n")
+    return [line.split(" ")[4] for line in reversed(lines) if line]
+
+
+class RootPropagation(Step):
+    """linux.rootfsPropagation of the new root."""
+
+    __slots__ = ("word",)
+    name = "propagation"
+    section = "config-linux.md#rootfs-mount-propagation"
+    side = CONTAINER
+
+    def __init__(self, word: str) -> None:
+        Step.__init__(self, "/linux/rootfsPropagation")
+        self.word = word
+
+    def describe(self) -> str:
+        return "make the root " + self.word
+
+    def apply(self, context: "Context") -> None:
+        value, recursive = mount_options.PROPAGATION[self.word]
+        mounts.set_attributes(context.root_fd, 0, 0, propagation=value, recursive=recursive)
+
+
+class ReadOnlyPaths(Step):
+    """linux.readonlyPaths."""
+
+    __slots__ = ("paths",)
+    name = "readonlyPaths"
+    section = "config-linux.md#readonly-paths"
+    side = CONTAINER
+
+    def __init__(self, paths_: "list[str]") -> None:
+        Step.__init__(self, "/linux/readonlyPaths")
+        self.paths = paths_
+
+    def describe(self) -> str:
+        return "make " + str(len(self.paths)) + " paths read-only: " + " ".join(self.paths)
+
+    def apply(self, context: "Context") -> None:
+        for path in self.paths:
+            try:
+                target = paths.open_in_root(context.root_fd, path)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                    continue
+                raise OSError(error.errno, "readonly path " + path) from None
+            tree = mounts.clone(target, recursive=True)
+            mounts.set_attributes(tree, _linux.MOUNT_ATTR_RDONLY)
+            mounts.attach(tree, target)
+            posix.close(tree)
+            posix.close(target)
+
+
+class MaskedPaths(Step):
+    """linux.maskedPaths: /dev/null over files, one empty read-only tmpfs over all directories."""
+
+    __slots__ = ("label", "null", "paths")
+    name = "maskedPaths"
+    section = "config-linux.md#masked-paths"
+    side = CONTAINER
+
+    def __init__(self, paths_: "list[str]", label: str, null: "OpenTree | None") -> None:
+        Step.__init__(self, "/linux/maskedPaths")
+        self.paths = paths_
+        self.label = label
+        self.null = null
+
+    def describe(self) -> str:
+        return "mask " + str(len(self.paths)) + " paths: " + " ".join(self.paths)
+
+    def apply(self, context: "Context") -> None:
+        empty = -1
+        null = context.null_fd if self.null is None else self.null.fd
+        for path in self.paths:
+            try:
+                target = paths.open_in_root(context.root_fd, path)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                    continue
+                raise OSError(error.errno, "masked path " + path) from None
+            if not paths.is_directory(target):
+                tree = mounts.clone(null)
+                mounts.attach(tree, target)
+                posix.close(tree)
+            elif empty < 0:
+                empty = self._empty()
+                mounts.attach(empty, target)
+            else:
+                tree = mounts.clone(empty)
+                mounts.attach(tree, target)
+                posix.close(tree)
+            posix.close(target)
+        if empty >= 0:
+            posix.close(empty)
+
+    def _empty(self) -> int:
+        label: "list[tuple[str, str | None]]" = [("context", self.label)] if self.label else []
+        attributes = _ALL
+        try:
+            return mounts.create("tmpfs", "tmpfs", [("nr_blocks", "1"), ("nr_inodes", "1"), *label], attributes)
+        except OSError:
+            # Some kernels need a second inode for the root of a labelled tmpfs.
+            return mounts.create("tmpfs", "tmpfs", [("nr_blocks", "1"), ("nr_inodes", "2"), *label], attributes)
+
+
+class MountNamespaceUndo(Step):
+    """Without a mount namespace of its own the container's mounts are the host's: delete takes them away again."""
+
+    __slots__ = ()
+    name = "unmount"
+    side = RUNTIME
+
+    def describe(self) -> str:
+        return "remember that the mounts are made in the host's own mount namespace"
+
+    def apply(self, context: "Context") -> None:
+        return
+
+    def undo(self, context: "Context") -> None:
+        unmount_below(context.rootfs)
+
+
+def unmount_below(rootfs: str) -> None:
+    """Unmount the rootfs and what is mounted below it in the caller's own mount namespace, the latest first."""
+    for point in _mount_points():
+        if point == rootfs or point.startswith(rootfs + "/"):
+            try:
+                _linux.umount2(point, _linux.MNT_DETACH | _linux.UMOUNT_NOFOLLOW)
+            except OSError:
+                continue

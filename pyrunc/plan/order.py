@@ -1,0 +1,332 @@
+"""The order of a container's birth: the one place where it is decided, each position with its reason.
+
+Steps of the two processes stand in one list. Those of one process between two meeting points follow each other;
+those of both run at the same time. Compiling is pure: the same config, host and options give the same list.
+"""
+
+from pyrunc.errors import ConfigError
+from pyrunc.plan import birth, cgroup, devices, hooks, mounts, namespaces, process
+from pyrunc.plan.files_step import MakeFifo
+from pyrunc.plan.step import CONTAINER, RUNTIME, Meet, Plan, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.cgroups import Manager
+    from pyrunc.config.types import Config
+    from pyrunc.plan.host import Host
+
+# The meeting points, in order.
+RECORDED = "the process is recorded in state.json and its id maps are written"
+TIME_OFFSETS = "time offsets are written"
+RECORDED_AGAIN = "the second process is recorded"
+MOUNTED = "the rootfs and its mounts are made"
+HOOKS_RUN = "the runtime's hooks have run"
+READY = "the process is set up"
+LIMITED = "resource limits are set"
+
+
+class Options:
+    """What the caller decides beside the config. seccomp_cache: directory, or None for no cache."""
+
+    __slots__ = ("no_new_keyring", "no_pivot", "seccomp_cache")
+
+    def __init__(
+        self, *, no_pivot: bool = False, no_new_keyring: bool = False, seccomp_cache: "str | None" = None
+    ) -> None:
+        self.no_pivot = no_pivot
+        self.no_new_keyring = no_new_keyring
+        self.seccomp_cache = seccomp_cache
+
+
+def compile_create(
+    config: "Config", bundle: str, rootfs: str, host: "Host", options: Options, manager: "Manager | None"
+) -> Plan:
+    """The plan of create for a checked config. Raises ConfigError for what this host cannot do."""
+    builder = _Builder(config, bundle, rootfs, host, options)
+    steps: "list[Step]" = []
+    steps += builder.preparation(manager)
+    steps += builder.birth(manager)
+    steps += builder.filesystem()
+    steps += builder.meeting_for_hooks()
+    steps += builder.root_and_settings()
+    steps += builder.ending()
+    return Plan(steps, builder.warnings)
+
+
+class _Builder:
+    def __init__(self, config: "Config", bundle: str, rootfs: str, host: "Host", options: Options) -> None:
+        self.config: "Any" = config
+        self.bundle = bundle
+        self.rootfs = rootfs
+        self.host = host
+        self.options = options
+        self.linux: "Any" = config.get("linux") or {}
+        self.process: "Any" = config.get("process")
+        self.spaces = namespaces.Namespaces(self.linux.get("namespaces") or [])
+        self.hooks: "Any" = config.get("hooks") or {}
+        self.warnings: "list[str]" = []
+        # Where the container's user is not the host's root, the runtime opens what only the host's root may reach.
+        self.foreign = self.spaces.has("user")
+        self.trees: "list[mounts.OpenTree]" = []
+        self.root_tree: "mounts.OpenTree | None" = None
+        self.null_tree: "mounts.OpenTree | None" = None
+        self.mount_steps = self._mount_steps()
+        self.device_steps = self._device_steps()
+
+    def preparation(self, manager: "Manager | None") -> "list[Step]":
+        """In the runtime, before there is a second process: whatever can fail for a reason of the config's fails here."""
+        steps: "list[Step]" = [MakeFifo()]
+        if self.spaces.joined:
+            steps.append(namespaces.OpenNamespaces(self.spaces.joined))
+        if self.linux.get("seccomp"):
+            from pyrunc.plan.seccomp_step import CompileFilter
+
+            steps.append(CompileFilter(self.linux["seccomp"], self.options.seccomp_cache))
+        steps += self.trees
+        # The cgroup comes last of what the runtime makes: from here on delete has something to remove.
+        if manager is not None:
+            steps.append(cgroup.MakeCgroup(manager, self.linux.get("resources") or {}))
+        return steps
+
+    def birth(self, manager: "Manager | None") -> "list[Step]":
+        """The clone, and everything that makes the new process one of the container's."""
+        steps: "list[Step]" = []
+        clone_time = None
+        if "time" in self.spaces.new and not self.foreign:
+            clone_time = namespaces.TimeNamespace(self.linux.get("timeOffsets") or {}, self.spaces.pointers["time"])
+            steps.append(clone_time)
+        # New namespaces below a joined user namespace must be made by a process that is in it already.
+        twice = "user" in self.spaces.joined and bool(self.spaces.new)
+        # The cgroup namespace is made later, by a process that is in its cgroup; the time namespace before or after.
+        apart = ("cgroup", "time")
+        kinds = [kind for kind in self.spaces.new if kind not in apart]
+        flags = self.spaces.flags(apart)
+        steps.append(birth.Clone(0 if twice else flags, [] if twice else kinds, clone_time))
+        # Nothing exists in the new process before state.json names it: a runtime killed here leaves nothing unknown.
+        steps.append(birth.Record())
+        if "user" in self.spaces.new:
+            steps.append(
+                namespaces.WriteMappings(self.linux.get("uidMappings") or [], self.linux.get("gidMappings") or [])
+            )
+        if self.process and self.process.get("oomScoreAdj") is not None:
+            steps.append(process.OomScore(self.process["oomScoreAdj"]))
+        steps.append(Meet(RUNTIME, RECORDED))
+        steps += self._enter(manager, twice, flags, kinds)
+        return steps
+
+    def _enter(self, manager: "Manager | None", twice: bool, flags: int, kinds: "list[str]") -> "list[Step]":
+        steps: "list[Step]" = []
+        if not self.options.no_new_keyring:
+            steps.append(process.Keyring(""))
+        if manager is not None:
+            if 0 < _memory_limit(self.linux) < cgroup.SMALL_MEMORY:
+                steps.append(cgroup.Populate())
+            # Before anything is allocated for the container, so that all of it is charged to it and judged by its
+            # device rules; and before the cgroup namespace, whose root is where the process is.
+            steps.append(cgroup.JoinCgroup())
+        joined = [kind for kind in self.spaces.joined if kind != "pid"]
+        if joined:
+            steps.append(namespaces.JoinNamespaces(joined))
+        if twice:
+            steps += [birth.CloneAgain(flags, kinds), birth.RecordAgain(), Meet(RUNTIME, RECORDED_AGAIN)]
+        if "user" in self.spaces.new:
+            # The maps are written: user 0 of the namespace owns all the other new namespaces.
+            steps.append(namespaces.BecomeRoot())
+        if "cgroup" in self.spaces.new:
+            steps.append(namespaces.UnshareCgroup())
+        if "time" in self.spaces.new and self.foreign:
+            steps += self._time_in_user_namespace()
+        if "network" in self.spaces.new:
+            steps.append(namespaces.LoopbackUp())
+        return steps
+
+    def _time_in_user_namespace(self) -> "list[Step]":
+        """The user namespace must own it, so the process makes it; only the runtime may write the offsets."""
+        steps: "list[Step]" = [namespaces.UnshareTime()]
+        if self.linux.get("timeOffsets"):
+            steps += [
+                Meet(CONTAINER, "the time namespace is made"),
+                namespaces.WriteTimeOffsets(self.linux["timeOffsets"]),
+                Meet(RUNTIME, TIME_OFFSETS),
+            ]
+        steps.append(namespaces.EnterTime())
+        return steps
+
+    def filesystem(self) -> "list[Step]":
+        """In the container process, in its mount namespace, with the host's tree still there."""
+        steps: "list[Step]" = []
+        propagation = self.linux.get("rootfsPropagation") or ""
+        if "mount" in self.spaces.new:
+            pointer = "/linux/rootfsPropagation" if propagation else ""
+            # First of all mounts: what is mounted later must not appear on the host.
+            word = {"shared": "rslave", "rshared": "rshared"}.get(propagation, "rslave")
+            if propagation == "shared":
+                word = "shared"
+            steps.append(mounts.HostPropagation(word, pointer))
+        elif not self.spaces.has("mount"):
+            steps.append(mounts.MountNamespaceUndo())
+        steps.append(mounts.Rootfs(self.rootfs, self.root_tree))
+        steps += self.mount_steps
+        # After the mounts: /dev is usually one of them.
+        steps += self.device_steps
+        return steps
+
+    def meeting_for_hooks(self) -> "list[Step]":
+        """prestart and createRuntime see the container's namespaces and mounts complete, but the root not yet pivoted."""
+        steps: "list[Step]" = []
+        kinds = [kind for kind in ("prestart", "createRuntime") if self.hooks.get(kind)]
+        if kinds:
+            steps.append(Meet(CONTAINER, MOUNTED))
+            steps += [hooks.HooksStep(kind, self.hooks[kind], RUNTIME, "created") for kind in kinds]
+            steps.append(Meet(RUNTIME, HOOKS_RUN))
+        if self.hooks.get("createContainer"):
+            steps.append(hooks.HooksStep("createContainer", self.hooks["createContainer"], CONTAINER, "created"))
+        return steps
+
+    def root_and_settings(self) -> "list[Step]":
+        """The root is the container's from here on; then what is done inside it."""
+        steps: "list[Step]" = []
+        if self.spaces.has("mount"):
+            steps.append(mounts.PivotRoot(self.options.no_pivot))
+        else:
+            steps.append(mounts.ChangeRoot())
+        propagation = self.linux.get("rootfsPropagation") or ""
+        if propagation and "mount" in self.spaces.new:
+            steps.append(mounts.RootPropagation(propagation))
+        if self.process:
+            # While the root is still writable.
+            steps.append(process.MakeCwd(self.process["cwd"]))
+        if "pid" in self.spaces.joined:
+            # Entered last of all namespaces: nothing of the host is left here that its processes could reach.
+            steps += [birth.CloneAgain(0, [], pid_namespace=True), birth.RecordAgain(), Meet(RUNTIME, RECORDED_AGAIN)]
+        steps += self._settings()
+        return steps
+
+    def _settings(self) -> "list[Step]":
+        steps: "list[Step]" = []
+        if self.process and self.process.get("terminal"):
+            # After pivot_root, from the container's own devpts; before the root may become read-only: /dev/console.
+            size = self.process.get("consoleSize") or {}
+            uid = (self.process.get("user") or {}).get("uid") or 0
+            steps.append(devices.Terminal(size.get("height") or 0, size.get("width") or 0, uid, self._own_dev()))
+        read_only = [
+            step.destination
+            for step in self.mount_steps
+            if isinstance(step, mounts.MountStep) and step.fstype == "tmpfs" and step.read_only()
+        ]
+        root_read_only = bool((self.config.get("root") or {}).get("readonly"))
+        if read_only or root_read_only:
+            steps.append(mounts.ReadOnlyMounts(read_only, root_read_only, "/root/readonly" if root_read_only else "/mounts"))
+        if self.config.get("hostname") or self.config.get("domainname"):
+            steps.append(process.Hostname(self.config.get("hostname") or "", self.config.get("domainname") or ""))
+        if self.process:
+            steps += self._labels()
+        if self.linux.get("sysctl"):
+            # Before readonlyPaths makes /proc/sys read-only; it goes by a procfs of our own anyway.
+            steps.append(process.Sysctl(self.linux["sysctl"]))
+        if self.linux.get("readonlyPaths"):
+            steps.append(mounts.ReadOnlyPaths(self.linux["readonlyPaths"]))
+        if self.linux.get("maskedPaths"):
+            label = self.linux.get("mountLabel") or ""
+            steps.append(mounts.MaskedPaths(self.linux["maskedPaths"], label, self.null_tree))
+        if self.process:
+            from pyrunc.plan import tuning
+
+            # Scheduling, personality, memory policy: of the process itself, inherited by execve(2).
+            steps += tuning.compile(self.process, self.linux)
+            if self.process.get("noNewPrivileges"):
+                steps.append(process.NoNewPrivileges())
+        return steps
+
+    def _labels(self) -> "list[Step]":
+        steps: "list[Step]" = []
+        profile = self.process.get("apparmorProfile")
+        if profile:
+            if not self.host.apparmor:
+                raise ConfigError(
+                    "apparmor profile " + profile + " cannot be applied: apparmor is not enabled on this host",
+                    pointer="/process/apparmorProfile",
+                )
+            steps.append(process.LsmLabel(True, profile, "/process/apparmorProfile"))
+        label = self.process.get("selinuxLabel")
+        if label:
+            if not self.host.selinux:
+                raise ConfigError(
+                    "selinux label " + label + " cannot be applied: selinux is not enabled on this host",
+                    pointer="/process/selinuxLabel",
+                )
+            steps.append(process.LsmLabel(False, label, "/process/selinuxLabel"))
+        return steps
+
+    def ending(self) -> "list[Step]":
+        """The last meeting, and the way into the program."""
+        steps: "list[Step]" = [Meet(CONTAINER, READY)]
+        if self.process and self.process.get("rlimits"):
+            # So late because the set-up itself must not suffer from them, by the runtime because the process may lack
+            # CAP_SYS_RESOURCE by now.
+            steps.append(process.Rlimits(self.process["rlimits"]))
+        steps.append(Meet(RUNTIME, LIMITED))
+        start_hooks = self.hooks.get("startContainer")
+        steps.append(
+            process.BecomeProgram(
+                self.process, has_fifo=True, hooks=hooks.StartContainerHooks(start_hooks) if start_hooks else None
+            )
+        )
+        caps = steps[-1].caps if isinstance(steps[-1], process.BecomeProgram) else None
+        if caps is not None:
+            self.warnings += ["unknown capability " + name + " is ignored" for name in caps.unknown]
+        return steps
+
+    def _tree(self, path: str, recursive: bool, pointer: str) -> "mounts.OpenTree | None":
+        if not self.foreign:
+            return None
+        slave = (self.linux.get("rootfsPropagation") or "") not in ("shared", "rshared")
+        tree = mounts.OpenTree(path, recursive, pointer, slave)
+        self.trees.append(tree)
+        return tree
+
+    def _mount_steps(self) -> "list[Step]":
+        self.root_tree = self._tree(self.rootfs, True, "/root/path")
+        self.null_tree = self._tree("/dev/null", False, "/linux/maskedPaths")
+        steps: "list[Step]" = []
+        for index, mount in enumerate(self.config.get("mounts") or ()):
+            pointer = "/mounts/" + str(index)
+            step = mounts.MountStep(mount, self.bundle, pointer, None, self.linux.get("mountLabel") or "")
+            if step.options.bind:
+                step.tree = self._tree(step.source, step.options.recursive, pointer)
+            steps.append(step)
+        return steps
+
+    def _own_dev(self) -> bool:
+        """Whether /dev is the container's own to fill: not when the config binds one."""
+        for mount in self.config.get("mounts") or ():
+            if mount["destination"].rstrip("/") == "/dev":
+                options = mount.get("options") or []
+                if "bind" in options or "rbind" in options:
+                    return False
+        return True
+
+    def _device_steps(self) -> "list[Step]":
+        if not self._own_dev():
+            return []
+        steps: "list[Step]" = []
+        wanted = self.linux.get("devices") or []
+        paths = {device["path"] for device in wanted}
+        for path, major, minor in devices.DEFAULTS:
+            if path not in paths:
+                device: "Any" = {"path": path, "type": "c", "major": major, "minor": minor}
+                steps.append(devices.MakeDevice(device, "", self._tree(path, False, "")))
+        for index, device in enumerate(wanted):
+            pointer = "/linux/devices/" + str(index)
+            tree = self._tree(device["path"], False, pointer) if device["type"] != "p" else None
+            steps.append(devices.MakeDevice(device, pointer, tree))
+        steps.append(devices.DeviceLinks("/dev/ptmx" not in paths))
+        return steps
+
+
+def _memory_limit(linux: "Any") -> int:
+    memory = (linux.get("resources") or {}).get("memory") or {}
+    limit = memory.get("limit")
+    return limit if isinstance(limit, int) else 0

@@ -1,0 +1,536 @@
+"""The process: what it may do (capabilities, limits, labels), who it is, and the program it becomes."""
+
+import _socket
+import errno
+import fcntl
+import posix
+
+from pyrunc import _linux
+from pyrunc.errors import PyruncError, reason
+from pyrunc.linux import files, paths, procfs
+from pyrunc.plan.devices import reopen_null
+from pyrunc.plan.step import CONTAINER, RUNTIME, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from pyrunc.config.types import Capabilities, Process, Rlimit
+    from pyrunc.plan.context import Context
+
+# /etc/passwd of a container is written by whoever made its image (moby/sys/user CVE-2026-61801).
+_PASSWD_LIMIT: "Final" = 1 << 20
+
+CAP_SYS_ADMIN: "Final" = 1 << _linux.CAPS["CAP_SYS_ADMIN"]
+
+
+class Keyring(Step):
+    """A session keyring of its own, so that the container cannot use the caller's (session-keyring(7))."""
+
+    __slots__ = ("label",)
+    name = "keyring"
+    side = CONTAINER
+
+    def __init__(self, label: str) -> None:
+        Step.__init__(self)
+        self.label = label
+
+    def describe(self) -> str:
+        return "join a new session keyring"
+
+    def apply(self, context: "Context") -> None:
+        try:
+            serial = _linux.keyctl_join_session_keyring("_ses." + context.id)
+            # The owner may search it too, or `keyctl` in the container could not find its own keys.
+            permissions = int(_linux.keyctl_describe(serial).split(";")[3], 16)
+            _linux.keyctl_setperm(serial, permissions | 0x80000)
+        except OSError as error:
+            # Keyrings are missing, or a quota is full: the container shares the caller's, as with runc.
+            if error.errno not in (errno.ENOSYS, errno.EDQUOT, errno.EPERM, errno.EACCES):
+                raise PyruncError("join session keyring: " + reason(error), errno=error.errno) from None
+
+
+class OomScore(Step):
+    """process.oomScoreAdj, written by the runtime: a non-dumpable process does not own its file."""
+
+    __slots__ = ("value",)
+    name = "oom_score_adj"
+    section = "config.md#linux-process"
+    side = RUNTIME
+
+    def __init__(self, value: int) -> None:
+        Step.__init__(self, "/process/oomScoreAdj")
+        self.value = value
+
+    def describe(self) -> str:
+        return "set oom_score_adj to " + str(self.value)
+
+    def apply(self, context: "Context") -> None:
+        path = "/proc/" + str(context.pid) + "/oom_score_adj"
+        try:
+            files.write(path, str(self.value).encode("ascii"))
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM) and context.host.rootless:
+                return  # Rootless, lowering is refused; runc goes on as well.
+            raise PyruncError(
+                "set oom_score_adj to " + str(self.value) + ": " + reason(error),
+                errno=error.errno,
+                hint="lowering it needs CAP_SYS_RESOURCE",
+            ) from None
+
+
+class Rlimits(Step):
+    """process.rlimits, set from the runtime: inside a user namespace the process lacks CAP_SYS_RESOURCE."""
+
+    __slots__ = ("limits", "on_self")
+    name = "rlimits"
+    section = "config.md#posix-process"
+    side = RUNTIME
+
+    def __init__(self, limits: "list[Rlimit]") -> None:
+        Step.__init__(self, "/process/rlimits")
+        self.limits = limits
+
+    def describe(self) -> str:
+        return "set " + ", ".join(
+            limit["type"] + " " + str(limit["soft"]) + "/" + str(limit["hard"]) for limit in self.limits
+        )
+
+    def apply(self, context: "Context") -> None:
+        for index, limit in enumerate(self.limits):
+            try:
+                _linux.prlimit(context.pid, _linux.RLIMITS[limit["type"]], (limit["soft"], limit["hard"]))
+            except OSError as error:
+                raise PyruncError(
+                    "set rlimit " + limit["type"] + ": " + reason(error),
+                    pointer="/process/rlimits/" + str(index),
+                    errno=error.errno,
+                    hint="raising a hard limit needs CAP_SYS_RESOURCE" if error.errno == errno.EPERM else None,
+                ) from None
+
+
+class Hostname(Step):
+    """hostname and domainname."""
+
+    __slots__ = ("domain", "host")
+    name = "hostname"
+    section = "config.md#hostname"
+    side = CONTAINER
+
+    def __init__(self, host: str, domain: str) -> None:
+        Step.__init__(self, "/hostname" if host else "/domainname")
+        self.host = host
+        self.domain = domain
+
+    def describe(self) -> str:
+        words = ["hostname " + self.host] if self.host else []
+        words += ["domainname " + self.domain] if self.domain else []
+        return "set " + " and ".join(words)
+
+    def apply(self, context: "Context") -> None:
+        if self.host:
+            _linux.sethostname(self.host)
+        if self.domain:
+            _linux.setdomainname(self.domain)
+
+
+class Sysctl(Step):
+    """linux.sysctl, through a procfs of our own."""
+
+    __slots__ = ("values",)
+    name = "sysctl"
+    section = "config-linux.md#sysctl"
+    side = CONTAINER
+
+    def __init__(self, values: "dict[str, str]") -> None:
+        Step.__init__(self, "/linux/sysctl")
+        self.values = values
+
+    def describe(self) -> str:
+        return "set sysctl " + ", ".join(key + "=" + value for key, value in self.values.items())
+
+    def apply(self, context: "Context") -> None:
+        proc = procfs.open_private(full=True)
+        try:
+            for key, value in self.values.items():
+                path = "sys/" + (key if "/" in key else key.replace(".", "/"))
+                try:
+                    procfs.write(proc, path, value.encode("utf-8", "surrogateescape"))
+                except OSError as error:
+                    raise PyruncError(
+                        "set sysctl " + key + " to " + value + ": " + reason(error),
+                        pointer="/linux/sysctl/" + key.replace("~", "~0").replace("/", "~1"),
+                        errno=error.errno,
+                    ) from None
+        finally:
+            posix.close(proc)
+
+
+class LsmLabel(Step):
+    """process.apparmorProfile or process.selinuxLabel: the label that execve(2) will give."""
+
+    __slots__ = ("attribute", "value")
+    name = "LSM label"
+    section = "config.md#linux-process"
+    side = CONTAINER
+
+    def __init__(self, apparmor: bool, value: str, pointer: str) -> None:
+        Step.__init__(self, pointer)
+        self.attribute = "apparmor/exec" if apparmor else "exec"
+        self.value = "exec " + value if apparmor else value
+
+    def describe(self) -> str:
+        return "write '" + self.value + "' to attr/" + self.attribute
+
+    def apply(self, context: "Context") -> None:
+        proc = procfs.open_private()
+        try:
+            own = procfs.self_name(proc) + "/attr/"
+            value = self.value.encode("utf-8", "surrogateescape")
+            try:
+                try:
+                    procfs.write(proc, own + self.attribute, value)
+                except FileNotFoundError:
+                    procfs.write(proc, own + "exec", value)
+            except OSError as error:
+                raise PyruncError(
+                    "write '" + self.value + "' to /proc/self/attr/" + self.attribute + ": " + reason(error),
+                    errno=error.errno,
+                ) from None
+        finally:
+            posix.close(proc)
+
+
+class NoNewPrivileges(Step):
+    """process.noNewPrivileges (prctl(2), PR_SET_NO_NEW_PRIVS)."""
+
+    __slots__ = ()
+    name = "no_new_privs"
+    section = "config.md#linux-process"
+    side = CONTAINER
+
+    def describe(self) -> str:
+        return "set no_new_privs"
+
+    def apply(self, context: "Context") -> None:
+        _linux.prctl(_linux.PR_SET_NO_NEW_PRIVS, 1)
+
+
+class MakeCwd(Step):
+    """The working directory, made if it is missing (as runc does)."""
+
+    __slots__ = ("cwd",)
+    name = "cwd"
+    section = "config.md#process"
+    side = CONTAINER
+
+    def __init__(self, cwd: str) -> None:
+        Step.__init__(self, "/process/cwd")
+        self.cwd = cwd
+
+    def describe(self) -> str:
+        return "make the working directory " + self.cwd + " if it is missing"
+
+    def apply(self, context: "Context") -> None:
+        try:
+            posix.close(paths.make_directories(context.root_fd, self.cwd))
+        except OSError as error:
+            raise PyruncError("mkdir " + self.cwd + ": " + reason(error), errno=error.errno) from None
+
+
+class Caps:
+    """The five sets of process.capabilities as masks; unknown: names that are no capability of this build."""
+
+    __slots__ = ("ambient", "bounding", "effective", "inheritable", "permitted", "unknown")
+
+    def __init__(self, sets: "Capabilities | None") -> None:
+        self.unknown: "list[str]" = []
+        given: "Any" = sets or {}
+        self.bounding = self._mask(given.get("bounding"))
+        self.effective = self._mask(given.get("effective"))
+        self.inheritable = self._mask(given.get("inheritable"))
+        self.permitted = self._mask(given.get("permitted"))
+        self.ambient = self._mask(given.get("ambient"))
+
+    def _mask(self, names: "list[str] | None") -> int:
+        mask = 0
+        for name in names or ():
+            number = _linux.CAPS.get(name)
+            if number is None:
+                if name not in self.unknown:
+                    self.unknown.append(name)
+            else:
+                mask |= 1 << number
+        return mask
+
+
+def capability_names(mask: int) -> "list[str]":
+    """The names in a mask, in the order of their numbers."""
+    return [name for name, number in _linux.CAPS.items() if mask >> number & 1]
+
+
+class BecomeProgram(Step):
+    """Everything from the last meeting point to execve(2): identity, capabilities, filter, the program.
+
+    From the load of the seccomp filter on it is one call of C (finish), because a filter allows what the program
+    needs, not what Python needs. Without no_new_privs the kernel wants CAP_SYS_ADMIN for the load, so the filter
+    comes before the capabilities are dropped; with it, the filter is the last thing of all.
+    """
+
+    __slots__ = ("caps", "has_fifo", "hooks", "no_new_privs", "process")
+    name = "process"
+    section = "config.md#process"
+    side = CONTAINER
+
+    def __init__(self, process: "Process | None", *, has_fifo: bool, hooks: "Any" = None) -> None:
+        Step.__init__(self, "/process")
+        self.process: "Any" = process
+        self.has_fifo = has_fifo
+        self.hooks = hooks
+        self.no_new_privs = bool(self.process and self.process.get("noNewPrivileges"))
+        self.caps = Caps(self.process["capabilities"]) if self.process and self.process.get("capabilities") else None
+
+    def describe(self) -> str:
+        process = self.process
+        if not process:
+            return "wait (there is no process to start)"
+        user = process.get("user") or {}
+        words = "become user " + str(user.get("uid") or 0) + " group " + str(user.get("gid") or 0)
+        order = "drop capabilities, load the seccomp filter" if self.no_new_privs else "load the seccomp filter, drop capabilities"
+        words += ", " + order
+        if self.has_fifo:
+            words += ", wait for start"
+            if self.hooks:
+                words += ", run startContainer hooks"
+        return words + ", execute " + " ".join(process["args"])
+
+    def apply(self, context: "Context") -> None:
+        process = self.process or {"cwd": "/", "args": ["/"], "env": [], "user": {}}
+        user = process.get("user") or {}
+        uid, gid = user.get("uid") or 0, user.get("gid") or 0
+        _keep_only(context, self.has_fifo)
+        reopen_null(context.root_fd)
+        env = _environment(process, uid, context.root_fd)
+        umask = user.get("umask")
+        posix.umask(0o022 if umask is None else umask)
+        masks = self._masks()
+        self._identity(context, process, uid, gid, masks)
+        program = find_program(process["args"][0], env) if self.process else "/"
+        seccomp = context.seccomp
+        prepared = _linux.prepare(
+            program.encode("utf-8", "surrogateescape"),
+            [argument.encode("utf-8", "surrogateescape") for argument in process["args"]],
+            [entry.encode("utf-8", "surrogateescape") for entry in env],
+            filter=seccomp.program if seccomp is not None else None,
+            filter_flags=seccomp.flags if seccomp is not None else 0,
+            filter_first=not self.no_new_privs,
+            caps=masks[:3],
+            ambient=masks[3],
+            keep=3 + context.preserve_fds,
+            fifo=self.has_fifo,
+            report=self.has_fifo,
+        )
+        if self.hooks:
+            _linux.finish_until_fifo(prepared)
+            self.hooks.run_in_container(context, env)
+            _linux.finish_execve(prepared)
+        _linux.finish(prepared)
+
+    def _masks(self) -> "tuple[int, int, int, int]":
+        """Effective, permitted, inheritable, ambient: what was asked for, as far as this process has it to give."""
+        if self.caps is None:
+            return (0, 0, 0, 0) if self.process else (*_linux.capget(), 0)
+        own = _linux.capget()[1]
+        permitted = self.caps.permitted & own
+        inheritable = self.caps.inheritable & own
+        return self.caps.effective & permitted, permitted, inheritable, self.caps.ambient & permitted & inheritable
+
+    def _identity(
+        self, context: "Context", process: "Any", uid: int, gid: int, masks: "tuple[int, int, int, int]"
+    ) -> None:
+        cwd = process["cwd"]
+        moved = self._change_directory(cwd, final=False)
+        bounding = self.caps.bounding if self.caps is not None else 0
+        # A bounding set can only shrink, and only while CAP_SETPCAP is there: first of all.
+        if self.process and _linux.capget()[0] >> _linux.CAPS["CAP_SETPCAP"] & 1:
+            for number in _linux.CAPS.values():
+                if not bounding >> number & 1:
+                    _drop_bounding(number)
+        _own_stdio(uid)
+        _linux.prctl(_linux.PR_SET_KEEPCAPS, 1)
+        groups = (process.get("user") or {}).get("additionalGids") or []
+        set_groups(groups, context)
+        posix.setresgid(gid, gid, gid)
+        posix.setresuid(uid, uid, uid)
+        _linux.prctl(_linux.PR_SET_KEEPCAPS, 0)
+        # setresuid(2) cleared the effective set; permitted is whole, and the filter may need CAP_SYS_ADMIN.
+        permitted = _linux.capget()[1]
+        _linux.capset(permitted, permitted, _linux.capget()[2])
+        # Since the user changed the process may be what prctl(2) calls dumpable again.
+        _linux.prctl(_linux.PR_SET_DUMPABLE, 0)
+        if not moved:
+            self._change_directory(cwd, final=True)
+        _verify_directory(cwd)
+
+    def _change_directory(self, cwd: str, *, final: bool) -> bool:
+        """chdir as root, or, where root may not (NFS), as the user. Raises PyruncError."""
+        try:
+            posix.chdir(cwd)
+        except OSError as error:
+            if not final and error.errno in (errno.EPERM, errno.EACCES):
+                return False
+            raise PyruncError("chdir to cwd " + cwd + ": " + reason(error), pointer="/process/cwd", errno=error.errno) from None
+        return True
+
+
+def _drop_bounding(number: int) -> None:
+    try:
+        _linux.prctl(_linux.PR_CAPBSET_DROP, number)
+    except OSError as error:
+        # EINVAL: a capability that this kernel does not know.
+        if error.errno != errno.EINVAL:
+            raise
+
+
+def _verify_directory(cwd: str) -> None:
+    """A current directory outside the root would be a way out (CVE-2024-21626). Raises PyruncError."""
+    try:
+        here = posix.getcwd()
+    except OSError:
+        here = ""
+    if not here.startswith("/"):
+        raise PyruncError(
+            "current working directory " + cwd + " is outside of the container's root", pointer="/process/cwd"
+        )
+
+
+def set_groups(groups: "list[int]", context: "Context") -> None:
+    """setgroups(2); in a user namespace that denies it, an error only if there are groups to set. Raises OSError."""
+    try:
+        posix.setgroups(groups)
+    except PermissionError as error:
+        if groups or not (context.host.rootless or context.host.in_user_namespace):
+            raise PyruncError(
+                "set additional groups: " + reason(error), pointer="/process/user/additionalGids", errno=error.errno
+            ) from None
+
+
+def _own_stdio(uid: int) -> None:
+    """Standard streams of the user's own, so that /dev/stdout can be opened again (as in runc)."""
+    null = posix.makedev(1, 3)
+    for fd in (0, 1, 2):
+        try:
+            status = posix.fstat(fd)
+            if status.st_rdev == null or status.st_uid == uid:
+                continue
+            posix.fchown(fd, uid, -1)
+        except OSError as error:
+            # Not mapped, read-only, sealed, or closed: the program can still use the descriptor it has.
+            if error.errno not in (errno.EINVAL, errno.EPERM, errno.EROFS, errno.EBADF):
+                raise
+
+
+def _keep_only(context: "Context", has_fifo: bool) -> None:
+    """Put our descriptors where finish() expects them: sync, fifo, error file, from the first that is ours."""
+    keep = 3 + context.preserve_fds
+    wanted = [context.sync.fileno()]
+    if has_fifo:
+        wanted += [context.fifo_fd, context.error_fd]
+    # Out of the way first: one of them may stand where another has to be.
+    high = [_duplicate(fd, keep + 8) for fd in wanted]
+    root = _duplicate(context.root_fd, keep + 8)
+    for offset, fd in enumerate(high):
+        posix.dup2(fd, keep + offset, inheritable=False)
+    for number in range(3, keep):
+        posix.set_inheritable(number, True)
+    context.root_fd = root
+    # Its old number may be another file's now.
+    context.sync.detach()
+    context.sync = _socket.socket(fileno=keep)
+
+
+def _duplicate(fd: int, least: int) -> int:
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least)
+
+
+def _environment(process: "Any", uid: int, root_fd: int) -> "list[str]":
+    """process.env, of duplicates the last, and HOME from the container's /etc/passwd when it is missing or empty."""
+    values: "dict[str, str]" = {}
+    for entry in process.get("env") or ():
+        name, _, value = entry.partition("=")
+        values.pop(name, None)
+        values[name] = value
+    if not values.get("HOME"):
+        values["HOME"] = home_of(uid, root_fd)
+    return [name + "=" + value for name, value in values.items()]
+
+
+def home_of(uid: int, root_fd: int) -> str:
+    """The home directory of a user by the container's /etc/passwd (passwd(5)), "/" when it is not there.
+
+    Never by NSS, which would load libraries of the rootfs (CVE-2019-14271).
+    """
+    try:
+        fd = paths.open_in_root(root_fd, "/etc/passwd", posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY)
+    except OSError:
+        return "/"
+    try:
+        if posix.fstat(fd).st_mode & 0o170000 != 0o100000:
+            return "/"
+        data = files.read_fd(fd, _PASSWD_LIMIT)
+    except OSError:
+        return "/"
+    finally:
+        posix.close(fd)
+    wanted = str(uid).encode("ascii")
+    for line in data.split(b"\n"):
+        fields = line.split(b":")
+        if len(fields) >= 6 and fields[2] == wanted:
+            return fields[5].decode("utf-8", "surrogateescape") or "/"
+    return "/"
+
+
+def find_program(name: str, env: "list[str]") -> str:
+    """The file that execvp(3) would execute, looked up as the user that is to run it. Raises PyruncError."""
+    if "/" in name:
+        problem = _not_executable(name)
+        if problem:
+            raise _no_program(name, problem)
+        return name
+    search = ""
+    for entry in env:
+        if entry.startswith("PATH="):
+            search = entry[len("PATH=") :]
+    denied = 0
+    for directory in search.split(":") if search else ():
+        candidate = (directory or ".") + "/" + name
+        problem = _not_executable(candidate)
+        if not problem:
+            return candidate
+        if problem == errno.EACCES:
+            denied = problem
+    if denied:
+        raise _no_program(name, denied)
+    raise PyruncError(
+        'exec: "' + name + '": executable file not found in $PATH', pointer="/process/args/0", errno=errno.ENOENT
+    )
+
+
+def _no_program(name: str, problem: int) -> PyruncError:
+    detail = "stat " + name + ": " if problem == errno.ENOENT else ""
+    return PyruncError(
+        'exec: "' + name + '": ' + detail + posix.strerror(problem).lower(), pointer="/process/args/0", errno=problem
+    )
+
+
+def _not_executable(path: str) -> int:
+    """0 when path can be executed, else the errno that says why not."""
+    try:
+        mode = posix.stat(path).st_mode
+    except OSError as error:
+        return error.errno or errno.ENOENT
+    if mode & 0o170000 == 0o040000:
+        return errno.EISDIR
+    if not posix.access(path, posix.X_OK, effective_ids=True):
+        return errno.EACCES
+    return 0

@@ -1,0 +1,30 @@
+"""The step that has the seccomp filter compiled, or found in the cache, before the container process exists."""
+
+from pyrunc.plan import seccomp
+from pyrunc.plan.step import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.plan.context import Context
+
+
+class CompileFilter(Step):
+    """linux.seccomp to BPF; BecomeProgram loads it."""
+
+    __slots__ = ("cache_dir", "profile")
+    name = "seccomp"
+    section = "config-linux.md#seccomp"
+
+    def __init__(self, profile: "Any", cache_dir: "str | None") -> None:
+        Step.__init__(self, "/linux/seccomp")
+        self.profile = profile
+        self.cache_dir = cache_dir
+
+    def describe(self) -> str:
+        names = sum(len(rule["names"]) for rule in self.profile.get("syscalls") or ())
+        return "compile the seccomp filter: " + self.profile["defaultAction"] + ", rules for " + str(names) + " system calls"
+
+    def apply(self, context: "Context") -> None:
+        context.seccomp = seccomp.compile(self.profile, self.cache_dir)

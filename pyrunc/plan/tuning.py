@@ -1,0 +1,126 @@
+"""Settings of the process that execve(2) inherits: scheduler, I/O priority, personality, memory policy."""
+
+import posix
+
+from pyrunc import _linux
+from pyrunc.errors import PyruncError, reason
+from pyrunc.plan.step import CONTAINER, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from pyrunc.plan.context import Context
+
+_POLICIES: "Final" = ("OTHER", "FIFO", "RR", "BATCH", "ISO", "IDLE", "DEADLINE")
+_IO_CLASSES: "Final" = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
+_IOPRIO_WHO_PROCESS: "Final" = 1
+
+
+class Tune(Step):
+    """One such setting. what: its words; call: the system call, without arguments."""
+
+    __slots__ = ("call", "section", "what")
+    name = "tuning"
+    side = CONTAINER
+
+    def __init__(self, pointer: str, section: str, what: str, call: "Any") -> None:
+        Step.__init__(self, pointer)
+        self.section: str = section
+        self.what = what
+        self.call = call
+
+    def describe(self) -> str:
+        return "set " + self.what
+
+    def apply(self, context: "Context") -> None:
+        try:
+            self.call()
+        except OSError as error:
+            raise PyruncError("set " + self.what + ": " + reason(error), errno=error.errno) from None
+
+
+def compile(process: "Any", linux: "Any") -> "list[Step]":
+    """The settings that the config names, in runc's order."""
+    steps: "list[Step]" = []
+    if process.get("scheduler"):
+        steps.append(_scheduler(process["scheduler"]))
+    if process.get("ioPriority"):
+        steps.append(_io_priority(process["ioPriority"]))
+    if linux.get("personality"):
+        domain = linux["personality"]["domain"]
+        persona = _linux.PER_LINUX32 if domain == "LINUX32" else _linux.PER_LINUX
+        section = "config-linux.md#personality"
+        steps.append(Tune("/linux/personality", section, "personality " + domain, lambda: _linux.personality(persona)))
+    if linux.get("memoryPolicy"):
+        steps.append(_memory_policy(linux["memoryPolicy"]))
+    return steps
+
+
+def _scheduler(scheduler: "Any") -> Step:
+    flags = 0
+    for flag in scheduler.get("flags") or ():
+        flags |= getattr(_linux, flag)
+    policy = scheduler["policy"]
+    number = getattr(_linux, policy, _POLICIES.index(policy[len("SCHED_") :]))
+
+    def call() -> None:
+        _linux.sched_setattr(
+            0,
+            number,
+            scheduler.get("nice") or 0,
+            scheduler.get("priority") or 0,
+            scheduler.get("runtime") or 0,
+            scheduler.get("deadline") or 0,
+            scheduler.get("period") or 0,
+            flags,
+        )
+
+    return Tune("/process/scheduler", "config.md#linux-process", "scheduler " + policy, call)
+
+
+def _io_priority(priority: "Any") -> Step:
+    value = _IO_CLASSES[priority["class"]] << 13 | (priority.get("priority") or 0)
+    what = "I/O priority " + priority["class"] + " " + str(priority.get("priority") or 0)
+    return Tune(
+        "/process/ioPriority",
+        "config.md#linux-process",
+        what,
+        lambda: _linux.ioprio_set(_IOPRIO_WHO_PROCESS, 0, value),
+    )
+
+
+def parse_list(text: str) -> "list[int]":
+    """The numbers of a list such as "0-3,7" (cpuset(7), "List format"). Raises ValueError."""
+    numbers: "list[int]" = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not part.strip():
+            continue
+        numbers += range(int(first), int(last if dash else first) + 1)
+    return numbers
+
+
+def _memory_policy(policy: "Any") -> Step:
+    mode = getattr(_linux, policy["mode"])
+    for flag in policy.get("flags") or ():
+        mode |= getattr(_linux, flag)
+    nodes = parse_list(policy.get("nodes") or "")
+    mask = 0
+    for node in nodes:
+        mask |= 1 << node
+    # set_mempolicy(2) counts one bit more than it reads.
+    size = (max(nodes) // 64 + 1) * 8 if nodes else 0
+    what = "memory policy " + policy["mode"] + (" " + policy["nodes"] if nodes else "")
+    data = mask.to_bytes(size, "little") if nodes else None
+    return Tune(
+        "/linux/memoryPolicy",
+        "config-linux.md#memory-policy",
+        what,
+        lambda: _linux.set_mempolicy(mode, data, size * 8 + 1 if nodes else 0),
+    )
+
+
+def set_affinity(cpus: str) -> None:
+    """Run on these CPUs only (sched_setaffinity(2)). Raises OSError, ValueError."""
+    posix.sched_setaffinity(0, parse_list(cpus))
