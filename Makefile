@@ -44,7 +44,7 @@ uninstall:
 
 demo: install
 	@tools/packages.sh demo || [ $$? = 3 ]
-	@tools/demo.sh "$(DESTDIR)$(PREFIX)/bin/pyrunc" build/demo
+	@tools/demo.sh "$(if $(DESTDIR),build,$(PREFIX)/bin)/pyrunc" build/demo
 
 # ---- testing ----
 
