@@ -1,0 +1,180 @@
+"""linux.seccomp of config.json → the BPF program that the container runs under.
+
+Compiling one with libseccomp takes some 20 ms, reading it back from the cache a tenth of one, and engines give the same
+few profiles to all containers. So this module, which every create loads, only finds and checks a program that was
+compiled before; seccomp_compile.py makes and stores one when there is none.
+
+An entry of the cache is found by all that a program depends on: the profile, the library, the kernel, and our own
+compiler. So a profile that is found has been checked when it was compiled: only what is not part of the program
+(listenerPath, listenerMetadata) is judged here.
+"""
+
+import marshal
+import posix
+import sys
+import time
+from _blake2 import blake2b
+
+from pyrunc import _linux
+from pyrunc.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Final
+
+# Raised whenever the same profile would compile to another program, or entries to other bytes.
+COMPILER: "Final" = 1
+
+# struct sock_filter (linux/filter.h), and how many of them the kernel takes: BPF_MAXINSNS (linux/bpf_common.h).
+INSTRUCTION: "Final" = 8
+MAX_INSTRUCTIONS: "Final" = 4096
+
+_MAGIC: "Final" = b"pyrunc seccomp\n\0"
+_DIGEST: "Final" = 32
+_HEAD: "Final" = len(_MAGIC) + _DIGEST + 8
+_HOUR: "Final" = 3600
+
+
+class Filter:
+    """A compiled profile.
+
+    program: struct sock_filter[] as seccomp(2) takes it. flags: SECCOMP_FILTER_FLAG_* for seccomp(2), with NEW_LISTENER
+    when a rule notifies. listener_path: socket of the agent that serves notifications, when flags have NEW_LISTENER,
+    else None. metadata: what the agent is told besides, "" for nothing. cached: it was not compiled now.
+    """
+
+    __slots__ = ("cached", "flags", "listener_path", "metadata", "program")
+
+    def __init__(self, program: bytes, flags: int, listener_path: "str | None", metadata: str, cached: bool) -> None:
+        self.program = program
+        self.flags = flags
+        self.listener_path = listener_path
+        self.metadata = metadata
+        self.cached = cached
+
+
+def compile(seccomp: "Mapping[str, Any]", cache_dir: "str | None" = None) -> Filter:
+    """The filter of a config's linux.seccomp.
+
+    cache_dir: the cache's folder, made when it is missing in a folder that exists; None for no cache. Whatever is wrong
+    with the cache costs time only. Raises ConfigError for a profile that is wrong or that this kernel or library cannot
+    do, PyruncError when the library is missing or fails.
+    """
+    path = seccomp.get("listenerPath") or None
+    metadata = seccomp.get("listenerMetadata") or ""
+    if metadata and path is None:
+        raise ConfigError(
+            "seccomp listenerMetadata is set, but listenerPath is not", pointer="/linux/seccomp/listenerMetadata"
+        )
+    name = key(seccomp) if cache_dir is not None else None
+    entry = read(cache_dir, name) if cache_dir is not None and name is not None else None
+    cached = entry is not None
+    if entry is None:
+        from pyrunc.plan import seccomp_compile
+
+        entry = seccomp_compile.compile_profile(seccomp)
+        if cache_dir is not None and name is not None:
+            seccomp_compile.store(cache_dir, name, pack(name, *entry))
+    flags, program = entry
+    if not flags & _linux.SECCOMP_FILTER_FLAG_NEW_LISTENER:
+        path = None
+    elif path is None:
+        raise ConfigError(
+            "seccomp listenerPath is not set, but a rule has the action SCMP_ACT_NOTIFY",
+            pointer="/linux/seccomp/listenerPath",
+        )
+    return Filter(program, flags, path, metadata, cached)
+
+
+def key(seccomp: "Mapping[str, Any]") -> "str | None":
+    """Name of the cache's entry for this profile here and now; None when it cannot be said which library is here."""
+    library = _library()
+    if library is None:
+        return None
+    host = posix.uname()
+    # Only what the program depends on: the listener's metadata may be another for every container. marshal's second
+    # format is the last without back references, which depend on how an object came about; here equal is equal.
+    profile = [seccomp.get(name) for name in ("defaultAction", "defaultErrnoRet", "architectures", "flags", "syscalls")]
+    return blake2b(
+        marshal.dumps([COMPILER, library, host.release, host.machine, profile], 2), digest_size=20
+    ).hexdigest()
+
+
+def _library() -> "tuple[str, int, int] | None":
+    """libseccomp's full name with its version, size and time of change (ns): which one it is, without loading it."""
+    # Debian's folder of the architecture; then where others have it.
+    triplet = getattr(sys.implementation, "_multiarch", "")
+    for folder in ("/usr/lib/" + triplet, "/usr/lib64", "/usr/lib", "/lib/" + triplet, "/lib64", "/lib"):
+        path = folder + "/libseccomp.so.2"
+        try:
+            status = posix.stat(path)
+            return posix.readlink(path), status.st_size, status.st_mtime_ns
+        except OSError:
+            pass
+    return None
+
+
+def read(cache_dir: str, name: str) -> "tuple[int, bytes] | None":
+    """Flags and program of the cache's entry, or None when there is none that is whole and ours alone."""
+    try:
+        folder = open_folder(cache_dir)
+    except OSError:
+        return None
+    try:
+        # A FIFO or a terminal under the entry's name must not hold us up.
+        flags = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_NOCTTY
+        fd = posix.open(name, flags, dir_fd=folder)
+    except OSError:
+        return None
+    finally:
+        posix.close(folder)
+    try:
+        status = posix.fstat(fd)
+        size = status.st_size
+        if not _ours(status, 0o100000) or not _HEAD < size <= _HEAD + MAX_INSTRUCTIONS * INSTRUCTION:
+            return None
+        data = posix.read(fd, size + 1)
+        entry = unpack(name, data)
+        if entry is not None:
+            _mark_used(fd, status.st_mtime)
+        return entry
+    except OSError:
+        return None
+    finally:
+        posix.close(fd)
+
+
+def _mark_used(fd: int, changed: float) -> None:
+    """When the cache is full, the entries that were not used for the longest time go. Exact to the hour."""
+    if not 0 <= time.time() - changed < _HOUR:
+        posix.utime(fd)
+
+
+def open_folder(path: str) -> int:
+    """A descriptor of the cache's folder. Raises OSError when it is not there, a link, or not ours alone."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+    if not _ours(posix.fstat(fd), 0o040000):
+        posix.close(fd)
+        raise PermissionError(1, "not a folder of ours alone", path)
+    return fd
+
+
+def _ours(status: posix.stat_result, kind: int) -> bool:
+    """Of that kind (S_IFMT), the caller's, and nobody else may read or write it."""
+    return status.st_mode & 0o170077 == kind and status.st_uid == posix.geteuid()
+
+
+def pack(name: str, flags: int, program: bytes) -> bytes:
+    """An entry: magic, digest, flags, program. The digest takes in the name, so entries cannot change places."""
+    body = flags.to_bytes(8, sys.byteorder) + program
+    return _MAGIC + blake2b(name.encode() + body, digest_size=_DIGEST).digest() + body
+
+
+def unpack(name: str, data: bytes) -> "tuple[int, bytes] | None":
+    """Flags and program of an entry's bytes; None when they are not what pack() made for that name."""
+    at = len(_MAGIC)
+    body = data[at + _DIGEST :]
+    if data[:at] != _MAGIC or data[at : at + _DIGEST] != blake2b(name.encode() + body, digest_size=_DIGEST).digest():
+        return None
+    return int.from_bytes(body[:8], sys.byteorder), body[8:]
