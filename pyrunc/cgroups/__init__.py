@@ -1,8 +1,8 @@
 """Control groups: where they are mounted, and where a container's belong. The manager itself is v1's.
 
 A later manager (v2, systemd) has the methods of v1.Manager: check, create, set, join_fds, join, add, freeze, thaw,
-frozen, pids, kill_all, delete, exists, update, oom_kills, stats, and `paths`, which state.json keeps and from which a manager
-is made again.
+frozen, pids, kill_all, delete, exists, update, oom_kills, watch_oom, stats; and `paths`, which state.json keeps and
+from which a manager is made again.
 """
 
 import posix
@@ -47,8 +47,8 @@ def detect() -> Host:
 def paths(host: Host, cgroups_path: "str | None", container_id: str) -> "dict[str, str]":
     """controller → the container's directory in it. Pure.
 
-    cgroups_path: linux.cgroupsPath. Absolute: below the mount point. Relative: below the cgroup of this process. Unset: as
-    the relative path container_id (as runc; config-linux.md "Cgroups Path" leaves the last two to the runtime).
+    cgroups_path: linux.cgroupsPath. Absolute: below the mount point. Relative: below the cgroup of this process.
+    Unset: as the relative path container_id (as runc; config-linux.md "Cgroups Path" leaves these to the runtime).
     Named hierarchies other than systemd's are left alone: a service manager's books, not controllers.
     Raises ConfigError for a path that leaves its place or names the place itself, PyruncError without cgroup v1.
     """
@@ -71,7 +71,7 @@ def paths(host: Host, cgroups_path: "str | None", container_id: str) -> "dict[st
             base += _relative(host.own.get(name, "/"), root)
         result[name] = base + below
     if "devices" not in result:
-        raise PyruncError("the devices cgroup is not mounted: a container without it could use every device of the host")
+        raise PyruncError("the devices cgroup is not mounted: a container could use every device of the host")
     return result
 
 
@@ -105,8 +105,8 @@ def parse_mountinfo(data: bytes, hierarchies: "list[str]") -> "dict[str, tuple[s
 def _usual_mounts(own: "list[tuple[str, str]]") -> "dict[str, tuple[str, str]] | None":
     """The mounts, when every v1 hierarchy is whole at its usual place; else None.
 
-    A glance at each instead of mountinfo, which is long where many containers run. cgroup.sane_behavior exists in the root
-    of a v1 hierarchy alone, so what is found here has the root "/".
+    A glance at each instead of mountinfo, which is long where many containers run. cgroup.sane_behavior exists in the
+    root of a v1 hierarchy alone, so what is found here has the root "/".
     """
     mounts: dict[str, tuple[str, str]] = {}
     try:
@@ -137,8 +137,9 @@ def _own(data: bytes) -> "list[tuple[str, str]]":
 def _relative(own: str, root: str) -> str:
     """The way from a mount's root to our own cgroup: "" or "/some/where". Pure.
 
-    /proc/self/cgroup counts from the cgroup namespace's root, and in a container without such a namespace from the host's,
-    where the mount begins lower. A cgroup that is not below the mount's root can't be reached there: the mount's own root.
+    /proc/self/cgroup counts from the cgroup namespace's root, and in a container without such a namespace from the
+    host's, where the mount begins lower. A cgroup that is not below the mount's root can't be reached there:
+    the mount's own root then.
     """
     if root == "/" or own == root:
         way = own if root == "/" else ""

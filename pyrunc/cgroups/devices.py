@@ -1,4 +1,4 @@
-"""Which devices a container may use: linux.resources.devices as ordered rules, and the same as v1's controller takes it.
+"""Which devices a container may use: linux.resources.devices as ordered rules, and as v1's controller takes them.
 
 Pure. A rule decides each of the three kinds of access (read, write, mknod) for each device it matches; of several that
 match, the last decides (config-linux.md "Allowed Device list"); before the first rule nothing is allowed.
@@ -60,7 +60,9 @@ def parse(configured: "Sequence[Mapping[str, Any]]", pointer: str = "/linux/reso
         access = 0
         for letter in entry.get("access") or "":
             if letter not in ACCESS:
-                raise ConfigError(f"invalid device access {entry['access']!r}: of r, w and m", pointer=where + "/access")
+                raise ConfigError(
+                    f"invalid device access {entry['access']!r}: of r, w and m", pointer=where + "/access"
+                )
             access |= ACCESS[letter]
         if not access:
             raise ConfigError("device access must not be empty", pointer=where + "/access")
@@ -86,7 +88,7 @@ def reduce(
     """The same verdicts as v1's controller holds them: (what holds for all devices, {device: access excepted from it}).
 
     The controller keeps one default and a set of exceptions, and silently ignores a rule that takes back a part of an
-    exception (allow 136:*, then deny 136:5): a rule of the configuration that would is a ConfigError, a default one is left out.
+    exception (allow 136:*, then deny 136:5): a configured rule that would is a ConfigError, a default one is left out.
     Exceptions that overlap share their accesses, since one of them alone must cover what an open asks for.
     """
     default = False
@@ -110,7 +112,7 @@ def reduce(
                 if index >= len(rules):
                     continue
                 raise ConfigError(
-                    f"cgroup v1 cannot except {text(device, access)} from the earlier rule {text(hole[0], exceptions[hole[0]])}",
+                    f"cgroup v1 cannot except {text(device, access)} from {text(hole[0], exceptions[hole[0]])}",
                     pointer=pointer + "/" + str(index),
                 )
             for other, both in shared:
@@ -121,10 +123,13 @@ def reduce(
     return default, exceptions
 
 
-def v1_writes(default: bool, exceptions: "Mapping[Device, int]") -> "list[tuple[str, str]]":
-    """[(file of the devices controller, value)]: first what clears all, then the exceptions (cgroup-v1/devices.rst)."""
+def v1_writes(default: bool, exceptions: "Mapping[Device, int]") -> "list[tuple[str, list[str]]]":
+    """[(file of the devices controller, values)]: what clears all, then the exceptions (cgroup-v1/devices.rst)."""
     everything, exception = ("devices.allow", "devices.deny") if default else ("devices.deny", "devices.allow")
-    return [(everything, "a"), *((exception, text(device, access)) for device, access in exceptions.items())]
+    writes = [(everything, ["a"])]
+    if exceptions:
+        writes.append((exception, [text(device, access) for device, access in exceptions.items()]))
+    return writes
 
 
 def text(device: "Device", access: int) -> str:

@@ -1,0 +1,239 @@
+"""A container's counters on cgroup v1, in the JSON shape of runc's `events --stats`. Heavy: never on the hot path.
+
+The shape drops what is zero in most places and keeps it in a few, as Go's omitempty does: engines parse just that.
+"""
+
+import posix
+
+from pyrunc.cgroups.v1 import failure, read_file
+from pyrunc.errors import PyruncError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+# sysconf(_SC_CLK_TCK) is 100 wherever Linux runs; cpuacct.stat counts in it.
+_NANOSECONDS_PER_TICK = 10_000_000
+
+# Which files exist depends on the I/O scheduler and the kernel's configuration: the first group whose first file has
+# lines is taken, up to its first file without any.
+_COUNTERS = (
+    ("sectors", "sectorsRecursive"),
+    ("io_service_time", "ioServiceTimeRecursive"),
+    ("io_wait_time", "ioWaitTimeRecursive"),
+    ("io_merged", "ioMergedRecursive"),
+    ("io_queued", "ioQueueRecursive"),
+    ("time", "ioTimeRecursive"),
+    ("io_serviced", "ioServicedRecursive"),
+    ("io_service_bytes", "ioServiceBytesRecursive"),
+)
+_BLKIO = (
+    ("blkio.bfq.", "_recursive", _COUNTERS),
+    ("blkio.bfq.", "_recursive", _COUNTERS[6:]),
+    ("blkio.", "_recursive", _COUNTERS),
+    ("blkio.throttle.", "_recursive", _COUNTERS[6:]),
+    ("blkio.throttle.", "", _COUNTERS[6:]),
+)
+
+_CPUSET = (
+    "cpus",
+    "cpu_exclusive",
+    "mems",
+    "mem_hardwall",
+    "mem_exclusive",
+    "memory_migrate",
+    "memory_spread_page",
+    "memory_spread_slab",
+    "memory_pressure",
+    "sched_load_balance",
+    "sched_relax_domain_level",
+)
+
+
+def read(paths: "Mapping[str, str]") -> "dict[str, Any]":
+    """paths: controller → directory. Controllers that are not mounted, and cgroups that are gone, give empty parts.
+
+    intel_rdt and network_interfaces are not cgroups': the caller fills them. Raises PyruncError.
+    """
+    return {
+        "cpu": _cpu(paths),
+        "cpuset": _cpuset(paths.get("cpuset")),
+        "memory": _memory(paths.get("memory")),
+        "pids": _pids(paths.get("pids")),
+        "blkio": _blkio(paths.get("blkio")),
+        "hugetlb": _hugetlb(paths.get("hugetlb")),
+        "intel_rdt": {},
+        "network_interfaces": None,
+    }
+
+
+def watch_oom(paths: "Mapping[str, str]") -> int:
+    """An eventfd registered with memory.oom_control (cgroup-v1/memory.rst 10). Raises PyruncError."""
+    directory = paths.get("memory")
+    if directory is None:
+        raise PyruncError("cannot watch for out-of-memory events: the container has no memory cgroup", step="cgroup")
+    event = posix.eventfd(0, posix.EFD_CLOEXEC | posix.EFD_NONBLOCK)
+    try:
+        control = posix.open(directory + "/memory.oom_control", posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            register = posix.open(directory + "/cgroup.event_control", posix.O_WRONLY | posix.O_CLOEXEC)
+            try:
+                posix.write(register, f"{event} {control}".encode())
+            finally:
+                posix.close(register)
+        finally:
+            posix.close(control)
+    except OSError as exc:
+        posix.close(event)
+        raise failure("watch " + directory + "/memory.oom_control", exc) from exc
+    return event
+
+
+def _cpu(paths: "Mapping[str, str]") -> "dict[str, Any]":
+    usage: dict[str, Any] = {"total": _number(paths.get("cpuacct"), "cpuacct.usage")}
+    ticks = _table(paths.get("cpuacct"), "cpuacct.stat")
+    usage["percpu"] = [int(word) for word in _text(paths.get("cpuacct"), "cpuacct.usage_percpu").split()]
+    # "cpu user system", a line for each processor.
+    modes = [line.split() for line in _text(paths.get("cpuacct"), "cpuacct.usage_all").split("\n")[1:]]
+    usage["percpu_kernel"] = [int(words[2]) for words in modes if len(words) > 2]
+    usage["percpu_user"] = [int(words[1]) for words in modes if len(words) > 2]
+    usage["kernel"] = ticks.get("system", 0) * _NANOSECONDS_PER_TICK
+    usage["user"] = ticks.get("user", 0) * _NANOSECONDS_PER_TICK
+    stat = _table(paths.get("cpu"), "cpu.stat")
+    throttling = {
+        "periods": stat.get("nr_periods", 0),
+        "throttledPeriods": stat.get("nr_throttled", 0),
+        "throttledTime": stat.get("throttled_time", 0),
+    }
+    return _without_zero({"usage": _without_zero(usage, ("kernel", "user")), "throttling": _without_zero(throttling)})
+
+
+def _cpuset(directory: "str | None") -> "dict[str, Any]":
+    result: dict[str, Any] = {}
+    for key in _CPUSET:
+        if key in ("cpus", "mems"):
+            if members := _list(_text(directory, "cpuset." + key)):
+                result[key] = members
+        else:
+            result[key] = _number(directory, "cpuset." + key)
+    return result
+
+
+def _memory(directory: "str | None") -> "dict[str, Any]":
+    raw = _table(directory, "memory.stat")
+    result: dict[str, Any] = {"cache": raw.get("cache", 0)}
+    for key, prefix in (
+        ("usage", "memory."),
+        ("swap", "memory.memsw."),
+        ("kernel", "memory.kmem."),
+        ("kernelTCP", "memory.kmem.tcp."),
+    ):
+        entry = {
+            "limit": _number(directory, prefix + "limit_in_bytes"),
+            "usage": _number(directory, prefix + "usage_in_bytes"),
+            "max": _number(directory, prefix + "max_usage_in_bytes"),
+            "failcnt": _number(directory, prefix + "failcnt"),
+        }
+        result[key] = _without_zero(entry, ("limit", "failcnt"))
+    result["raw"] = raw
+    return _without_zero(result)
+
+
+def _pids(directory: "str | None") -> "dict[str, Any]":
+    # No limit is 0, and 0 is left out.
+    return _without_zero({"current": _number(directory, "pids.current"), "limit": _number(directory, "pids.max")})
+
+
+def _blkio(directory: "str | None") -> "dict[str, Any]":
+    result: dict[str, Any] = {}
+    for prefix, suffix, counters in _BLKIO:
+        for index, (counter, key) in enumerate(counters):
+            entries = _blkio_entries(_text(directory, prefix + counter + suffix))
+            if entries:
+                result[key] = entries
+            elif index == 0:
+                break
+            else:
+                return result
+        else:
+            return result
+    return result
+
+
+def _blkio_entries(text: str) -> "list[dict[str, Any]]":
+    """Lines "8:0 Read 1282048" or "8:0 6792", and "Total 3477504" for all devices, which is left out."""
+    entries = []
+    for line in text.split("\n"):
+        words = line.replace(":", " ").split()
+        if len(words) < 3:
+            continue
+        entry = {
+            "major": int(words[0]),
+            "minor": int(words[1]),
+            "op": words[2] if len(words) == 4 else "",
+            "value": int(words[-1]),
+        }
+        entries.append(_without_zero(entry))
+    return entries
+
+
+def _hugetlb(directory: "str | None") -> "dict[str, Any]":
+    result: dict[str, Any] = {}
+    try:
+        names = posix.listdir(directory) if directory else []
+    except OSError:
+        names = []
+    for name in names:
+        size = name.removeprefix("hugetlb.").removesuffix(".usage_in_bytes")
+        if name != "hugetlb." + size + ".usage_in_bytes" or "." in size:
+            continue
+        prefix = "hugetlb." + size + (".rsvd." if "hugetlb." + size + ".rsvd.usage_in_bytes" in names else ".")
+        entry = {
+            "usage": _number(directory, prefix + "usage_in_bytes"),
+            "max": _number(directory, prefix + "max_usage_in_bytes"),
+            "failcnt": _number(directory, prefix + "failcnt"),
+        }
+        result[size] = _without_zero(entry, ("failcnt",))
+    return result
+
+
+def _without_zero(values: "dict[str, Any]", kept: "tuple[str, ...]" = ()) -> "dict[str, Any]":
+    """Without what is 0 or empty, but for kept; {} when nothing but kept zeros is left."""
+    if not any(values.values()):
+        return {}
+    return {key: value for key, value in values.items() if value or key in kept}
+
+
+def _list(text: str) -> "list[int]":
+    """A list of processors or nodes such as "0-3,8" (cpuset(7))."""
+    members: list[int] = []
+    for part in text.split(",") if text else []:
+        first, _, last = part.partition("-")
+        members.extend(range(int(first), int(last or first) + 1))
+    return members
+
+
+def _table(directory: "str | None", file: str) -> "dict[str, int]":
+    words = (line.split() for line in _text(directory, file).split("\n"))
+    return {pair[0]: int(pair[1]) for pair in words if len(pair) == 2}
+
+
+def _number(directory: "str | None", file: str) -> int:
+    """0 for "max", and for a file that is not there."""
+    text = _text(directory, file)
+    return 0 if text in ("", "max") else int(text)
+
+
+def _text(directory: "str | None", file: str) -> str:
+    if directory is None:
+        return ""
+    try:
+        return read_file(directory + "/" + file)
+    except FileNotFoundError:
+        return ""
+    except OSError as exc:
+        # EOPNOTSUPP: a counter the kernel keeps a file for but no longer counts. ENODEV: the cgroup has just gone.
+        if exc.errno in (19, 95):
+            return ""
+        raise failure("read " + directory + "/" + file, exc) from exc

@@ -1,0 +1,218 @@
+"""The processes and child cgroups inside a container's v1 cgroups: listing, freezing, killing, removing.
+
+The container may have made the children, while we look: directories come and go, are nested beyond PATH_MAX, frozen.
+"""
+
+import posix
+import time
+from errno import EBUSY, ENODEV, ENOENT, ENOTEMPTY
+
+from pyrunc.cgroups.v1 import failure, read_file, write_file
+from pyrunc.errors import PyruncError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+SIGKILL = 9
+_READ = posix.O_RDONLY | posix.O_CLOEXEC
+_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
+
+
+def pids(directories: "Iterable[str]", recursive: bool = True) -> "set[int]":
+    """The processes in any of the directories and, recursive, beneath them. What is gone has none. Raises PyruncError.
+
+    0 stands for a process of a pid namespace that ours does not see.
+    """
+    found: set[int] = set()
+    for directory in directories:
+        try:
+            if recursive:
+                _walk(directory, lambda fd: found.update(_procs(fd)))
+            else:
+                fd = posix.open(directory, _DIRECTORY)
+                try:
+                    found.update(_procs(fd))
+                finally:
+                    posix.close(fd)
+        except FileNotFoundError:
+            continue
+        except OSError as exc:
+            raise failure("read the processes of cgroup " + directory, exc) from exc
+    return found
+
+
+def kill(directories: "list[str]", freezer: "str | None", signal: int, paused: bool) -> None:
+    """Send signal to every process inside; what is forked meanwhile gets it too.
+
+    directories: of all hierarchies, since a container that may write to its cgroups can make them differ.
+    The freezer holds the processes still, so that the list is whole and no number is used again. SIGKILL thaws what is
+    frozen, since a frozen process does not die; another signal leaves a paused container paused. Raises PyruncError.
+    """
+    # kill(2) takes 0 for our own process group.
+    spared = {0, posix.getpid()}
+    signalled: set[int] = set()
+    for _ in range(20):
+        if not pids(directories) - spared - signalled:
+            return
+        held = False
+        if freezer and not paused:
+            try:
+                freeze(freezer, 100)
+                held = True
+            except PyruncError:
+                # A process may be stuck in the kernel: then as they run.
+                pass
+        try:
+            for pid in (found := pids(directories) - spared):
+                try:
+                    posix.kill(pid, signal)
+                except ProcessLookupError:
+                    pass
+                except OSError as exc:
+                    raise failure(f"send signal {signal} to process {pid}", exc) from exc
+            signalled |= found
+        finally:
+            if freezer and signal == SIGKILL:
+                _thaw_tree(freezer)
+                paused = False
+            elif freezer and held:
+                _try_thaw(freezer)
+        if signal != SIGKILL:
+            return
+    raise PyruncError("processes keep appearing in cgroup " + directories[0])
+
+
+def freeze(freezer: str, tries: int = 1000) -> None:
+    """Stop every process of the cgroup and its children. On failure they run on. Raises PyruncError.
+
+    FROZEN is reached at once, or after writing it again while processes are being forked (freezer-subsystem.rst).
+    """
+    done = False
+    path = freezer + "/freezer.state"
+    try:
+        for attempt in range(tries):
+            if attempt % 50 == 49:
+                # New processes keep coming: let the clones under way end.
+                write_file(path, "THAWED")
+                time.sleep(0.01)
+            write_file(path, "FROZEN")
+            if attempt % 25 == 24:
+                time.sleep(0.00001)
+            done = read_file(path) == "FROZEN"
+            if done:
+                return
+        raise PyruncError("unable to freeze cgroup " + freezer, hint="a process may be stuck in the kernel")
+    except OSError as exc:
+        raise failure("freeze cgroup " + freezer, exc) from exc
+    finally:
+        if not done:
+            _try_thaw(freezer)
+
+
+def remove(top: str) -> bool:
+    """Remove all that can be removed, deepest first; whether top is gone. Raises PyruncError."""
+    try:
+        _walk(top, _remove_children)
+        posix.rmdir(top)
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        if exc.errno not in (EBUSY, ENOTEMPTY):
+            raise failure("remove cgroup " + top, exc) from exc
+        return False
+    return True
+
+
+def _walk(top: str, visit: "Callable[[int], object]") -> None:
+    """Call visit(descriptor) for each directory from the deepest up to top.
+
+    By descriptor and "..", one open at a time: a container can nest cgroups beyond PATH_MAX and the limit of
+    descriptors.
+    Raises OSError for top alone: FileNotFoundError when it is gone.
+    """
+    fd = posix.open(top, _DIRECTORY)
+    try:
+        waiting = [_children(fd)]
+        while True:
+            if waiting[-1]:
+                name = waiting[-1].pop()
+                try:
+                    below = posix.open(name, _DIRECTORY | posix.O_NOFOLLOW, dir_fd=fd)
+                except FileNotFoundError:
+                    continue
+                posix.close(fd)
+                fd = below
+                waiting.append(_children(fd))
+                continue
+            visit(fd)
+            waiting.pop()
+            if not waiting:
+                return
+            above = posix.open("..", _DIRECTORY, dir_fd=fd)
+            posix.close(fd)
+            fd = above
+    finally:
+        posix.close(fd)
+
+
+def _children(fd: int) -> "list[str]":
+    # cgroupfs counts its subdirectories in the link count: mostly there are none, and the scan of all files is saved.
+    if posix.fstat(fd).st_nlink == 2:
+        return []
+    return [entry.name for entry in posix.scandir(fd) if entry.is_dir(follow_symlinks=False)]
+
+
+def _procs(fd: int) -> "list[int]":
+    """cgroup.procs of an open directory; [] when it is gone. Raises OSError."""
+    try:
+        file = posix.open("cgroup.procs", _READ, dir_fd=fd)
+        try:
+            chunks = []
+            while chunk := posix.read(file, 65536):
+                chunks.append(chunk)
+        finally:
+            posix.close(file)
+    except OSError as exc:
+        # ENODEV: removed between open and read.
+        if exc.errno in (ENOENT, ENODEV):
+            return []
+        raise
+    return [int(pid) for pid in b"".join(chunks).split()]
+
+
+def _thaw_child(fd: int) -> None:
+    try:
+        file = posix.open("freezer.state", posix.O_WRONLY | posix.O_CLOEXEC, dir_fd=fd)
+    except OSError:
+        return
+    try:
+        posix.write(file, b"THAWED")
+    except OSError:
+        pass
+    finally:
+        posix.close(file)
+
+
+def _remove_children(fd: int) -> None:
+    for name in _children(fd):
+        try:
+            posix.rmdir(name, dir_fd=fd)
+        except OSError:
+            pass
+
+
+def _thaw_tree(freezer: str) -> None:
+    """Thaw child cgroups too: the container may have frozen its own."""
+    _try_thaw(freezer)
+    try:
+        _walk(freezer, _thaw_child)
+    except OSError:
+        pass
+
+
+def _try_thaw(freezer: str) -> None:
+    try:
+        write_file(freezer + "/freezer.state", "THAWED")
+    except OSError:
+        pass
