@@ -105,14 +105,7 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
             "systemd cgroup flag passed, but systemd support for managing cgroups is not available",
             hint="this pyrunc manages cgroup v1 by cgroupfs",
         )
-    preserve = _listen_fds(config) + options.preserve_fds
-    for number in range(3, 3 + preserve):
-        try:
-            posix.fstat(number)
-        except OSError:
-            raise PyruncError(
-                "file descriptor " + str(number) + " does not exist, so it cannot be preserved", errno=errno.EBADF
-            ) from None
+    preserve = inherited(config.get("process"), options.preserve_fds)
     plan = order.compile_create(
         config,
         options.bundle,
@@ -213,14 +206,26 @@ def _check_terminal(config: "Any", options: "CreateOptions") -> None:
         raise PyruncError("cannot use console socket if pyrunc will not detach or allocate tty")
 
 
-def _listen_fds(config: "Any") -> int:
+def inherited(process: "Any", preserve_fds: int) -> int:
+    """How many descriptors from 3 on the process keeps, each seen to be there. Raises PyruncError."""
+    count = _listen_fds(process) + preserve_fds
+    for number in range(3, 3 + count):
+        try:
+            posix.fstat(number)
+        except OSError:
+            raise PyruncError(
+                "file descriptor " + str(number) + " does not exist, so it cannot be preserved", errno=errno.EBADF
+            ) from None
+    return count
+
+
+def _listen_fds(process: "Any") -> int:
     """LISTEN_FDS of socket activation (sd_listen_fds(3)), if meant for this process: handed on to the container's."""
     environ = posix.environ
     count, pid = environ.get(b"LISTEN_FDS", b""), environ.get(b"LISTEN_PID", b"")
     if not count.isdigit() or pid != str(posix.getpid()).encode("ascii"):
         return 0
     number = int(count)
-    process = config.get("process")
     if number and process:
         process["env"] = [*(process.get("env") or []), "LISTEN_FDS=" + str(number), "LISTEN_PID=1"]
     return number
@@ -241,22 +246,20 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
         log.warning(warning)
     # What the caller left open is the container's only if asked for (CVE-2024-21626).
     _linux.close_range(3 + context.preserve_fds, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
-    console = _connect(options.console_socket) if options.console_socket else None
-    pidfd_socket = _connect(options.pidfd_socket) if options.pidfd_socket else None
-    # The container process is a copy of this one: it shall not copy more pages than it must.
-    gc.disable()
-    gc.freeze()
+    console = connect(options.console_socket) if options.console_socket else None
+    pidfd_socket = connect(options.pidfd_socket) if options.pidfd_socket else None
+    hold_still()
     execute.execute(creation.plan, context)
     try:
         if execute.has_ended(context.pidfd):
             raise execute.ended(context)
         if console is not None:
-            _send_fd(console, context.console_fd, b"/dev/ptmx", "console socket")
+            send_fd(console, context.console_fd, b"/dev/ptmx", "console socket")
         if context.console_fd >= 0 and not keep_console:
             posix.close(context.console_fd)
             context.console_fd = -1
         if pidfd_socket is not None:
-            _send_fd(pidfd_socket, context.pidfd, b"pidfd", "pidfd socket")
+            send_fd(pidfd_socket, context.pidfd, b"pidfd", "pidfd socket")
         container.fields["phase"] = "created"
         container.save()
         if options.pid_file:
@@ -270,6 +273,12 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
     return container
 
 
+def hold_still() -> None:
+    """The container process is a copy of this one: it shall not copy more pages than it must."""
+    gc.disable()
+    gc.freeze()
+
+
 def write_pid_file(path: str, pid: int) -> None:
     """Write a process number, without a newline, atomically. Raises PyruncError."""
     try:
@@ -278,7 +287,7 @@ def write_pid_file(path: str, pid: int) -> None:
         raise PyruncError("write pid file " + path + ": " + reason(error), errno=error.errno) from None
 
 
-def _connect(path: str) -> "Any":
+def connect(path: str) -> "Any":
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         sock.connect(path)
@@ -288,7 +297,7 @@ def _connect(path: str) -> "Any":
     return sock
 
 
-def _send_fd(sock: "Any", fd: int, name: bytes, what: str) -> None:
+def send_fd(sock: "Any", fd: int, name: bytes, what: str) -> None:
     """Send one descriptor with its name as the data, as the engines' consoles expect it. Raises PyruncError."""
     try:
         sock.sendmsg([name], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, "little"))])

@@ -107,7 +107,6 @@ class Rootfs(Step):
         return "bind the rootfs " + self.path + " to itself"
 
     def apply(self, context: "Context") -> None:
-        context.null_fd = _open_null()
         if self.source is not None:
             tree = self.source.fd
             try:
@@ -116,6 +115,7 @@ class Rootfs(Step):
                 # The namespace's root cannot walk there: any directory will do, the new root will be the only one.
                 target = posix.open("/", posix.O_PATH | posix.O_CLOEXEC | posix.O_DIRECTORY)
         else:
+            context.null_fd = _open_null()
             tree = mounts.clone(-100, self.path, recursive=True)
             target = posix.open(self.path, posix.O_PATH | posix.O_CLOEXEC | posix.O_DIRECTORY)
         _make_parent_private(target)
@@ -147,13 +147,15 @@ def _make_parent_private(fd: int) -> None:
 
 
 def _open_null() -> int:
-    """The host's /dev/null, verified to be character device 1:3 (CVE-2025-31133)."""
+    """A detached copy of the host's /dev/null, verified to be character device 1:3 (CVE-2025-31133)."""
     fd = posix.open("/dev/null", posix.O_PATH | posix.O_CLOEXEC | posix.O_NOFOLLOW)
     status = posix.fstat(fd)
     if status.st_mode & 0o170000 != 0o020000 or status.st_rdev != posix.makedev(1, 3):
         posix.close(fd)
         raise PyruncError("/dev/null of the host is not the null device (character device 1:3)")
-    return fd
+    tree = mounts.clone(fd)
+    posix.close(fd)
+    return tree
 
 
 class MountStep(Step):
@@ -471,7 +473,7 @@ class ReadOnlyPaths(Step):
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ENOTDIR):
                     continue
-                raise OSError(error.errno, "readonly path " + path) from None
+                raise PyruncError("readonly path " + path + ": " + reason(error), errno=error.errno) from None
             tree = mounts.clone(target, recursive=True)
             mounts.set_attributes(tree, _linux.MOUNT_ATTR_RDONLY)
             mounts.attach(tree, target)
@@ -497,29 +499,28 @@ class MaskedPaths(Step):
         return "mask " + str(len(self.paths)) + " paths: " + " ".join(self.paths)
 
     def apply(self, context: "Context") -> None:
-        empty = -1
+        # The first of each kind is attached itself, the others are copies of it.
         null = context.null_fd if self.null is None else self.null.fd
+        sources = {False: (null, False), True: (-1, False)}
         for path in self.paths:
             try:
                 target = paths.open_in_root(context.root_fd, path)
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ENOTDIR):
                     continue
-                raise OSError(error.errno, "masked path " + path) from None
-            if not paths.is_directory(target):
-                tree = mounts.clone(null)
+                raise PyruncError("masked path " + path + ": " + reason(error), errno=error.errno) from None
+            kind = paths.is_directory(target)
+            source, attached = sources[kind]
+            if attached:
+                tree = mounts.clone(source)
                 mounts.attach(tree, target)
                 posix.close(tree)
-            elif empty < 0:
-                empty = self._empty()
-                mounts.attach(empty, target)
             else:
-                tree = mounts.clone(empty)
-                mounts.attach(tree, target)
-                posix.close(tree)
+                if source < 0:
+                    source = self._empty()
+                mounts.attach(source, target)
+                sources[kind] = (source, True)
             posix.close(target)
-        if empty >= 0:
-            posix.close(empty)
 
     def _empty(self) -> int:
         label: "list[tuple[str, str | None]]" = [("context", self.label)] if self.label else []

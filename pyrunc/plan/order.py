@@ -4,7 +4,6 @@ Steps of the two processes stand in one list. Those of one process between two m
 those of both run at the same time. Compiling is pure: the same config, host and options give the same list.
 """
 
-from pyrunc.errors import ConfigError
 from pyrunc.plan import birth, cgroup, devices, hooks, mounts, namespaces, process
 from pyrunc.plan.files_step import MakeFifo
 from pyrunc.plan.step import CONTAINER, RUNTIME, Meet, Plan, Step
@@ -222,7 +221,7 @@ class _Builder:
         if self.config.get("hostname") or self.config.get("domainname"):
             steps.append(process.Hostname(self.config.get("hostname") or "", self.config.get("domainname") or ""))
         if self.process:
-            steps += self._labels()
+            steps += process.labels(self.process, self.host)
         if self.linux.get("sysctl"):
             # Before readonlyPaths makes /proc/sys read-only; it goes by a procfs of our own anyway.
             steps.append(process.Sysctl(self.linux["sysctl"]))
@@ -238,26 +237,6 @@ class _Builder:
             steps += tuning.compile(self.process, self.linux)
             if self.process.get("noNewPrivileges"):
                 steps.append(process.NoNewPrivileges())
-        return steps
-
-    def _labels(self) -> "list[Step]":
-        steps: "list[Step]" = []
-        profile = self.process.get("apparmorProfile")
-        if profile:
-            if not self.host.apparmor:
-                raise ConfigError(
-                    "apparmor profile " + profile + " cannot be applied: apparmor is not enabled on this host",
-                    pointer="/process/apparmorProfile",
-                )
-            steps.append(process.LsmLabel(True, profile, "/process/apparmorProfile"))
-        label = self.process.get("selinuxLabel")
-        if label:
-            if not self.host.selinux:
-                raise ConfigError(
-                    "selinux label " + label + " cannot be applied: selinux is not enabled on this host",
-                    pointer="/process/selinuxLabel",
-                )
-            steps.append(process.LsmLabel(False, label, "/process/selinuxLabel"))
         return steps
 
     def ending(self) -> "list[Step]":

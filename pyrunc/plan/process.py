@@ -6,7 +6,7 @@ import fcntl
 import posix
 
 from pyrunc import _linux
-from pyrunc.errors import PyruncError, reason
+from pyrunc.errors import ConfigError, PyruncError, reason
 from pyrunc.linux import files, paths, procfs
 from pyrunc.plan.devices import reopen_null
 from pyrunc.plan.step import CONTAINER, RUNTIME, Step
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pyrunc.config.types import Capabilities, Process, Rlimit
     from pyrunc.plan.context import Context
+    from pyrunc.plan.host import Host
 
 # /etc/passwd of a container is written by whoever made its image (moby/sys/user CVE-2026-61801).
 _PASSWD_LIMIT: "Final" = 1 << 20
@@ -199,6 +200,25 @@ class LsmLabel(Step):
                 ) from None
         finally:
             posix.close(proc)
+
+
+def labels(process: "Any", host: "Host") -> "list[Step]":
+    """The steps for the labels of a process. Raises ConfigError when the host lacks the LSM."""
+    steps: "list[Step]" = []
+    for key, lsm, enabled in (
+        ("apparmorProfile", "apparmor", host.apparmor),
+        ("selinuxLabel", "selinux", host.selinux),
+    ):
+        label = process.get(key)
+        if not label:
+            continue
+        if not enabled:
+            raise ConfigError(
+                lsm + " label " + label + " cannot be applied: " + lsm + " is not enabled on this host",
+                pointer="/process/" + key,
+            )
+        steps.append(LsmLabel(lsm == "apparmor", label, "/process/" + key))
+    return steps
 
 
 class NoNewPrivileges(Step):

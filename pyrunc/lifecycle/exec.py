@@ -1,0 +1,260 @@
+"""exec: another process in a container, as the same kind of plan in two processes."""
+
+import posix
+
+from pyrunc import _linux, log
+from pyrunc.config import load
+from pyrunc.errors import EXIT_EXEC_FAILURE, ConfigError, PyruncError, StateError, reason
+from pyrunc.lifecycle import create, execute
+from pyrunc.lifecycle.store import Container
+from pyrunc.plan import birth, cgroup, devices, namespaces, order, process, tuning
+from pyrunc.plan.context import Context
+from pyrunc.plan.host import read_host
+from pyrunc.plan.step import CONTAINER, RUNTIME, Meet, Plan, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.lifecycle.options import ExecOptions
+    from pyrunc.lifecycle.store import Store
+
+__all__ = ["EXIT_EXEC_FAILURE", "exec_"]
+
+
+class OpenCgroup(Step):
+    """Open the container's cgroup for the new process to enter."""
+
+    __slots__ = ("container", "paths")
+    name = "cgroup"
+
+    def __init__(self, container: Container, paths: "dict[str, str]") -> None:
+        Step.__init__(self)
+        self.container = container
+        self.paths = paths
+
+    def describe(self) -> str:
+        return "open the container's cgroup"
+
+    def apply(self, context: Context) -> None:
+        context.cgroup = self.container.manager()
+        context.cgroup_fds = context.cgroup.join_fds(self.paths)
+
+    def undo(self, context: Context) -> None:
+        for fd in context.cgroup_fds:
+            posix.close(fd)
+        context.cgroup_fds = []
+
+
+class OpenRoot(Step):
+    """The root and current directory that came with the mount namespace."""
+
+    __slots__ = ()
+    name = "root"
+    side = CONTAINER
+
+    def describe(self) -> str:
+        return "open the container's root"
+
+    def apply(self, context: Context) -> None:
+        context.root_fd = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+
+
+class Affinity(Step):
+    """process.execCPUAffinity: initial before the cgroup is entered, final after."""
+
+    __slots__ = ("cpus",)
+    name = "execCPUAffinity"
+    section = "config.md#linux-process"
+    side = CONTAINER
+
+    def __init__(self, cpus: str, pointer: str) -> None:
+        Step.__init__(self, pointer)
+        self.cpus = cpus
+
+    def describe(self) -> str:
+        return "run on CPUs " + self.cpus
+
+    def apply(self, context: Context) -> None:
+        try:
+            tuning.set_affinity(self.cpus)
+        except (OSError, ValueError) as error:
+            text = reason(error) if isinstance(error, OSError) else str(error)
+            raise PyruncError("set CPU affinity " + self.cpus + ": " + text) from None
+
+
+def exec_(store: "Store", container_id: str, options: "ExecOptions") -> int:
+    """Returns the process's exit status (128 and the signal's number when one ended it), 0 when detached.
+
+    Raises StateError when the container is not running or created, PyruncError when the process cannot be started.
+    """
+    container = store.load(container_id)
+    pidfd = container.open_pidfd()
+    try:
+        _check(container, pidfd, options)
+        config = container.config()
+        wanted = _process(config, options)
+        _check_terminal(wanted, options)
+        context, plan = compile_exec(container, config, wanted, options)
+        for warning in plan.warnings:
+            log.warning(warning)
+        _linux.close_range(3 + context.preserve_fds, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
+        return _carry_out(plan, context, options)
+    finally:
+        if pidfd is not None:
+            posix.close(pidfd)
+
+
+def _check(container: Container, pidfd: "int | None", options: "ExecOptions") -> None:
+    if container.fields["phase"] == "creating":
+        raise StateError("cannot exec in a container that is being created")
+    if pidfd is None:
+        raise StateError("cannot exec in a stopped container")
+    if not options.ignore_paused and container.manager().frozen():
+        raise StateError("cannot exec in a paused container (use --ignore-paused to override)")
+
+
+def _check_terminal(wanted: "Any", options: "ExecOptions") -> None:
+    terminal = bool(wanted.get("terminal"))
+    if options.detach and terminal and not options.console_socket:
+        raise PyruncError("cannot allocate tty if pyrunc will detach without setting console socket")
+    if options.console_socket and not (options.detach and terminal):
+        raise PyruncError("cannot use console socket if pyrunc will not detach or allocate tty")
+
+
+def _process(config: "Any", options: "ExecOptions") -> "Any":
+    """The process object: from --process, or the container's own with what the options change."""
+    if options.process_file is not None:
+        return load.load_process(load.read(options.process_file, "process.json"))
+    base = config.get("process")
+    if not base:
+        raise ConfigError("the container's config has no process to take defaults from", pointer="/process")
+    wanted = dict(base)
+    wanted["args"] = options.args
+    wanted["terminal"] = options.tty
+    wanted.pop("consoleSize", None)
+    wanted["env"] = [*(base.get("env") or []), *options.env]
+    if options.cwd is not None:
+        wanted["cwd"] = options.cwd
+    if options.apparmor is not None:
+        wanted["apparmorProfile"] = options.apparmor
+    if options.process_label is not None:
+        wanted["selinuxLabel"] = options.process_label
+    if options.no_new_privs is not None:
+        wanted["noNewPrivileges"] = options.no_new_privs
+    user = dict(base.get("user") or {})
+    if options.user is not None:
+        user["uid"] = options.user[0]
+        if options.user[1] is not None:
+            user["gid"] = options.user[1]
+    if options.additional_gids:
+        user["additionalGids"] = [*(user.get("additionalGids") or []), *options.additional_gids]
+    wanted["user"] = user
+    if options.caps:
+        wanted["capabilities"] = _add_capabilities(base.get("capabilities") or {}, options.caps)
+    load.rules.check_process(wanted, "/process")
+    return wanted
+
+
+def _add_capabilities(sets: "Any", names: "list[str]") -> "dict[str, list[str]]":
+    """--cap: never into the inheritable set, into the ambient only where the config has one (CVE-2022-29162)."""
+    result = {kind: list(values or []) for kind, values in sets.items()}
+    for kind in ("bounding", "effective", "permitted"):
+        result[kind] = [*result.get(kind, []), *names]
+    if result.get("inheritable"):
+        result["ambient"] = [*result.get("ambient", []), *names]
+    return result
+
+
+def compile_exec(
+    container: Container, config: "Any", wanted: "Any", options: "ExecOptions"
+) -> "tuple[Context, Plan]":
+    """The plan of an exec: the same steps as a create's, but for what the container has already."""
+    host = read_host(None)
+    context = Context(container.id, container.fields["bundle"], config, host, container.directory)
+    context.rootfs = container.fields["rootfs"]
+    context.preserve_fds = create.inherited(wanted, options.preserve_fds)
+    context.state = container.state_json("running")
+    context.on_pid = _nothing
+    linux = config.get("linux") or {}
+    steps: "list[Step]" = []
+    joined = _namespaces(container, linux)
+    # In the runtime.
+    steps.append(namespaces.OpenNamespaces(joined))
+    if linux.get("seccomp"):
+        from pyrunc.plan.seccomp_step import CompileFilter
+
+        steps.append(CompileFilter(linux["seccomp"], container.store.root + "/@seccomp"))
+    steps += [OpenCgroup(container, options.cgroup), birth.Clone(0, [], None)]
+    if wanted.get("oomScoreAdj") is not None:
+        steps.append(process.OomScore(wanted["oomScoreAdj"]))
+    steps.append(Meet(RUNTIME, order.RECORDED))
+    # In the new process: the cgroup while the host's tree is there, then all namespaces, the pid namespace last.
+    affinity = wanted.get("execCPUAffinity") or {}
+    if affinity.get("initial"):
+        steps.append(Affinity(affinity["initial"], "/process/execCPUAffinity/initial"))
+    steps.append(cgroup.JoinCgroup())
+    if affinity.get("final"):
+        steps.append(Affinity(affinity["final"], "/process/execCPUAffinity/final"))
+    kinds = [kind for kind in joined if kind != "pid"]
+    if kinds:
+        steps.append(namespaces.JoinNamespaces(kinds))
+    steps.append(OpenRoot())
+    if "pid" in joined:
+        steps += [birth.CloneAgain(0, [], pid_namespace=True), birth.RecordAgain(), Meet(RUNTIME, order.RECORDED_AGAIN)]
+    if wanted.get("terminal"):
+        size = wanted.get("consoleSize") or {}
+        uid = (wanted.get("user") or {}).get("uid") or 0
+        steps.append(devices.Terminal(size.get("height") or 0, size.get("width") or 0, uid, False))
+    steps += process.labels(wanted, host)
+    steps += tuning.compile(wanted, {key: linux[key] for key in ("personality", "memoryPolicy") if linux.get(key)})
+    if wanted.get("noNewPrivileges"):
+        steps.append(process.NoNewPrivileges())
+    steps.append(Meet(CONTAINER, order.READY))
+    if wanted.get("rlimits"):
+        steps.append(process.Rlimits(wanted["rlimits"]))
+    steps += [Meet(RUNTIME, order.LIMITED), process.BecomeProgram(wanted, has_fifo=False)]
+    return context, Plan(steps, [])
+
+
+def _nothing(context: Context) -> None:
+    """An exec leaves nothing to record: its processes are in the container's cgroup."""
+
+
+def _namespaces(container: Container, linux: "Any") -> "dict[str, tuple[str, str]]":
+    """The namespaces of the init process that are not simply ours."""
+    directory = "/proc/" + str(container.pid) + "/ns/"
+    joined = {}
+    for index, entry in enumerate(linux.get("namespaces") or ()):
+        path = directory + namespaces.TYPES[entry["type"]][1]
+        joined[entry["type"]] = (path, "/linux/namespaces/" + str(index))
+    return joined
+
+
+def _carry_out(plan: Plan, context: Context, options: "ExecOptions") -> int:
+    foreground = None
+    if not options.detach:
+        from pyrunc.lifecycle.foreground import Foreground
+    console = create.connect(options.console_socket) if options.console_socket else None
+    pidfd_socket = create.connect(options.pidfd_socket) if options.pidfd_socket else None
+    create.hold_still()
+    execute.execute(plan, context)
+    try:
+        if console is not None:
+            create.send_fd(console, context.console_fd, b"/dev/ptmx", "console socket")
+            posix.close(context.console_fd)
+            context.console_fd = -1
+        if pidfd_socket is not None:
+            create.send_fd(pidfd_socket, context.pidfd, b"pidfd", "pidfd socket")
+        if options.pid_file:
+            create.write_pid_file(options.pid_file, context.pid)
+        if options.detach:
+            return 0
+        foreground = Foreground(context.pid, context.pidfd, context.console_fd)
+        foreground.begin()
+    except BaseException:
+        if foreground is not None:
+            foreground.end()
+        execute.undo(context)
+        raise
+    return foreground.wait()

@@ -1,0 +1,159 @@
+"""A process in the foreground: pass it our signals, relay its terminal, wait for its end."""
+
+import _signal
+import errno
+import fcntl
+import posix
+import select
+
+from pyrunc import _linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+# Not passed on: what the kernel sends for this process's own sake, and what cannot be caught.
+_OWN: "Final" = frozenset(
+    {
+        _signal.SIGKILL,
+        _signal.SIGSTOP,
+        _signal.SIGCHLD,
+        _signal.SIGURG,
+        _signal.SIGPIPE,
+        _signal.SIGSEGV,
+        _signal.SIGBUS,
+        _signal.SIGFPE,
+        _signal.SIGILL,
+        _signal.SIGWINCH,
+        _signal.SIGTTIN,
+        _signal.SIGTTOU,
+    }
+)
+
+
+class Foreground:
+    """Attend to one child process. master: its terminal's master, or -1; closed at the end."""
+
+    __slots__ = ("master", "old_handlers", "pid", "pidfd", "saved")
+
+    def __init__(self, pid: int, pidfd: int, master: int) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.master = master
+        self.saved: "bytes | None" = None
+        self.old_handlers: "list[tuple[int, Any]]" = []
+
+    def begin(self) -> None:
+        """Pass on signals from now on; put our own terminal into raw mode. Raises OSError."""
+        for number in range(1, _signal.NSIG):
+            if number in _OWN or 31 < number < _signal.SIGRTMIN:
+                continue
+            self.old_handlers.append((number, _signal.signal(number, self._forward)))
+        if self.master >= 0:
+            if posix.isatty(0):
+                self.resize()
+                _signal.signal(_signal.SIGWINCH, self._resized)
+                self.saved = _linux.tty_raw(0)
+
+    def _forward(self, number: int, frame: "Any") -> None:
+        try:
+            _linux.pidfd_send_signal(self.pidfd, number)
+        except OSError:
+            return
+
+    def _resized(self, number: int, frame: "Any") -> None:
+        self.resize()
+
+    def resize(self) -> None:
+        """Give the process's terminal the size of ours."""
+        try:
+            size = fcntl.ioctl(0, _linux.TIOCGWINSZ, bytes(8))
+            fcntl.ioctl(self.master, _linux.TIOCSWINSZ, size)
+        except OSError:
+            return
+
+    def wait(self) -> int:
+        """Until the process ends: its exit status, or 128 and the signal that ended it."""
+        try:
+            self._relay()
+        finally:
+            self.end()
+        while True:
+            pid, status = posix.waitpid(-1, 0)
+            # As the subreaper we inherit what the container leaves behind.
+            if pid == self.pid:
+                break
+        if posix.WIFSIGNALED(status):
+            return 128 + posix.WTERMSIG(status)
+        return posix.WEXITSTATUS(status)
+
+    def end(self) -> None:
+        """Our terminal and signals as they were."""
+        if self.saved is not None:
+            _linux.tty_restore(0, self.saved)
+            self.saved = None
+        if self.master >= 0:
+            posix.close(self.master)
+            self.master = -1
+
+    def _relay(self) -> None:
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        if self.master >= 0:
+            posix.set_blocking(self.master, False)
+            poll.register(self.master, select.POLLIN)
+            poll.register(0, select.POLLIN)
+        pending = b""
+        while True:
+            ready = poll.poll()
+            fds = {fd for fd, _ in ready}
+            if self.master in fds and not self._output():
+                poll.unregister(self.master)
+            if 0 in fds and self.master >= 0:
+                data = _read(0)
+                if data == b"":
+                    poll.unregister(0)
+                    # End of our input: the terminal's own end-of-file character.
+                    data = b"\x04"
+                pending = self._input(pending + (data or b""))
+            if self.pidfd in fds:
+                # What it wrote last is still in the terminal.
+                while self.master >= 0 and self._output():
+                    pass
+                return
+
+    def _output(self) -> bool:
+        """Copy what the terminal has to our standard output. False when there is nothing and will be nothing."""
+        data = _read(self.master)
+        if not data:
+            return False
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[posix.write(1, rest) :]
+            except BlockingIOError:
+                poll = select.poll()
+                poll.register(1, select.POLLOUT)
+                poll.poll(1000)
+        return True
+
+    def _input(self, data: bytes) -> bytes:
+        try:
+            return data[posix.write(self.master, data) :]
+        except BlockingIOError:
+            return data
+        except OSError:
+            return b""
+
+
+def _read(fd: int) -> "bytes | None":
+    """What is there to read; b"" at the end, None when there is nothing now."""
+    try:
+        return posix.read(fd, 32768)
+    except BlockingIOError:
+        return None
+    except OSError as error:
+        # EIO: the last process has closed the terminal.
+        if error.errno == errno.EIO:
+            return b""
+        raise

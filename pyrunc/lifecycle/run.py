@@ -1,0 +1,74 @@
+"""run: create and start in one; in the foreground, stay with the process and delete the container at its end."""
+
+import posix
+
+from pyrunc import _linux, log
+from pyrunc.errors import PyruncError
+from pyrunc.lifecycle import create, delete, execute, start
+from pyrunc.lifecycle.store import Container, Lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.lifecycle.options import CreateOptions
+    from pyrunc.lifecycle.store import Store
+
+
+def run(store: "Store", container_id: str, options: "CreateOptions") -> int:
+    """Returns the process's exit status (128 and the signal's number when one ended it), 0 when detached.
+
+    Raises PyruncError, and then nothing is left of the container.
+    """
+    creation = create.prepare(store, container_id, options)
+    foreground = None
+    if not options.detach:
+        if not options.no_subreaper:
+            # What the container leaves behind comes to us, so that it is gone when we are.
+            _linux.prctl(_linux.PR_SET_CHILD_SUBREAPER, 1)
+        from pyrunc.lifecycle.foreground import Foreground
+    container = create.carry_out(creation, keep_console=not options.detach)
+    context = creation.context
+    try:
+        if not options.detach:
+            foreground = Foreground(context.pid, context.pidfd, context.console_fd)
+            foreground.begin()
+        _start(container)
+    except BaseException:
+        if foreground is not None:
+            foreground.end()
+        execute.undo(context)
+        raise
+    if foreground is None:
+        return 0
+    status = foreground.wait()
+    _explain(container, status)
+    if not options.keep:
+        _delete(store, container_id, container)
+    return status
+
+
+def _start(container: Container) -> None:
+    lock = Lock(container.directory)
+    try:
+        start.begin(container)
+    finally:
+        lock.release()
+
+
+def _explain(container: Container, status: int) -> None:
+    """A process that the memory limit ended says nothing itself."""
+    if status == 128 + 9 and (container.manager().oom_kills() or 0) > 0:
+        log.error(
+            PyruncError(
+                "container " + container.id + " was killed because it reached its memory limit",
+                pointer="/linux/resources/memory/limit",
+                hint="the memory limit is too low for the program",
+            )
+        )
+
+
+def _delete(store: "Store", container_id: str, container: Container) -> None:
+    try:
+        posix.stat(container.directory)
+    except FileNotFoundError:
+        return  # somebody else has deleted it
+    delete.delete(store, container_id, True)
