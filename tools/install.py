@@ -7,6 +7,7 @@ import argparse
 import compileall
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def install(places: Places) -> None:
     for goal, source in goals.items():
         goal.parent.mkdir(parents=True, exist_ok=True)
         _copy(source, goal, 0o644)
-    _remove_stale(package, set(goals))
+    (package / "_commit.py").write_text(f'COMMIT = "{_commit()}"\n')
+    _remove_stale(package, {*goals, package / "_commit.py"})
     # Else whoever imports it first as root writes them.
     compileall.compile_dir(package, quiet=1, stripdir=str(places.staged("")), prependdir="/")
     _copy(BUILD / "stage2", libexec / "stage2", 0o755)
@@ -113,6 +115,15 @@ def _make(places: Places, folder: Path) -> list[str]:
         above = above.parent
     places.staged(folder).mkdir(parents=True, exist_ok=True)
     return missing[::-1]
+
+
+def _commit() -> str:
+    """The commit that is installed, with -dirty where the work tree differs from it; "unknown" without git."""
+    try:
+        argv = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(argv, cwd=TOP, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def _copy(source: Path, goal: Path, mode: int) -> None:
