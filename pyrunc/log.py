@@ -9,7 +9,7 @@ Imported by every command. Only posix; time when something is to be said.
 
 import posix
 
-from pyrunc.errors import PyruncError
+from pyrunc.errors import PyruncError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def setup(path: "str | None", form: str = "text", debug_too: bool = False) -> No
         try:
             fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_CLOEXEC, 0o644)
         except OSError as e:
-            raise PyruncError("open log " + path + ": " + (e.strerror or ""), errno=e.errno) from None
+            raise PyruncError("open log " + path + ": " + reason(e), errno=e.errno) from None
     # From here on the format holds, so that an error about the file itself is still plain text on standard error.
     if _to_file:
         posix.close(_fd)
@@ -149,4 +149,4 @@ def output(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as e:
-        raise PyruncError("write to standard output: " + (e.strerror or ""), errno=e.errno) from None
+        raise PyruncError("write to standard output: " + reason(e), errno=e.errno) from None

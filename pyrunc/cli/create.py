@@ -2,7 +2,7 @@
 
 import posix
 
-from pyrunc.errors import PyruncError, UsageError
+from pyrunc.errors import PyruncError, UsageError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,14 +21,7 @@ def options(call: "Call") -> "CreateOptions":
     # These two refer to where the caller stood; all other paths to the bundle.
     pid_file = absolute(flags["pid-file"]) if flags["pid-file"] else None
     config = absolute(flags["config"]) if flags["config"] else None
-    try:
-        if flags["bundle"]:
-            posix.chdir(flags["bundle"])
-        bundle = posix.getcwd()
-    except OSError as e:
-        where = flags["bundle"] or "current directory"
-        raise PyruncError("bundle " + where + ": " + (e.strerror or "").lower(), errno=e.errno) from None
-    options = CreateOptions(bundle)
+    options = CreateOptions(enter(flags["bundle"]))
     options.config = config
     options.pid_file = pid_file
     options.console_socket = flags["console-socket"] or None
@@ -42,6 +35,18 @@ def options(call: "Call") -> "CreateOptions":
     options.systemd_cgroup = call.systemd_cgroup
     options.rootless = call.rootless
     return options
+
+
+def enter(bundle: str) -> str:
+    """Make a bundle ("" for the current directory) the current directory. Returns its path without symbolic links."""
+    try:
+        if bundle:
+            posix.chdir(bundle)
+        return posix.getcwd()
+    except OSError as e:
+        raise PyruncError(
+            "bundle " + (bundle or "in the current directory") + ": " + reason(e), errno=e.errno
+        ) from None
 
 
 def run(call: "Call") -> int:

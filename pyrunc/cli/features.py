@@ -34,19 +34,30 @@ _CAPABILITIES = (
     "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
 )
 
-_ACTIONS = "ALLOW ERRNO KILL KILL_PROCESS KILL_THREAD LOG NOTIFY TRACE TRAP"
-_OPERATORS = "EQ GE GT LE LT MASKED_EQ NE"
-# The architectures that libseccomp 2.5's bindings know; what they lack is an error when a profile asks for it.
-_ARCHITECTURES = (
-    "AARCH64 ARM MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PARISC PARISC64 "
-    "PPC PPC64 PPC64LE RISCV64 S390 S390X X32 X86 X86_64"
-)
-_FLAGS = "TSYNC SPEC_ALLOW LOG WAIT_KILLABLE_RECV"
+_MEMORY_MODES = "BIND DEFAULT INTERLEAVE LOCAL PREFERRED PREFERRED_MANY WEIGHTED_INTERLEAVE"
+_MEMORY_FLAGS = "NUMA_BALANCING RELATIVE_NODES STATIC_NODES"
+
+
+def _seccomp() -> "dict[str, Any]":
+    """The object seccomp. Without libseccomp's bindings no filter can be made."""
+    from pyrunc.errors import PyruncError
+    from pyrunc.plan import seccomp_compile
+
+    try:
+        return {
+            "enabled": True,
+            "actions": list(seccomp_compile.ACTIONS),
+            "operators": list(seccomp_compile.OPERATORS),
+            "archs": seccomp_compile.architectures_supported(),
+            "knownFlags": list(seccomp_compile.FLAGS),
+            "supportedFlags": seccomp_compile.flags_supported(),
+        }
+    except PyruncError:
+        return {"enabled": False}
 
 
 def features() -> "dict[str, Any]":
     """The features document (runtime-spec, features.md)."""
-    flags = ["SECCOMP_FILTER_FLAG_" + name for name in _FLAGS.split()]
     annotations = {
         "org.pyrunc.version": VERSION,
         "org.pyrunc.commit": commit(),
@@ -65,17 +76,14 @@ def features() -> "dict[str, Any]":
             "namespaces": list(NAMESPACES),
             "capabilities": ["CAP_" + name for name in _CAPABILITIES.split()],
             "cgroup": {"v1": True, "v2": False, "systemd": False, "systemdUser": False, "rdma": False},
-            "seccomp": {
-                "enabled": True,
-                "actions": ["SCMP_ACT_" + name for name in _ACTIONS.split()],
-                "operators": ["SCMP_CMP_" + name for name in _OPERATORS.split()],
-                "archs": ["SCMP_ARCH_" + name for name in _ARCHITECTURES.split()],
-                "knownFlags": flags,
-                "supportedFlags": flags,
-            },
-            "apparmor": {"enabled": False},
-            "selinux": {"enabled": False},
+            "seccomp": _seccomp(),
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
             "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
+            "memoryPolicy": {
+                "modes": ["MPOL_" + name for name in _MEMORY_MODES.split()],
+                "flags": ["MPOL_F_" + name for name in _MEMORY_FLAGS.split()],
+            },
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": False},
         },

@@ -3,7 +3,7 @@
 import posix
 
 from pyrunc import log
-from pyrunc.errors import PyruncError, UsageError
+from pyrunc.errors import PyruncError, UsageError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def containers(root: str, root_given: bool) -> "list[dict[str, Any]]":
             return []
         raise PyruncError("open " + root + ": no such file or directory", errno=2) from None
     except OSError as e:
-        raise PyruncError("open " + root + ": " + (e.strerror or "").lower(), errno=e.errno) from None
+        raise PyruncError("open " + root + ": " + reason(e), errno=e.errno) from None
     store = Store(root)
     found = []
     for name in names:

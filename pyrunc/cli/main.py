@@ -7,7 +7,7 @@ import posix
 
 from pyrunc import log
 from pyrunc.cli.parse import Call, absolute, parse
-from pyrunc.errors import EXIT_EXEC_FAILURE, EXIT_FAILURE, PyruncError, UsageError
+from pyrunc.errors import EXIT_EXEC_FAILURE, EXIT_FAILURE, PyruncError, UsageError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _root(value: str, given: bool) -> "tuple[str, bool]":
         posix.chmod(root, 0o1700)
     except OSError as e:
         raise PyruncError(
-            "state directory " + root + ": " + (e.strerror or ""),
+            "state directory " + root + ": " + reason(e),
             errno=e.errno,
             hint="the path in $XDG_RUNTIME_DIR must be writable by the user",
         ) from None

@@ -3,7 +3,7 @@
 import posix
 
 from pyrunc import log
-from pyrunc.errors import PyruncError, UsageError
+from pyrunc.errors import PyruncError, UsageError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _ps(arguments: "list[str]") -> str:
                 break
             data += chunk
     except OSError as e:
-        raise PyruncError("run ps: " + (e.strerror or ""), errno=e.errno) from None
+        raise PyruncError("run ps: " + reason(e), errno=e.errno) from None
     finally:
         posix.close(reader)
     status = posix.waitstatus_to_exitcode(posix.waitpid(pid, 0)[1])

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 def run(call: "Call") -> int:
     from pyrunc.cli.create import options
-    from pyrunc.lifecycle import run as lifecycle
+    from pyrunc.lifecycle.run import run as run_container
     from pyrunc.lifecycle.store import Store
 
-    return lifecycle.run(Store(call.root), call.args[0], options(call))
+    return run_container(Store(call.root), call.args[0], options(call))

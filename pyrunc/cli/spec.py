@@ -2,7 +2,7 @@
 
 import posix
 
-from pyrunc.errors import PyruncError
+from pyrunc.errors import PyruncError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ def run(call: "Call") -> int:
     except FileExistsError:
         raise PyruncError("File " + path + " exists. Remove it first") from None
     except OSError as e:
-        raise PyruncError("write " + path + ": " + (e.strerror or "").lower(), errno=e.errno) from None
+        raise PyruncError("write " + path + ": " + reason(e), errno=e.errno) from None
     try:
         while data:
             data = data[posix.write(fd, data) :]
     except OSError as e:
         posix.unlink(path)
-        raise PyruncError("write " + path + ": " + (e.strerror or "").lower(), errno=e.errno) from None
+        raise PyruncError("write " + path + ": " + reason(e), errno=e.errno) from None
     finally:
         posix.close(fd)
     return 0

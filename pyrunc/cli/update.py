@@ -3,7 +3,7 @@
 import posix
 
 from pyrunc import log
-from pyrunc.errors import PyruncError, UsageError
+from pyrunc.errors import PyruncError, UsageError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _read(path: str) -> bytes:
             if len(data) > _MAX_FILE:
                 raise PyruncError("resources from " + what + " are longer than 4 MiB")
     except OSError as e:
-        raise PyruncError("open " + what + ": " + (e.strerror or "").lower(), errno=e.errno) from None
+        raise PyruncError("open " + what + ": " + reason(e), errno=e.errno) from None
     finally:
         if fd:
             posix.close(fd)

@@ -348,7 +348,7 @@ def test_output_to_nobody_or_to_a_full_disk() -> None:
     with open("/dev/full", "wb") as full:
         got = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
     assert got.returncode == 1
-    assert b"write to standard output: No space left on device" in got.stderr
+    assert b"write to standard output: no space left on device" in got.stderr
 
 
 def test_create_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
