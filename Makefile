@@ -30,13 +30,20 @@ all: build
 
 # ---- building and installing ----
 
-build: packages
-	$(MAKE) -C native PYTHON=$(PYTHON) PREFIX=$(PREFIX) PACKAGE=`$(PYTHON) tools/install.py package-dir --prefix $(PREFIX)`
+# build/pyrunc runs what is in this folder. The pair that is installed has its places built in, so it is another one.
+build: packages pyrunc/config/_check.py
+	$(MAKE) -C native PYTHON=$(PYTHON)
 
 packages:
 	@tools/packages.sh build run || [ $$? = 3 ]
 
+pyrunc/config/_check.py: tools/gencheck.py $(wildcard spec/*.json)
+	$(PYTHON) tools/gencheck.py spec $@
+
 install: build
+	$(MAKE) -C native PYTHON=$(PYTHON) PREFIX=$(PREFIX) \
+		PACKAGE_DIR=`$(PYTHON) tools/install.py package-dir --prefix $(PREFIX)` \
+		$(CURDIR)/build/installed/pyrunc $(CURDIR)/build/installed/stage2
 	$(PYTHON) tools/install.py install --prefix $(PREFIX) --destdir "$(DESTDIR)"
 
 uninstall:
@@ -91,5 +98,5 @@ venv:
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find pyrunc tests tools bench bundles native -name __pycache__ -prune -exec rm -rf {} +
-	rm -f pyrunc/_linux.*.so
+	rm -f pyrunc/_linux.*.so pyrunc/config/_check.py pyrunc/config/_schema.py
 	rm -rf bundles/*/rootfs

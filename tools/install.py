@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 TOP = Path(__file__).parent.parent
-BUILD = TOP / "build"
+#: The launcher with the places of an installation built in.
+BUILD = TOP / "build/installed"
 
 #: What of the package's folder is installed.
 _SUFFIXES = {".py", ".pyi", ".json", ".so", ".typed"}
