@@ -70,7 +70,7 @@ static const struct { const char *name; int value; } capabilities[] = {
 	K(CAP_AUDIT_READ) K(CAP_PERFMON) K(CAP_BPF) K(CAP_CHECKPOINT_RESTORE)
 };
 
-static const struct { const char *name; int value; } limits[] = {
+static const struct { const char *name; int value; } resources[] = {
 	K(RLIMIT_CPU) K(RLIMIT_FSIZE) K(RLIMIT_DATA) K(RLIMIT_STACK) K(RLIMIT_CORE) K(RLIMIT_RSS) K(RLIMIT_NPROC)
 	K(RLIMIT_NOFILE) K(RLIMIT_MEMLOCK) K(RLIMIT_AS) K(RLIMIT_LOCKS) K(RLIMIT_SIGPENDING) K(RLIMIT_MSGQUEUE)
 	K(RLIMIT_NICE) K(RLIMIT_RTPRIO) K(RLIMIT_RTTIME)

@@ -93,6 +93,53 @@ static void release(PyObject *first, PyObject *second, PyObject *third)
 #define PARSE(...) if (!PyArg_ParseTuple(args, __VA_ARGS__)) return NULL
 #define PARSE_KW(...) if (!PyArg_ParseTupleAndKeywords(args, keywords, __VA_ARGS__)) return NULL
 
+/* A call that takes numbers only; what is not given is 0. */
+static PyObject *numbers(const char *name, long call, PyObject *args, Py_ssize_t least, Py_ssize_t most, bool answers)
+{
+	unsigned long a[5] = {0};
+	Py_ssize_t given = PyTuple_GET_SIZE(args);
+
+	if (given < least || given > most)
+		return PyErr_Format(PyExc_TypeError, "%s() takes %zd to %zd numbers, not %zd", name, least, most, given);
+	for (Py_ssize_t i = 0; i < given; i++) {
+		a[i] = PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(args, i));
+		if (a[i] == (unsigned long)-1 && PyErr_Occurred())
+			return NULL;
+	}
+	long result = syscall(call, a[0], a[1], a[2], a[3], a[4]);
+	return answers ? number(name, result) : nothing(name, result);
+}
+
+#define NUMBERS(name, least, most, answers) \
+	CALL(name) { return numbers(#name, SYS_##name, args, least, most, answers); }
+
+NUMBERS(close_range, 3, 3, false)
+NUMBERS(fsmount, 3, 3, true)
+NUMBERS(ioprio_set, 3, 3, false)
+NUMBERS(madvise, 3, 3, false)
+NUMBERS(personality, 1, 1, true)
+NUMBERS(pidfd_getfd, 2, 2, true)
+NUMBERS(pidfd_send_signal, 2, 2, false)
+NUMBERS(prctl, 1, 5, true)
+NUMBERS(setns, 2, 2, false)
+NUMBERS(unshare, 1, 1, false)
+
+/* A call on one name. */
+#define ON_NAME(name, call)                                                                                    \
+	CALL(name)                                                                                             \
+	{                                                                                                      \
+		PyObject *given;                                                                               \
+                                                                                                               \
+		PARSE("O&:" #name, PATH, &given);                                                              \
+		long result = call;                                                                            \
+		release(given, NULL, NULL);                                                                    \
+		return nothing(#name, result);                                                                 \
+	}
+
+ON_NAME(set_name, prctl(PR_SET_NAME, text(given), 0, 0, 0))
+ON_NAME(sethostname, sethostname(text(given), (size_t)PyBytes_GET_SIZE(given)))
+ON_NAME(setdomainname, setdomainname(text(given), (size_t)PyBytes_GET_SIZE(given)))
+
 /* ---- mounts and paths ---- */
 
 CALL(open_tree)
@@ -153,13 +200,6 @@ CALL_KW(fsconfig)
 	long result = syscall(SYS_fsconfig, fd, command, text(key), text(bytes), aux);
 	release(key, bytes, NULL);
 	return nothing("fsconfig", result);
-}
-
-CALL(fsmount)
-{
-	int fd; unsigned int flags, attributes;
-	PARSE("iII:fsmount", &fd, &flags, &attributes);
-	return number("fsmount", syscall(SYS_fsmount, fd, flags, attributes));
 }
 
 CALL_KW(mount_setattr)
@@ -272,20 +312,6 @@ CALL_KW(clone)
 	return pid < 0 ? fail("clone3") : Py_BuildValue("li", pid, pidfd);
 }
 
-CALL(setns)
-{
-	int fd, type;
-	PARSE("ii:setns", &fd, &type);
-	return nothing("setns", setns(fd, type));
-}
-
-CALL(unshare)
-{
-	int flags;
-	PARSE("i:unshare", &flags);
-	return nothing("unshare", unshare(flags));
-}
-
 CALL_KW(pidfd_open)
 {
 	static char *names[] = {"pid", "flags", NULL};
@@ -294,39 +320,6 @@ CALL_KW(pidfd_open)
 
 	PARSE_KW("i|I:pidfd_open", names, &pid, &flags);
 	return number("pidfd_open", syscall(SYS_pidfd_open, pid, flags));
-}
-
-CALL(pidfd_getfd)
-{
-	int pidfd, fd;
-	PARSE("ii:pidfd_getfd", &pidfd, &fd);
-	return number("pidfd_getfd", syscall(SYS_pidfd_getfd, pidfd, fd, 0));
-}
-
-CALL(pidfd_send_signal)
-{
-	int pidfd, signal;
-	PARSE("ii:pidfd_send_signal", &pidfd, &signal);
-	return nothing("pidfd_send_signal", syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0));
-}
-
-CALL(prctl)
-{
-	int option;
-	unsigned long a = 0, b = 0, c = 0, d = 0;
-
-	PARSE("i|kkkk:prctl", &option, &a, &b, &c, &d);
-	return number("prctl", prctl(option, a, b, c, d));
-}
-
-CALL(set_name)
-{
-	PyObject *name;
-
-	PARSE("O&:set_name", PATH, &name);
-	long result = prctl(PR_SET_NAME, text(name), 0, 0, 0);
-	release(name, NULL, NULL);
-	return nothing("prctl", result);
 }
 
 CALL(capget)
@@ -359,26 +352,6 @@ CALL(capset)
 	PARSE("KKK:capset", &effective, &permitted, &inheritable);
 	split(effective, permitted, inheritable, data);
 	return nothing("capset", syscall(SYS_capset, &header, data));
-}
-
-CALL(sethostname)
-{
-	PyObject *name;
-
-	PARSE("O&:sethostname", PATH, &name);
-	long result = sethostname(text(name), (size_t)PyBytes_GET_SIZE(name));
-	release(name, NULL, NULL);
-	return nothing("sethostname", result);
-}
-
-CALL(setdomainname)
-{
-	PyObject *name;
-
-	PARSE("O&:setdomainname", PATH, &name);
-	long result = setdomainname(text(name), (size_t)PyBytes_GET_SIZE(name));
-	release(name, NULL, NULL);
-	return nothing("setdomainname", result);
 }
 
 CALL(prlimit)
@@ -434,29 +407,6 @@ CALL(keyctl_describe)
 	return PyUnicode_DecodeFSDefaultAndSize(description, size - 1); /* the kernel counts the NUL */
 }
 
-CALL(close_range)
-{
-	unsigned int first, last, flags;
-	PARSE("III:close_range", &first, &last, &flags);
-	return nothing("close_range", syscall(SYS_close_range, first, last, flags));
-}
-
-CALL(madvise)
-{
-	unsigned long long address, length;
-	int advice;
-
-	PARSE("KKi:madvise", &address, &length, &advice);
-	return nothing("madvise", madvise((void *)(uintptr_t)address, (size_t)length, advice));
-}
-
-CALL(personality)
-{
-	unsigned long persona;
-	PARSE("k:personality", &persona);
-	return number("personality", personality(persona));
-}
-
 CALL(seccomp_load)
 {
 	const char *program;
@@ -488,13 +438,6 @@ CALL_KW(sched_setattr)
 		.sched_period = period, .sched_util_min = least, .sched_util_max = most,
 	};
 	return nothing("sched_setattr", syscall(SYS_sched_setattr, pid, &how, 0));
-}
-
-CALL(ioprio_set)
-{
-	int which, who, value;
-	PARSE("iii:ioprio_set", &which, &who, &value);
-	return nothing("ioprio_set", syscall(SYS_ioprio_set, which, who, value));
 }
 
 CALL(set_mempolicy)
@@ -679,30 +622,8 @@ CALL_KW(prepare)
 	return capsule;
 }
 
-CALL(finish_until_fifo)
-{
-	PyObject *capsule;
-
-	PARSE("O:finish_until_fifo", &capsule);
-	struct prepared *p = PyCapsule_GetPointer(capsule, CAPSULE);
-	if (!p)
-		return NULL;
-	finish_until_fifo(p);
-	Py_RETURN_NONE;
-}
-
-CALL(finish_execve)
-{
-	PyObject *capsule;
-
-	PARSE("O:finish_execve", &capsule);
-	struct prepared *p = PyCapsule_GetPointer(capsule, CAPSULE);
-	if (!p)
-		return NULL;
-	finish_execve(p);
-}
-
-CALL(finish)
+/* Each half ends in the other or in Python again; both are said in finish.h. */
+static PyObject *end(PyObject *args, bool until_fifo, bool then_execve)
 {
 	PyObject *capsule;
 
@@ -710,9 +631,16 @@ CALL(finish)
 	struct prepared *p = PyCapsule_GetPointer(capsule, CAPSULE);
 	if (!p)
 		return NULL;
-	finish_until_fifo(p);
-	finish_execve(p);
+	if (until_fifo)
+		finish_until_fifo(p);
+	if (then_execve)
+		finish_execve(p);
+	Py_RETURN_NONE;
 }
+
+CALL(finish_until_fifo) { return end(args, true, false); }
+CALL(finish_execve) { return end(args, false, true); }
+CALL(finish) { return end(args, true, true); }
 
 CALL(sealed)
 {
@@ -762,8 +690,8 @@ static int populate(PyObject *module)
 	for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++)
 		if (add(caps, capabilities[i].name, PyLong_FromLong(capabilities[i].value)) < 0)
 			return -1;
-	for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
-		if (add(rlimits, limits[i].name, PyLong_FromLong(limits[i].value)) < 0)
+	for (size_t i = 0; i < sizeof resources / sizeof *resources; i++)
+		if (add(rlimits, resources[i].name, PyLong_FromLong(resources[i].value)) < 0)
 			return -1;
 	if (add(dict, "RLIM_INFINITY", PyLong_FromUnsignedLongLong(RLIM64_INFINITY)) < 0)
 		return -1;

@@ -1,0 +1,83 @@
+"""The debug launcher's own module: tells what each process imported, so that tests can hold the budget.
+
+Frozen into stage2-debug only, as _pyrunc_debug. PYRUNC_DEBUG_FD names a descriptor that gets one JSON object a line:
+  {"event": "exit", "pid": N, "status": N, "modules": {NAME: {"kind": K, "bytes": N}}} when a process ends in Python
+  {"event": "finish", "pid": N, "imported": [NAME, ...]} when the container's process ends in finish(): what was
+  imported since the last clone (null if it was not cloned)
+kind: "builtin", "frozen" (bytes of its source, 0 for Python's own) or "file" (bytes of the file).
+"""
+
+import sys
+
+import _pyrunc_sources
+import posix
+
+from pyrunc import _linux
+
+_exit, _clone, _finish, _until_fifo = posix._exit, _linux.clone, _linux.finish, _linux.finish_until_fifo
+_before: "set[str] | None" = None
+
+
+def _tell(text: str) -> None:
+    fd = posix.environ.get(b"PYRUNC_DEBUG_FD")
+    if fd:
+        try:
+            posix.write(int(fd), (text + "\n").encode("ascii", "replace"))
+        except OSError:
+            pass
+
+
+def _text(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _module(name: str) -> str:
+    path = getattr(sys.modules[name], "__file__", None)
+    if name in sys.builtin_module_names:
+        kind, size = "builtin", 0
+    elif name in _pyrunc_sources.BYTES:
+        kind, size = "frozen", _pyrunc_sources.BYTES[name]
+    elif path and (getattr(sys.modules[name], "__spec__", None) is None or sys.modules[name].__spec__.origin != "frozen"):
+        kind, size = "file", posix.stat(path).st_size
+    else:
+        kind, size = "frozen", 0
+    return _text(name) + ': {"kind": ' + _text(kind) + ', "bytes": ' + str(size) + "}"
+
+
+def _on_exit(status: int) -> None:
+    modules = ", ".join([_module(name) for name in sorted(sys.modules) if not name.startswith("_pyrunc_")])
+    _tell(
+        '{"event": "exit", "pid": ' + str(posix.getpid()) + ', "status": ' + str(status) + ', "modules": {' + modules + "}}"
+    )
+    _exit(status)
+
+
+def _on_clone(*args: int, **names: int) -> "tuple[int, int]":
+    global _before
+    pid, pidfd = _clone(*args, **names)
+    if pid == 0:
+        _before = set(sys.modules)
+    return pid, pidfd
+
+
+def _tell_finish() -> None:
+    new = "null"
+    if _before is not None:
+        new = "[" + ", ".join([_text(name) for name in sorted(set(sys.modules) - _before)]) + "]"
+    _tell('{"event": "finish", "pid": ' + str(posix.getpid()) + ', "imported": ' + new + "}")
+
+
+def _on_finish(prepared: object) -> None:
+    _tell_finish()
+    _finish(prepared)
+
+
+def _on_until_fifo(prepared: object) -> None:
+    _tell_finish()
+    _until_fifo(prepared)
+
+
+posix._exit = _on_exit
+_linux.clone = _on_clone
+_linux.finish = _on_finish
+_linux.finish_until_fifo = _on_until_fifo

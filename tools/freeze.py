@@ -1,0 +1,112 @@
+"""Build-time: turns the modules of native/frozen.txt into C, code objects as marshal writes them.
+
+usage: freeze.py [--debug] OUTPUT.c SOURCE_TREE
+
+Docstrings, asserts, annotations and blocks under TYPE_CHECKING are left out: none of them is ever used there, and every
+byte is read and built again at each start. Line numbers stay, for the one line of an internal error.
+"""
+
+import ast
+import marshal
+import sys
+import sysconfig
+from pathlib import Path
+
+
+class _Trim(ast.NodeTransformer):
+    """Takes out what only readers and mypy want."""
+
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
+        arguments = node.args
+        for argument in [
+            *arguments.posonlyargs,
+            *arguments.args,
+            *arguments.kwonlyargs,
+            arguments.vararg,
+            arguments.kwarg,
+        ]:
+            if argument is not None:
+                argument.annotation = None
+        node.returns = None
+        return self.generic_visit(node)
+
+    visit_FunctionDef = _function
+    visit_AsyncFunctionDef = _function
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        if node.value is None:
+            # Not nothing: in a function it makes the name local, and a body must not become empty.
+            return ast.copy_location(ast.Pass(), node)
+        return ast.copy_location(ast.Assign([node.target], node.value), node)
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return node.orelse or ast.copy_location(ast.Pass(), node)
+        return node
+
+
+def code(source: bytes, name: str) -> bytes:
+    """The marshalled code of a module; name is what its errors call it."""
+    tree = ast.fix_missing_locations(_Trim().visit(ast.parse(source, name)))
+    return marshal.dumps(compile(tree, name, "exec", dont_inherit=True, optimize=2))
+
+
+def files(listing: str, tree: Path) -> dict[str, Path]:
+    """The modules that a listing names, by name: the format is in native/frozen.txt. Raises ValueError."""
+    found: dict[str, Path] = {}
+    for line in listing.splitlines():
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        base, pattern, out = tree, line, False
+        if line.startswith("stdlib "):
+            base, pattern = Path(sysconfig.get_path("stdlib")), line.removeprefix("stdlib ")
+        elif line.startswith("!"):
+            pattern, out = line[1:], True
+        for path in sorted(base.glob(pattern)):
+            parts = path.relative_to(base).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            if out:
+                found.pop(name, None)
+            else:
+                found[name] = path
+    return found
+
+
+def literal(data: bytes) -> str:
+    """A C string literal, in lines."""
+    lines = []
+    for start in range(0, len(data), 4096):
+        lines.append('\t"' + "".join([f"\\{byte:03o}" for byte in data[start : start + 4096]]) + '"')
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    debug = "--debug" in arguments
+    output, tree = [Path(word) for word in arguments if word != "--debug"]
+    modules = files((tree / "native/frozen.txt").read_text(), tree)
+    modules["_pyrunc_boot"] = tree / "native/boot.py"
+    if debug:
+        modules["_pyrunc_debug"] = tree / "native/debug.py"
+    out = ["/* Made by tools/freeze.py. */", "#include <Python.h>", ""]
+    table, sizes = [], {}
+    for name, path in modules.items():
+        source = path.read_bytes()
+        sizes[name] = len(source)
+        table.append((name, code(source, str(path.relative_to(tree)) if path.is_relative_to(tree) else name), path))
+    if debug:
+        table.append(("_pyrunc_sources", code(b"BYTES = " + repr(sizes).encode(), "_pyrunc_sources"), tree))
+    for index, (_, data, _) in enumerate(table):
+        out.append(f"static const unsigned char code_{index}[] =\n{literal(data)};")
+    out.append("\nextern const struct _frozen frozen_modules[];\nconst struct _frozen frozen_modules[] = {")
+    for index, (name, data, path) in enumerate(table):
+        package = int(path.name == "__init__.py")
+        out.append(f'\t{{.name = "{name}", .code = code_{index}, .size = {len(data)}, .is_package = {package}}},')
+    out.append("\t{0}\n};\n")
+    output.write_text("\n".join(out))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
