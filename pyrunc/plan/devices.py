@@ -27,6 +27,9 @@ DEFAULTS: "Final" = (
     ("/dev/tty", 5, 0),
 )
 
+# Of a device of the host's that is bound because the container's cannot be made.
+BIND_ATTRIBUTES: "Final" = _linux.MOUNT_ATTR_NOSUID | _linux.MOUNT_ATTR_NOEXEC
+
 _KINDS: "Final" = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
 
 _LINKS: "Final" = (
@@ -78,6 +81,7 @@ class MakeDevice(Step):
                 posix.mknod(name, kind | ((0o666 if mode is None else mode) & 0o7777), number, dir_fd=parent)
             except PermissionError:
                 tree = open_source(device["path"], False)
+                mounts.set_attributes(tree, BIND_ATTRIBUTES)
                 self._bind(parent, name, tree)
                 posix.close(tree)
                 return

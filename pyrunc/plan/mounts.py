@@ -31,12 +31,15 @@ _ALL: "Final" = (
 class OpenTree(Step):
     """Open a source that the container's user namespace may not reach, before the container process is made."""
 
-    __slots__ = ("fd", "path", "recursive", "slave")
+    __slots__ = ("attributes", "fd", "path", "recursive", "slave")
     name = "source"
     section = "config.md#mounts"
 
-    def __init__(self, path: str, recursive: bool, pointer: str, slave: bool = True) -> None:
+    def __init__(
+        self, path: str, recursive: bool, pointer: str, slave: bool = True, attributes: int = 0
+    ) -> None:
         Step.__init__(self, pointer)
+        self.attributes = attributes
         self.path = path
         self.recursive = recursive
         self.slave = slave
@@ -50,6 +53,8 @@ class OpenTree(Step):
         if self.slave:
             # The copy is still of its original's peer group: what the container mounts there would show on the host.
             mounts.set_attributes(self.fd, 0, 0, propagation=_linux.MS_SLAVE, recursive=True)
+        if self.attributes:
+            mounts.set_attributes(self.fd, self.attributes)
 
     def undo(self, context: "Context") -> None:
         if self.fd >= 0:

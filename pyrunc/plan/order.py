@@ -258,11 +258,13 @@ class _Builder:
             self.warnings += ["unknown capability " + name + " is ignored" for name in caps.unknown]
         return steps
 
-    def _tree(self, path: str, recursive: bool, pointer: str) -> "mounts.OpenTree | None":
+    def _tree(
+        self, path: str, recursive: bool, pointer: str, attributes: int = 0
+    ) -> "mounts.OpenTree | None":
         if not self.foreign:
             return None
         slave = (self.linux.get("rootfsPropagation") or "") not in ("shared", "rshared")
-        tree = mounts.OpenTree(path, recursive, pointer, slave)
+        tree = mounts.OpenTree(path, recursive, pointer, slave, attributes)
         self.trees.append(tree)
         return tree
 
@@ -296,10 +298,10 @@ class _Builder:
         for path, major, minor in devices.DEFAULTS:
             if path not in paths:
                 device: "Any" = {"path": path, "type": "c", "major": major, "minor": minor}
-                steps.append(devices.MakeDevice(device, "", self._tree(path, False, "")))
+                steps.append(devices.MakeDevice(device, "", self._tree(path, False, "", devices.BIND_ATTRIBUTES)))
         for index, device in enumerate(wanted):
             pointer = "/linux/devices/" + str(index)
-            tree = self._tree(device["path"], False, pointer) if device["type"] != "p" else None
+            tree = self._tree(device["path"], False, pointer, devices.BIND_ATTRIBUTES) if device["type"] != "p" else None
             steps.append(devices.MakeDevice(device, pointer, tree))
         steps.append(devices.DeviceLinks("/dev/ptmx" not in paths))
         return steps
