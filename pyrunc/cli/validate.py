@@ -1,0 +1,58 @@
+"""pyrunc validate: everything that is wrong with a bundle's config.json, each with a pointer and a section."""
+
+from pyrunc import log
+from pyrunc.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.cli.parse import Call
+    from pyrunc.config.schema import Violation
+
+
+def problems(bundle: str, config: "str | None") -> "list[Violation]":
+    """What is wrong, in the order it stands in; the rules no schema can say are looked at once the schema is met."""
+    from pyrunc.config import load
+    from pyrunc.config.schema import Violation, explain
+    from pyrunc.jsontext import loads
+
+    try:
+        load.load_bundle(bundle, config)
+    except ConfigError as first:
+        try:
+            value = loads(load.read(config or bundle + "/config.json", "config.json"))
+        except ConfigError:
+            found = []
+        else:
+            found = explain(value)
+        return found or [Violation(first.pointer or "", "", "", "", first.message)]
+    return []
+
+
+def run(call: "Call") -> int:
+    from pyrunc.cli.create import enter
+    from pyrunc.cli.parse import absolute
+    from pyrunc.cli.plan import bundle_of
+
+    config = absolute(call.flags["config"]) if call.flags["config"] else None
+    bundle = enter(bundle_of(call))
+    found = problems(bundle, config)
+    path = config or bundle + "/config.json"
+    if call.flags["json"]:
+        from pyrunc.jsontext import dumps
+
+        listed: list[dict[str, Any]] = [
+            {name: getattr(one, name) or None for name in ("pointer", "message", "found", "allowed", "section")}
+            for one in found
+        ]
+        log.output(dumps({"file": path, "valid": not found, "problems": listed}, 2) + "\n")
+    elif not found:
+        log.output(path + ": valid\n")
+    else:
+        for one in found:
+            place = one.pointer + ": " if one.pointer else ""
+            log.output(place + one.message + ("  [" + one.section + "]" if one.section else "") + "\n")
+    if found:
+        raise ConfigError(path + " is not valid; problems: " + str(len(found)))
+    return 0
