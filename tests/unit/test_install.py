@@ -8,10 +8,13 @@ import pytest
 
 from ..conftest import TOP
 
+
 @pytest.fixture(scope="module", autouse=True)
 def built() -> None:
     """What is installed here only has to be there: nobody runs it at these places."""
-    subprocess.run(["make", "install", f"DESTDIR={TOP}/build/staging"], cwd=TOP, check=True, stdout=subprocess.DEVNULL)
+    argv = ["make", "install", f"DESTDIR={TOP}/build/staging"]
+    made = subprocess.run(argv, cwd=TOP, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert made.returncode == 0, made.stderr
 
 
 def tool(action: str, destdir: Path, prefix: str = "/usr/local") -> str:
