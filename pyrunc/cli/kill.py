@@ -4,37 +4,43 @@ from pyrunc.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal as _signal
-
     from pyrunc.cli.parse import Call
-else:
-    import _signal  # signal wraps it in enums, which cost 6 ms
+
+# signal(7), by number from 1: those of asm-generic/signal.h, which amd64, arm64 and all later architectures have. A
+# table, because the module _signal cannot be loaded before Python is set up whole, which kill has no use for.
+_NAMES = (
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG "
+    "XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
+)
+_ALIASES = {"IOT": 6, "CLD": 17, "POLL": 29, "RTMIN": 34, "RTMAX": 64}  # of realtime signals, libc keeps 32 and 33
+_MAX = 64
+_TERM = 15
 
 
 def signal_number(text: str) -> int:
     """The number of a signal (signal(7)): 15, TERM, SIGTERM, sigterm, RTMIN+3, RTMAX-1. Raises UsageError."""
+    number = -1
     if text.isascii() and text.isdigit() and len(text) < 4:
         number = int(text)
-        if number <= _signal.SIGRTMAX:
-            return number
-    name = text.upper()
-    if name[:3] != "SIG":
-        name = "SIG" + name
-    for sign in ("+", "-"):
-        base, found, offset = name.partition(sign)
-        if found and base in ("SIGRTMIN", "SIGRTMAX") and offset.isascii() and offset.isdigit() and len(offset) < 3:
-            number = int(getattr(_signal, base)) + int(sign + offset)
-            if _signal.SIGRTMIN <= number <= _signal.SIGRTMAX:
-                return number
-    # The module has SIG_BLOCK and its like too, which are no signals.
-    value = getattr(_signal, name, None) if name[3:].isalnum() else None
-    if not isinstance(value, int):
+    else:
+        name = text.upper()
+        name = name[3:] if name[:3] == "SIG" else name
+        names = _NAMES.split()
+        if name in names:
+            number = names.index(name) + 1
+        elif name in _ALIASES:
+            number = _ALIASES[name]
+        elif name[:6] in ("RTMIN+", "RTMAX-") and name[6:].isascii() and name[6:].isdigit() and len(name) < 9:
+            number = _ALIASES[name[:5]] + int(name[5:])
+            if number < _ALIASES["RTMIN"]:
+                number = -1
+    if not 0 <= number <= _MAX:
         raise UsageError('unknown signal "' + text + '"')
-    return int(value)
+    return number
 
 
 def run(call: "Call") -> int:
-    number = signal_number(call.args[1]) if len(call.args) > 1 and call.args[1] else int(_signal.SIGTERM)
+    number = signal_number(call.args[1]) if len(call.args) > 1 and call.args[1] else _TERM
     from pyrunc.lifecycle.kill import kill
     from pyrunc.lifecycle.store import Store
 

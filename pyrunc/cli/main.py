@@ -53,11 +53,10 @@ def _failed(e: BaseException, program: str, command: str) -> int:
         error = PyruncError(
             "internal error: " + type(e).__name__ + ": " + str(e) + " at " + place, errno=getattr(e, "errno", None)
         )
-    if not isinstance(e, UsageError):
-        if command in ("create", "run", "exec"):
-            error.message = (command if command == "exec" else program + " " + command) + " failed: " + error.message
-        if command == "exec":
-            status = EXIT_EXEC_FAILURE
+    if command in ("create", "run", "exec"):
+        error.message = (command if command == "exec" else program + " " + command) + " failed: " + error.message
+    if command == "exec":
+        status = EXIT_EXEC_FAILURE
     try:
         log.error(error)
     except OSError:

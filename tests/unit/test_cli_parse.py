@@ -1,6 +1,7 @@
 """The command line: Go's flag grammar, usage errors, the state root, what commands make of their flags."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -147,6 +148,14 @@ def test_signals(text: str, number: int) -> None:
     assert signal_number(text) == number
 
 
+def test_signal_names_are_the_kernel_s() -> None:
+    for known in signal.Signals:
+        assert signal_number(known.name) == known
+    for number in range(1, 65):
+        if number not in (32, 33):
+            assert number in set(signal.valid_signals())
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -242,9 +251,13 @@ def test_usage_errors_show_the_help_and_the_line(capfd: pytest.CaptureFixture[st
         'Incorrect Usage: invalid value "x" for flag -preserve-fds: parse error\n\nNAME:\n   pyrunc create - '
     )
     assert err.count("\n") == 1
-    # exec's own failures are 255, a wrong command line is 1 there too.
+    # exec's own failures are 255, and values that only exec can judge are of these, as in runc.
     assert run("exec", "--bogus", "id", "sh") == 1
-    assert run("exec", "--preserve-fds=-1", "id", "sh") == 1
+    capfd.readouterr()
+    assert run("exec", "--user=me", "id", "sh") == 255
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert 'level=error msg="exec failed: bad uid: ' in err
 
 
 @pytest.mark.parametrize(
