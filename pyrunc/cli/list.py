@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 def owner(uid: int, passwd: str = "/etc/passwd") -> str:
     """The name of a user of this host, "#uid" when it has none. Never by NSS, which loads libraries."""
+    from pyrunc.linux import files
+
     want = str(uid).encode()
     try:
-        with open(passwd, "rb") as file:
-            for line in file:
-                fields = line.split(b":")
-                if len(fields) > 2 and fields[2] == want:
-                    return fields[0].decode("utf-8", "surrogateescape")
+        for line in files.read(passwd, limit=1 << 20).split(b"\n"):
+            fields = line.split(b":")
+            if len(fields) > 2 and fields[2] == want:
+                return fields[0].decode("utf-8", "surrogateescape")
     except OSError:
         pass
     return "#" + str(uid)
