@@ -80,6 +80,7 @@ def parse_mountinfo(data: bytes, hierarchies: "list[str]") -> "dict[str, tuple[s
 
     hierarchies: the second fields of /proc/self/cgroup, such as "cpu,cpuacct" and "name=systemd".
     Of several mounts of one hierarchy, the first below /sys/fs/cgroup, else the first: the others may be containers'.
+    What is mounted over another later hides it.
     """
     known = {name for names in hierarchies for name in names.split(",")}
     found: dict[str, tuple[str, str]] = {}
@@ -97,7 +98,8 @@ def parse_mountinfo(data: bytes, hierarchies: "list[str]") -> "dict[str, tuple[s
         else:
             continue
         for name in names:
-            if name not in found or (point.startswith(_TOP + "/") and not found[name][0].startswith(_TOP + "/")):
+            before = found.get(name, ("", ""))[0]
+            if before in ("", point) or (point.startswith(_TOP + "/") and not before.startswith(_TOP + "/")):
                 found[name] = (point, root)
     return found
 

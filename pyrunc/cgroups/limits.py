@@ -70,7 +70,7 @@ class Limits:
                 try:
                     write_file(path, old)
                 except OSError as undo:
-                    exc.message += f"; and {path} could not be set back to {old!r}: {undo.strerror}"
+                    _add(exc, f"; and {path} could not be set back to {old!r}: {undo.strerror}")
             raise
         finally:
             self.old = None
@@ -160,7 +160,7 @@ class Limits:
         except PyruncError as exc:
             if exc.errno == EBUSY:
                 usage, peak = (self._get("memory", f"memory.{name}_in_bytes") for name in ("usage", "max_usage"))
-                exc.message += f" (current usage: {usage}, peak usage: {peak})"
+                _add(exc, f" (current usage: {usage}, peak usage: {peak})")
             elif exc.errno == EINVAL and limit and not swap:
                 exc.hint = "the limit on memory and swap together may be lower than it: set memory.swap too"
             elif exc.errno == ENOENT and swap:
@@ -194,6 +194,9 @@ class Limits:
         if idle:
             # SCHED_IDLE has a weight of its own: shares are refused after it and forgotten before.
             shares = 0
+            if self.old is not None and "cpu" in self.paths and self._get("cpu", "cpu.idle") == "0":
+                path = self.paths["cpu"] + "/cpu.shares"
+                self.old.append((path, self._get("cpu", "cpu.shares")))
         files: list[Setting] = [("cpu.shares", shares, "/cpu/shares")] if shares else []
         asked = idle or (idle == 0 and self.has("cpu", "cpu.idle"))
         self._ordered("cpu", files, ("cpu.idle", idle, "/cpu/idle") if asked else None)
@@ -258,6 +261,11 @@ class Limits:
 
     def pointer(self, pointer: str) -> "Any":
         return None if self.base is None else self.base + pointer
+
+
+def _add(exc: PyruncError, text: str) -> None:
+    exc.message += text
+    exc.args = (exc.message,)
 
 
 def _current(directory: str, file: str, value: str) -> str:

@@ -74,7 +74,7 @@ def kill(directories: "list[str]", freezer: "str | None", signal: int, paused: b
             signalled |= found
         finally:
             if freezer and signal == SIGKILL:
-                _thaw_tree(freezer)
+                thaw(freezer)
                 paused = False
             elif freezer and held:
                 _try_thaw(freezer)
@@ -108,6 +108,15 @@ def freeze(freezer: str, tries: int = 1000) -> None:
     finally:
         if not done:
             _try_thaw(freezer)
+
+
+def thaw(freezer: str) -> None:
+    """Thaw the cgroup and its children, which the container may have frozen itself. What can't be thawed is left."""
+    _try_thaw(freezer)
+    try:
+        _walk(freezer, _thaw_child)
+    except OSError:
+        pass
 
 
 def remove(top: str) -> bool:
@@ -200,15 +209,6 @@ def _remove_children(fd: int) -> None:
             posix.rmdir(name, dir_fd=fd)
         except OSError:
             pass
-
-
-def _thaw_tree(freezer: str) -> None:
-    """Thaw child cgroups too: the container may have frozen its own."""
-    _try_thaw(freezer)
-    try:
-        _walk(freezer, _thaw_child)
-    except OSError:
-        pass
 
 
 def _try_thaw(freezer: str) -> None:

@@ -25,14 +25,16 @@ class Manager:
     paths: controller → absolute directory, from paths() or from state.json. Controllers mounted together share one.
     rootless: permission errors at create() drop that controller; a limit asked of it is an error later (as runc).
     existed: after create(), the directories that were there before.
+    foreign: check() or create() found somebody else's processes there: delete() then leaves all as it is.
     """
 
-    __slots__ = ("existed", "paths", "rootless")
+    __slots__ = ("existed", "foreign", "paths", "rootless")
 
     def __init__(self, paths: "Mapping[str, str]", rootless: bool = False) -> None:
         self.paths = dict(paths)
         self.rootless = rootless
         self.existed: "list[str]" = []
+        self.foreign = False
 
     # --- birth
 
@@ -161,12 +163,20 @@ class Manager:
         freeze(self._freezer("pause"))
 
     def thaw(self) -> None:
-        """Let them run again. Raises PyruncError."""
+        """Let them run again, but for child cgroups that the container froze itself. Raises PyruncError."""
         freezer = self._freezer("resume")
         try:
             write_file(freezer + "/freezer.state", "THAWED")
         except OSError as exc:
             raise failure("thaw cgroup " + freezer, exc) from exc
+
+    def thaw_all(self) -> None:
+        """Let them run again, in child cgroups too: for SIGKILL, which a frozen process does not take. Never fails."""
+        freezer = self.paths.get("freezer")
+        if freezer is not None:
+            from pyrunc.cgroups.tree import thaw
+
+            thaw(freezer)
 
     def frozen(self) -> bool:
         """Whether this cgroup itself was frozen, and not one above it. A cgroup that is gone is not."""
@@ -226,11 +236,13 @@ class Manager:
     def delete(self, kill: bool = True) -> None:
         """Remove the container's cgroup and all that was made beneath it; its parents stay (as runc).
 
+        Does nothing when create() or check() refused the cgroups as somebody else's.
+
         kill: also end the processes that are left inside. False when it is not certain that they are this container's.
         What is gone already, or goes meanwhile, is no error. Waits at most 5 s for processes to end.
         Raises PyruncError.
         """
-        left = [directory for directory in self._directories() if not _rmdir(directory)]
+        left = [] if self.foreign else [directory for directory in self._directories() if not _rmdir(directory)]
         if not left:
             return
         from time import monotonic, sleep
@@ -287,12 +299,14 @@ class Manager:
 
         inside = pids((directory,))
         if inside:
+            self.foreign = True
             raise PyruncError(
                 f"container's cgroup is not empty: {len(inside)} process(es) found in {directory}",
                 step="cgroup",
                 pointer="/linux/cgroupsPath",
             )
         if directory == self.paths.get("freezer") and self.frozen():
+            self.foreign = True
             raise _frozen(directory)
 
 
