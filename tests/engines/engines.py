@@ -56,9 +56,15 @@ class Engine:
         """Variables that the command line needs besides the sandbox's."""
         return {}
 
-    def __call__(self, *args: str | Path, stdin: bytes | None = None, check: bool = False) -> Done:
+    def __call__(
+        self, *args: str | Path, stdin: bytes | None = None, check: bool = False, cwd: Path | None = None
+    ) -> Done:
         """Run one command of the engine."""
-        return self.sandbox.run(*self.argv(*args), stdin=stdin, check=check, env=self.env)
+        return self.sandbox.run(*self.argv(*args), stdin=stdin, check=check, env=self.env, cwd=cwd)
+
+    def remove(self, *names: str) -> Done:
+        """Remove containers, running or not, without giving them time to end by themselves."""
+        raise NotImplementedError
 
     def out(self, *args: str | Path, stdin: bytes | None = None) -> str:
         """Run a command that must succeed; what it wrote, without the last newline."""
@@ -76,7 +82,7 @@ class Engine:
             self("run", "-d", "--name", name, *options, images.NAME, "sh", "-c", script, check=True)
             yield Container(self, name)
         finally:
-            self("rm", "-f", name)
+            self.remove(name)
 
     def close(self) -> None:
         """Stop what the engine keeps running."""
@@ -174,8 +180,11 @@ network_config_dir = "{home}/networks"
             words[1:1] = ["--cgroup-parent", f"{self.sandbox.cgroup}/podman"]
         return ["podman", *self.globals, *words]
 
+    def remove(self, *names: str) -> Done:
+        return self("rm", "-f", "-t", "0", *names)
+
     def close(self) -> None:
-        self("rm", "-f", "-a", "-t", "0")
+        self.remove("--all")
 
 
 class Docker(Engine):
@@ -221,10 +230,13 @@ class Docker(Engine):
     def argv(self, *args: str | Path) -> list[str]:
         return [self._client, "-H", self._socket, *map(str, args)]
 
+    def remove(self, *names: str) -> Done:
+        return self("rm", "-f", "-v", *names)
+
     def close(self) -> None:
         left = self.out("ps", "-aq").split()
         if left:
-            self("rm", "-f", *left)
+            self.remove(*left)
         self.sandbox.stop(self._daemon)
 
 

@@ -6,29 +6,34 @@ lines are started in there with nsenter(1). When that process ends, the kernel t
 which are all below one folder of ours and are removed here.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 #: Seconds that one command of an engine may take. Generous: only a hang reaches it.
-PATIENCE = 180.0
+PATIENCE = 60.0
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_PREFIX = "pyrunc-engines-"
 
 
 class Sandbox:
     """Private namespaces, a work folder and a parent cgroup for the engines of one test session."""
 
     def __init__(self) -> None:
+        _clear_the_dead()
+        name = f"{_PREFIX}{os.getpid()}"
         # Short, since unix sockets below it must stay under 108 bytes.
-        self.work = Path(tempfile.mkdtemp(prefix="pyrunc-engines-", dir="/tmp"))
+        self.work = Path("/tmp", name)
+        self.work.mkdir(mode=0o755)
         #: Parent of all containers' cgroups, as a path below each hierarchy.
-        self.cgroup = f"/pyrunc-engines-{os.getpid()}"
+        self.cgroup = f"/{name}"
         self.env = {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(self.folder("home")),
@@ -61,9 +66,10 @@ class Sandbox:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def argv(self, argv: Iterable[str | Path]) -> list[str]:
-        """The command line that runs `argv` inside."""
-        return ["nsenter", "-t", str(self._pid), "-m", "-n", "-p", "--", *map(str, argv)]
+    def argv(self, argv: Iterable[str | Path], cwd: Path | None = None) -> list[str]:
+        """The command line that runs `argv` inside, in a folder of ours: conmon writes a file named oom to its own."""
+        inside = ["-m", "-n", "-p", f"--wdns={cwd or self.folder('cwd')}"]
+        return ["nsenter", "-t", str(self._pid), *inside, "--", *map(str, argv)]
 
     def run(
         self,
@@ -71,7 +77,7 @@ class Sandbox:
         stdin: bytes | None = None,
         check: bool = False,
         env: Mapping[str, str] | None = None,
-        timeout: float = PATIENCE,
+        cwd: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside and collect what it wrote; a failure raises only when `check` says so.
 
@@ -79,13 +85,13 @@ class Sandbox:
         """
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             done = subprocess.run(
-                self.argv(argv),
+                self.argv(argv, cwd),
                 input=stdin,
                 stdin=subprocess.DEVNULL if stdin is None else None,
                 stdout=out,
                 stderr=err,
                 env={**self.env, **(env or {})},
-                timeout=timeout,
+                timeout=PATIENCE,
             )
             texts = []
             for file in (out, err):
@@ -131,17 +137,9 @@ class Sandbox:
         """Mount points of the sandbox's mount namespace."""
         return [line.split()[4] for line in Path(f"/proc/{self._pid}/mountinfo").read_text().splitlines()]
 
-    def hierarchies(self) -> list[Path]:
-        """Where our parent cgroup can be: one folder for each mounted hierarchy."""
-        v1 = [path for path in sorted(_CGROUPS.iterdir()) if path.is_dir() and (path / "cgroup.procs").exists()]
-        return [base / self.cgroup[1:] for base in ([_CGROUPS] if (_CGROUPS / "cgroup.procs").exists() else v1)]
-
     def cgroups(self) -> list[Path]:
         """Every cgroup below our parent cgroup, deepest first."""
-        found: list[Path] = []
-        for base in self.hierarchies():
-            found.extend(sorted(_directories(base), reverse=True))
-        return found
+        return _below(self.cgroup[1:])
 
     def cgroup_file(self, pid: int, v1: str, v2: str) -> str:
         """Read one cgroup file of a process inside; `v1` is "controller/file", `v2` the unified hierarchy's file."""
@@ -160,22 +158,47 @@ class Sandbox:
         self._init.stdin.close()
         self._init.wait()
         self._log.close()
-        left = [base for base in self.hierarchies() if base.is_dir()]
-        deadline = time.monotonic() + 30
-        while left and time.monotonic() < deadline:
-            for base in left:
-                for path in [*sorted(_directories(base), reverse=True), base]:
-                    try:
-                        path.rmdir()
-                    except OSError:
-                        time.sleep(0.05)
-            left = [base for base in left if base.is_dir()]
         shutil.rmtree(self.work)
+        left = _remove_cgroups(self.cgroup[1:])
         if left:
             raise AssertionError(f"cgroups that cannot be removed: {left}")
 
 
-def _directories(base: Path) -> Iterator[Path]:
-    for folder, names, _ in os.walk(base):
-        for name in names:
-            yield Path(folder) / name
+def _hierarchies() -> list[Path]:
+    """The mounted cgroup hierarchies: several of version 1, or the single one of version 2."""
+    if (_CGROUPS / "cgroup.procs").exists():
+        return [_CGROUPS]
+    return [path for path in sorted(_CGROUPS.iterdir()) if path.is_dir() and (path / "cgroup.procs").exists()]
+
+
+def _below(name: str) -> list[Path]:
+    """The cgroups below the top cgroup `name`, deepest first, in every hierarchy; without that one itself."""
+    found: list[Path] = []
+    for base in _hierarchies():
+        inside = [Path(folder) / name for folder, names, _ in os.walk(base / name) for name in names]
+        found.extend(sorted(inside, reverse=True))
+    return found
+
+
+def _remove_cgroups(name: str) -> list[Path]:
+    """Remove the top cgroup `name` with all below it; what could not be removed, after some patience."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        for path in [*_below(name), *(base / name for base in _hierarchies())]:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        left = [base / name for base in _hierarchies() if (base / name).is_dir()]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.05)
+
+
+def _clear_the_dead() -> None:
+    """Remove what an earlier session left that was killed before it could; its processes went with it."""
+    tops = {path for base in _hierarchies() for path in base.glob(f"{_PREFIX}*")}
+    for path in [*tops, *Path("/tmp").glob(f"{_PREFIX}*")]:
+        if not Path("/proc", path.name.removeprefix(_PREFIX)).exists():
+            if path.is_relative_to("/tmp"):
+                shutil.rmtree(path)
+            else:
+                _remove_cgroups(path.name)

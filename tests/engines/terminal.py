@@ -36,7 +36,7 @@ class Terminal:
         """Change the window's size; the foreground processes get SIGWINCH."""
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def type(self, text: str) -> None:
+    def press(self, text: str) -> None:
         """Press keys."""
         os.write(self._master, text.encode())
 
@@ -89,7 +89,7 @@ class Tmux:
         assert done.returncode == 0, done
         return done.stdout
 
-    def type(self, text: str) -> None:
+    def enter(self, text: str) -> None:
         """Type a line and press Enter."""
         self._call("send-keys", "-l", text)
         self._call("send-keys", "Enter")

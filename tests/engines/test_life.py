@@ -1,8 +1,6 @@
 """A detached container's life under podman and docker."""
 
-import json
 import re
-from typing import Any
 
 import pytest
 
@@ -78,22 +76,15 @@ def test_pause(engine: Engine) -> None:
 def test_a_paused_container_is_removed_by_force(engine: Engine) -> None:
     with engine.container("exec sleep 1000") as box:
         engine.out("pause", box.name)
-        engine.out("rm", "-f", box.name)
+        assert engine.remove(box.name).returncode == 0
         assert engine("inspect", "--type", "container", box.name).returncode != 0
 
 
 def test_stats(engine: Engine) -> None:
     with engine.container("sleep 1000 & exec sleep 1000", "--memory", "64m") as box:
         wait_for("both sleeps", lambda: box.exec("ps").stdout.count("sleep") == 2)
-        found: Any = json.loads(engine.out("stats", "--no-stream", "--format", "{{json .}}", box.name).splitlines()[-1])
-        text = json.dumps(found)
-        if engine.name == "podman":
-            assert int(found["PIDs"] if "PIDs" in found else found["PIDS"]) == 2, text
-            limit = int(found["MemLimit"])
-            assert (limit, 0 < int(found["MemUsage"] if isinstance(found["MemUsage"], int) else 1) < limit) == (64 << 20, True)
-        else:
-            assert found["PIDs"] == "2"
-            assert re.fullmatch(r"[1-9][0-9.]*(B|KiB|MiB) / 64MiB", found["MemUsage"]), text
+        text = engine.out("stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", box.name).splitlines()[-1]
+        assert re.fullmatch(r"[1-9][0-9.]*(B|kB|MB|KiB|MiB) / (64MiB|67.11MB) 2", text), text
 
 
 def test_kill(engine: Engine) -> None:
@@ -168,7 +159,7 @@ def test_rm_leaves_nothing(engine: Engine) -> None:
         assert engine("rm", box.name).returncode != 0
         box.exec("-d", "--", "sleep", "999")
         assert len(place.cgroups()) > len(cgroups)
-        engine.out("rm", "-f", box.name)
+        assert engine.remove(box.name).returncode == 0
         wait_for("the end of its processes", lambda: set(place.processes()) <= processes)
         wait_for("the end of its mounts", lambda: sorted(place.mounts()) == mounts)
         wait_for("the end of its cgroups", lambda: set(place.cgroups()) <= cgroups)

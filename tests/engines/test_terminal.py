@@ -18,15 +18,15 @@ def terminal(engine: Engine, *args: str) -> Terminal:
 def test_run_with_a_terminal(engine: Engine) -> None:
     """A tty on all three, of the window's size, which follows the window; the status is kept."""
     with terminal(engine, "run", "-it", "--rm", images.NAME, "sh") as tty:
-        tty.type("tty; test -t 0 && test -t 1 && test -t 2 && echo all-$((1 + 1))\n")
+        tty.press("tty; test -t 0 && test -t 1 && test -t 2 && echo all-$((1 + 1))\n")
         before = tty.expect("all-2")
         assert "/dev/pts/0" in before or "/dev/console" in before
-        tty.type("until test \"$(stty size)\" = '33 99'; do sleep 0.1; done; echo sized-$((1 + 1))\n")
+        tty.press("until test \"$(stty size)\" = '33 99'; do sleep 0.1; done; echo sized-$((1 + 1))\n")
         tty.expect("sized-2")
         tty.resize(40, 111)
-        tty.type("until test \"$(stty size)\" = '40 111'; do sleep 0.1; done; echo again-$((1 + 1))\n")
+        tty.press("until test \"$(stty size)\" = '40 111'; do sleep 0.1; done; echo again-$((1 + 1))\n")
         tty.expect("again-2")
-        tty.type("ls -l /dev/console | cut -c1; exit 3\n")
+        tty.press("ls -l /dev/console | cut -c1; exit 3\n")
         tty.expect("c\r\n")
         assert tty.end() == 3
 
@@ -34,20 +34,20 @@ def test_run_with_a_terminal(engine: Engine) -> None:
 def test_keys_that_signal(engine: Engine) -> None:
     """The shell has job control of its own terminal: ^C ends what runs in front, ^D the shell."""
     with terminal(engine, "run", "-it", "--rm", images.NAME, "sh") as tty:
-        tty.type("trap : INT; echo on-$((1 + 1)); sleep 1000; echo off-$((2 + 2))-$?\n")
+        tty.press("trap : INT; echo on-$((1 + 1)); sleep 1000; echo off-$((2 + 2))-$?\n")
         tty.expect("on-2")
-        tty.type("\x03")
+        tty.press("\x03")
         tty.expect("-130")
-        tty.type("\x04")
+        tty.press("\x04")
         assert tty.end() in (0, 130)
 
 
 def test_exec_with_a_terminal(engine: Engine) -> None:
     with engine.container("exec sleep 1000") as box:
         with terminal(engine, "exec", "-it", box.name, "sh") as tty:
-            tty.type("tty; until test \"$(stty size)\" = '33 99'; do sleep 0.1; done; echo sized-$((1 + 1))\n")
+            tty.press("tty; until test \"$(stty size)\" = '33 99'; do sleep 0.1; done; echo sized-$((1 + 1))\n")
             assert "/dev/pts/" in tty.expect("sized-2")
-            tty.type("exit 4\n")
+            tty.press("exit 4\n")
             assert tty.end() == 4
 
 
@@ -65,8 +65,8 @@ def test_by_hand_in_tmux(engine: Engine) -> None:
     argv = place.argv(engine.argv("run", "-it", "--rm", images.NAME, "sh"))
     with Tmux(place.work / f"tmux-{engine.name}", argv, {**place.env, **engine.env}) as tmux:
         tmux.expect("#")
-        tmux.type("ps -o pid,args; echo end-$((1 + 1))")
+        tmux.enter("ps -o pid,args; echo end-$((1 + 1))")
         lines = [line.split() for line in tmux.expect("end-2").splitlines()]
         assert ["1", "sh"] in lines
-        tmux.type("exit 5")
+        tmux.enter("exit 5")
         assert tmux.end() == 5
