@@ -4,7 +4,9 @@ A container's /proc, or one that an image's volume covers, can lead such a write
 CVE-2025-52881). A new procfs instance is mounted nowhere: only its descriptor exists, nothing can be mounted over it.
 """
 
+import _socket
 import errno
+import fcntl
 import posix
 
 from pyrunc import _linux
@@ -27,6 +29,78 @@ def open_private(*, full: bool = False) -> int:
         posix.close(fd)
         raise OSError(errno.EINVAL, "not a procfs", "/proc")
     return fd
+
+
+def open_of(
+    pid_namespace: int, parameters: "list[tuple[str, str | int | None]]", attributes: int
+) -> int:
+    """A detached procfs of another pid namespace than the caller's, given by descriptor. Raises OSError.
+
+    Linux 6.17 takes the namespace as a parameter. Before, only a process that is in it can make its procfs: a helper
+    that has first given up our root, our mounts and all our descriptors, since those in there can see it.
+    """
+    try:
+        return mounts.create("proc", "proc", [*parameters, ("pidns", pid_namespace)], attributes)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
+    helper, pidfd = _linux.clone(0)
+    if helper == 0:
+        try:
+            _help(pid_namespace, theirs.fileno(), parameters, attributes)
+        finally:
+            posix._exit(1)
+    theirs.close()
+    posix.close(pidfd)
+    try:
+        data, ancillary, _, _ = ours.recvmsg(16, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
+    finally:
+        ours.close()
+        posix.waitpid(helper, 0)
+    if not ancillary:
+        number = int.from_bytes(data[:4], "little") or errno.EPERM
+        raise OSError(number, "make a procfs of the joined pid namespace")
+    return int.from_bytes(ancillary[0][2][:4], "little")
+
+
+def _help(
+    pid_namespace: int, answer: int, parameters: "list[tuple[str, str | int | None]]", attributes: int
+) -> None:
+    """The helper: an empty root and two descriptors, then the namespace; its child answers with the procfs."""
+    try:
+        _linux.prctl(_linux.PR_SET_DUMPABLE, 0)
+        _linux.unshare(_linux.CLONE_NEWNS)
+        _linux.mount_setattr(-100, "/", _linux.AT_RECURSIVE, 0, 0, _linux.MS_PRIVATE, 0)
+        empty = mounts.create("tmpfs", "tmpfs", [], 0)
+        root = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        mounts.attach(empty, root)
+        posix.fchdir(empty)
+        _linux.pivot_root(".", ".")
+        _linux.umount2(".", _linux.MNT_DETACH)
+        posix.chdir("/")
+        # Copies out of the way first: either may be 0 or 1 itself.
+        high = fcntl.fcntl(answer, fcntl.F_DUPFD_CLOEXEC, 16)
+        posix.dup2(pid_namespace, 0, inheritable=False)
+        posix.dup2(high, 1, inheritable=False)
+        _linux.close_range(2, 0xFFFFFFFF, 0)
+        _linux.setns(0, _linux.CLONE_NEWPID)
+        pid, pidfd = _linux.clone(0)
+        if pid:
+            posix.close(1)
+            posix.waitpid(pid, 0)
+            return
+        tree = mounts.create("proc", "proc", parameters, attributes)
+        sock = _socket.socket(fileno=1)
+        sock.sendmsg([b"F"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, tree.to_bytes(4, "little"))])
+    except OSError as error:
+        # The answer's descriptor is 1 once the others are closed; standard output is no socket and refuses send(2).
+        for fd in (answer, 1):
+            try:
+                _socket.socket(fileno=posix.dup(fd)).send((error.errno or 0).to_bytes(4, "little"))
+                return
+            except OSError:
+                continue
 
 
 def write(proc_fd: int, path: str, value: bytes) -> None:

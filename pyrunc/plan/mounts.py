@@ -9,7 +9,7 @@ import posix
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
-from pyrunc.linux import files, mounts, paths
+from pyrunc.linux import files, mounts, paths, procfs
 from pyrunc.plan import mount_options
 from pyrunc.plan.step import CONTAINER, RUNTIME, Step
 
@@ -218,7 +218,7 @@ class MountStep(Step):
         elif self.fstype == "cgroup" or self.fstype == "cgroup2":
             self.helper.mount(self, context)
         else:
-            self._new(context.root_fd)
+            self._new(context)
 
     def _bind(self, root_fd: int) -> None:
         options = self.options
@@ -233,9 +233,9 @@ class MountStep(Step):
         posix.close(target)
         posix.close(tree)
 
-    def _new(self, root_fd: int) -> None:
+    def _new(self, context: "Context") -> None:
         options = self.options
-        target = self.target(root_fd)
+        target = self.target(context.root_fd)
         attributes = options.attr_set
         if self.fstype == "tmpfs":
             # What is put into it before the program starts must be writable until then: see ReadOnlyMounts.
@@ -243,7 +243,7 @@ class MountStep(Step):
         if any(value is not None and len(value.encode("utf-8", "surrogateescape")) > mounts.FSCONFIG_VALUE_MAX for _, value in options.parameters):
             self._old_api(target)
             return
-        parameters = list(options.parameters)
+        parameters: "list[tuple[str, str | int | None]]" = [*options.parameters]
         parameters += [(flag, None) for flag in options.superblock]
         if self.fstype not in _SHARED_SUPERBLOCK and attributes & _linux.MOUNT_ATTR_RDONLY:
             parameters.append(("ro", None))
@@ -251,7 +251,12 @@ class MountStep(Step):
             parameters.append(("mode", format(posix.fstat(target).st_mode & 0o7777, "o")))
         if self.label and self.fstype in ("tmpfs", "mqueue", "devpts"):
             parameters.append(("context", self.label))
-        tree = mounts.create(self.fstype, self.source or self.fstype, parameters, attributes)
+        joined = [entry[0] for entry in context.namespace_fds if entry[2] == "pid"]
+        if self.fstype == "proc" and joined:
+            # This process enters a joined pid namespace only later: see order.py.
+            tree = procfs.open_of(joined[0], parameters, attributes)
+        else:
+            tree = mounts.create(self.fstype, self.source or self.fstype, parameters, attributes)
         if options.tmpcopyup:
             self.helper.copy(target, tree)
         self._attributes(tree, only_new=True)
