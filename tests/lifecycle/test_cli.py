@@ -1,0 +1,92 @@
+"""What the commands print and return for a container that is there."""
+
+import json
+import re
+from pathlib import Path
+
+from ..conftest import MakeBundle
+
+TABLE = r"ID +PID +STATUS +BUNDLE +CREATED +OWNER\n"
+
+
+def test_state_list_and_ps_of_a_container_s_life(bundle: MakeBundle) -> None:
+    box = bundle("sleep", "100")
+    box.config["annotations"] = {"org.example.a": "ä <&>"}
+    box.create().ok()
+    text = box.call("state", box.id).ok().stdout
+    assert text.startswith('{\n  "ociVersion": "')
+    assert text.endswith("\n}")
+    state = json.loads(text)
+    assert list(state) == ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "annotations", "owner"]
+    assert (state["status"], state["id"], state["owner"]) == ("created", box.id, "")
+    assert state["annotations"] == {"org.example.a": "ä <&>"}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", state["created"])
+    box.start().ok()
+    box.wait_for("running")
+    pid = state["pid"]
+
+    place = box.place
+    assert place.call("list", "-q").ok().stdout == box.id + "\n"
+    (listed,) = json.loads(place.call("list", "-f", "json").ok().stdout)
+    assert (listed["status"], listed["pid"], listed["owner"]) == ("running", pid, "root")
+    assert re.fullmatch(TABLE + rf"{box.id} +{pid} +running +\S+ +\S+ +root\n", place.call("list").ok().stdout)
+
+    assert place.call("ps", "--format", "json", box.id).ok().stdout == f"[{pid}]\n"
+    title, line = place.call("ps", box.id).ok().stdout.splitlines()
+    assert title.split()[1] == "PID"
+    assert line.split()[1] == str(pid)
+    title, line = place.call("ps", box.id, "-o", "pid,comm", "-e").ok().stdout.splitlines()
+    assert (title.split(), line.split()) == (["PID", "COMMAND"], [str(pid), "sleep"])
+    assert "couldn't find PID field" in place.call("ps", box.id, "-o", "comm").stderr
+    assert "ps exited with status" in place.call("ps", box.id, "--nonsense").stderr
+
+    box.kill("9").ok()
+    box.wait_for("stopped")
+    assert box.state()["pid"] == 0
+    assert place.call("ps", "-f", "json", box.id).ok().stdout == "null\n"
+    got = box.kill("TERM")
+    assert (got.returncode, "container not running" in got.stderr) == (1, True)
+    box.delete().ok()
+    assert place.call("list", "-q").ok().stdout == ""
+
+
+def test_update_by_flags_by_file_and_by_standard_input(bundle: MakeBundle, tmp_path: Path) -> None:
+    box = bundle("sleep", "100")
+    box.create().ok()
+    limit = box.cgroup_dir("memory") / "memory.limit_in_bytes"
+    pids = box.cgroup_dir("pids") / "pids.max"
+    box.call("update", "--memory", "64m", "--pids-limit=20", box.id).ok()
+    assert (limit.read_text(), pids.read_text()) == (f"{64 << 20}\n", "20\n")
+    resources = tmp_path / "resources.json"
+    resources.write_text('{"memory": {"limit": 33554432}}')
+    # With a file the other flags are ignored, as in runc.
+    box.call("update", "--resources", resources, "--pids-limit=7", box.id).ok()
+    assert (limit.read_text(), pids.read_text()) == (f"{32 << 20}\n", "20\n")
+    box.call("update", "--resources=-", box.id, stdin=b'{"pids": {"limit": 9}}').ok()
+    assert (limit.read_text(), pids.read_text()) == (f"{32 << 20}\n", "9\n")
+    for text in (b"", b"{", b'{"memory": 1}', b'{"memory": {"limit": 1.5}}', b'{"pids": {"limit": 1}} x'):
+        got = box.call("update", "-r", "-", box.id, stdin=text)
+        assert (got.returncode, got.stderr.count("\n")) == (1, 1)
+        assert "internal error" not in got.stderr
+    assert box.call("update", "-r", tmp_path / "nothing", box.id).returncode == 1
+    assert (limit.read_text(), pids.read_text()) == (f"{32 << 20}\n", "9\n")
+    box.delete("--force").ok()
+
+
+def test_engines_spellings(bundle: MakeBundle, tmp_path: Path) -> None:
+    box = bundle("sleep", "100")
+    box.save()
+    pid_file, log = tmp_path / "pid", tmp_path / "log.json"
+    flags = ("--log", log, "--log-format=json", "-debug=false")
+    raw = ("-bundle", box.path, "--pid-file", pid_file, "-no-pivot=false", box.id)
+    box.place.call("create", *raw, flags=flags, stdout=box.path / "stdout", stderr=box.path / "stderr").ok()
+    assert pid_file.read_text() == str(box.pid())
+    box.start().ok()
+    for _ in range(2):
+        box.place.call("kill", "--all", box.id, "9", flags=flags).ok()
+        box.wait_for("stopped")
+    got = box.place.call("start", box.id, flags=flags)
+    assert (got.returncode, "cannot start a container that has stopped" in got.stderr) == (1, True)
+    (line,) = log.read_text().splitlines()
+    assert json.loads(line)["msg"] == got.stderr.strip()
+    box.delete().ok()
