@@ -1,0 +1,518 @@
+"""The order of a container's birth, decided without root and without one system call."""
+
+import copy
+import itertools
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pyrunc._linux")
+
+from pyrunc import _linux
+from pyrunc.cgroups import Manager
+from pyrunc.config.default import default_config
+from pyrunc.errors import ConfigError
+from pyrunc.lifecycle.exec import compile_exec
+from pyrunc.lifecycle.options import ExecOptions
+from pyrunc.lifecycle.store import Container, Store
+from pyrunc.plan import birth, cgroup, devices, hooks, mounts, namespaces, order, process
+from pyrunc.plan.host import Host
+from pyrunc.plan.seccomp_step import CompileFilter
+from pyrunc.plan.step import CONTAINER, RUNTIME, Meet, Plan, Step
+
+HOST = Host(rootless=False, in_user_namespace=False, apparmor=False, selinux=False)
+MANAGER = Manager({"memory": "/sys/fs/cgroup/memory/x", "pids": "/sys/fs/cgroup/pids/x"})
+FILTER = {"defaultAction": "SCMP_ACT_ALLOW"}
+MAPS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+HOOK = [{"path": "/bin/true"}]
+
+Config = dict[str, Any]
+Is = type[Step] | Callable[[Step], bool]
+
+
+def plan_of(config: Config, **options: Any) -> Plan:
+    return order.compile_create(config, "/bundle", "/bundle/rootfs", HOST, order.Options(**options), MANAGER)  # type: ignore[arg-type]
+
+
+def spaces(config: Config, *new: str, **joined: str) -> Config:
+    """The config with these namespaces, new ones and those joined by path."""
+    config["linux"]["namespaces"] = [{"type": kind} for kind in new] + [
+        {"type": kind, "path": path} for kind, path in joined.items()
+    ]
+    if "user" in new:
+        config["linux"]["uidMappings"] = config["linux"]["gidMappings"] = MAPS
+    return config
+
+
+def place(plan: Plan, what: Is) -> int:
+    """The position of the one step that is meant."""
+    found = [
+        index
+        for index, step in enumerate(plan.steps)
+        if (isinstance(step, what) if isinstance(what, type) else what(step))
+    ]
+    assert len(found) == 1, (what, [step.describe() for step in plan.steps])
+    return found[0]
+
+
+def in_order(plan: Plan, *what: Is) -> None:
+    """These steps are there, once each, and in this order."""
+    places = [place(plan, one) for one in what]
+    assert places == sorted(places), [plan.steps[index].describe() for index in places]
+
+
+def meeting(label: str) -> Callable[[Step], bool]:
+    return lambda step: isinstance(step, Meet) and step.label == label
+
+
+def mounted(destination: str) -> Callable[[Step], bool]:
+    return lambda step: isinstance(step, mounts.MountStep) and step.destination == destination
+
+
+def hooks_of(kind: str) -> Callable[[Step], bool]:
+    return lambda step: isinstance(step, hooks.HooksStep) and step.kind == kind
+
+
+def absent(plan: Plan, *kinds: type[Step]) -> bool:
+    return not any(isinstance(step, kinds) for step in plan.steps)
+
+
+# ---- the whole ----
+
+
+def test_a_plain_container_from_its_first_step_to_its_last() -> None:
+    config = default_config()
+    del config["linux"]["resources"], config["mounts"][1:]
+    assert [
+        (step.side, step.label if isinstance(step, Meet) else type(step).__name__) for step in plan_of(config).steps
+    ] == [
+        (RUNTIME, "MakeFifo"),
+        (RUNTIME, "MakeCgroup"),
+        (RUNTIME, "Clone"),
+        (RUNTIME, "Record"),
+        (RUNTIME, order.RECORDED),
+        (CONTAINER, "Keyring"),
+        (CONTAINER, "JoinCgroup"),
+        (CONTAINER, "LoopbackUp"),
+        (CONTAINER, "HostPropagation"),
+        (CONTAINER, "Rootfs"),
+        (CONTAINER, "MountStep"),
+        *[(CONTAINER, "MakeDevice")] * 6,
+        (CONTAINER, "DeviceLinks"),
+        (CONTAINER, "PivotRoot"),
+        (CONTAINER, "MakeCwd"),
+        (CONTAINER, "Terminal"),
+        (CONTAINER, "ReadOnlyMounts"),
+        (CONTAINER, "Hostname"),
+        (CONTAINER, "ReadOnlyPaths"),
+        (CONTAINER, "MaskedPaths"),
+        (CONTAINER, "NoNewPrivileges"),
+        (CONTAINER, order.READY),
+        (RUNTIME, "Rlimits"),
+        (RUNTIME, order.LIMITED),
+        (CONTAINER, "BecomeProgram"),
+    ]
+
+
+def test_mounts_keep_the_order_of_the_config_and_precede_devices() -> None:
+    config = default_config()
+    plan = plan_of(config)
+    in_order(plan, mounts.Rootfs, *[mounted(mount["destination"]) for mount in config["mounts"]], devices.DeviceLinks)
+    first_device = min(index for index, step in enumerate(plan.steps) if isinstance(step, devices.MakeDevice))
+    assert place(plan, mounted(config["mounts"][-1]["destination"])) < first_device
+
+
+def test_the_root_is_written_to_before_it_is_read_only() -> None:
+    config = default_config()
+    config["linux"]["sysctl"] = {"kernel.shmmax": "1"}
+    plan = plan_of(config)
+    in_order(
+        plan,
+        mounts.PivotRoot,
+        process.MakeCwd,
+        devices.Terminal,
+        mounts.ReadOnlyMounts,
+        process.Sysctl,
+        mounts.ReadOnlyPaths,
+    )
+    in_order(plan, process.Sysctl, mounts.MaskedPaths, meeting(order.READY))
+
+
+def test_limits_of_the_process_come_after_its_set_up() -> None:
+    in_order(
+        plan_of(default_config()), meeting(order.READY), process.Rlimits, meeting(order.LIMITED), process.BecomeProgram
+    )
+
+
+# ---- no_new_privs and seccomp ----
+
+
+@pytest.mark.parametrize("no_new_privs", [False, True])
+def test_the_filter_before_or_after_the_capabilities(no_new_privs: bool) -> None:
+    """Without no_new_privs the kernel wants CAP_SYS_ADMIN for the load; with it, the filter is the last of all."""
+    config = default_config()
+    config["process"]["noNewPrivileges"] = no_new_privs
+    config["linux"]["seccomp"] = FILTER
+    plan = plan_of(config)
+    # A profile that cannot be compiled is found before there is anything to take back.
+    in_order(plan, CompileFilter, cgroup.MakeCgroup, birth.Clone)
+    last = plan.steps[-1]
+    assert isinstance(last, process.BecomeProgram)
+    assert last.no_new_privs is no_new_privs
+    words = last.describe()
+    assert (words.index("seccomp") > words.index("drop capabilities")) is no_new_privs
+    if no_new_privs:
+        in_order(plan, mounts.MaskedPaths, process.NoNewPrivileges, meeting(order.READY))
+    else:
+        assert absent(plan, process.NoNewPrivileges)
+
+
+# ---- namespaces ----
+
+
+def test_new_namespaces_are_flags_of_the_one_clone() -> None:
+    plan = plan_of(spaces(default_config(), "pid", "network", "ipc", "uts", "mount"))
+    clone = plan.steps[place(plan, birth.Clone)]
+    assert isinstance(clone, birth.Clone)
+    assert clone.flags == (
+        _linux.CLONE_NEWPID | _linux.CLONE_NEWNET | _linux.CLONE_NEWIPC | _linux.CLONE_NEWUTS | _linux.CLONE_NEWNS
+    )
+    assert absent(plan, birth.CloneAgain, namespaces.JoinNamespaces, namespaces.BecomeRoot)
+
+
+def test_nothing_is_done_by_a_process_that_is_not_recorded() -> None:
+    plan = plan_of(spaces(default_config(), "user", "pid", "mount"))
+    in_order(plan, birth.Clone, birth.Record, meeting(order.RECORDED))
+    first = next(index for index, step in enumerate(plan.steps) if step.side == CONTAINER)
+    assert first > place(plan, meeting(order.RECORDED))
+
+
+def test_a_user_namespace() -> None:
+    config = spaces(default_config(), "user", "pid", "network", "mount", "cgroup")
+    config["process"]["oomScoreAdj"] = -500
+    config["mounts"].append({"destination": "/mnt", "source": "/srv", "options": ["bind"]})
+    plan = plan_of(config)
+    # Both need privilege over the process that its user namespace does not give; the maps come before anybody is root.
+    in_order(
+        plan, birth.Record, namespaces.WriteMappings, process.OomScore, meeting(order.RECORDED), namespaces.BecomeRoot
+    )
+    # The cgroup's files belong to the host's root.
+    in_order(
+        plan, cgroup.JoinCgroup, namespaces.BecomeRoot, namespaces.UnshareCgroup, namespaces.LoopbackUp, mounts.Rootfs
+    )
+    # What the namespace's root may not reach is opened by the runtime before the clone.
+    opened = [step for step in plan.steps[: place(plan, birth.Clone)] if isinstance(step, mounts.OpenTree)]
+    assert {"/bundle/rootfs", "/srv", "/dev/null", "/dev/tty"} <= {step.path for step in opened}
+    bind = plan.steps[place(plan, mounted("/mnt"))]
+    assert isinstance(bind, mounts.MountStep) and bind.tree in opened
+    clone = plan.steps[place(plan, birth.Clone)]
+    assert isinstance(clone, birth.Clone) and clone.flags & _linux.CLONE_NEWUSER
+
+
+def test_joined_namespaces() -> None:
+    config = spaces(default_config(), "mount", network="/proc/1/ns/net", ipc="/proc/1/ns/ipc", uts="/proc/1/ns/uts")
+    plan = plan_of(config)
+    in_order(plan, namespaces.OpenNamespaces, birth.Clone, cgroup.JoinCgroup, namespaces.JoinNamespaces, mounts.Rootfs)
+    joined = plan.steps[place(plan, namespaces.JoinNamespaces)]
+    assert isinstance(joined, namespaces.JoinNamespaces) and joined.kinds == ["network", "ipc", "uts"]
+    # Somebody else's network namespace is left as it is.
+    assert absent(plan, namespaces.LoopbackUp, birth.CloneAgain)
+
+
+def test_a_joined_pid_namespace_is_entered_last_of_all() -> None:
+    """Before, its processes could take hold of one that still has the host's root and mounts."""
+    config = spaces(default_config(), "mount", "ipc", "uts", pid="/proc/1/ns/pid", network="/proc/1/ns/net")
+    plan = plan_of(config)
+    joined = plan.steps[place(plan, namespaces.JoinNamespaces)]
+    assert isinstance(joined, namespaces.JoinNamespaces) and joined.kinds == ["network"]
+    in_order(
+        plan,
+        namespaces.JoinNamespaces,
+        mounts.PivotRoot,
+        birth.CloneAgain,
+        birth.RecordAgain,
+        meeting(order.RECORDED_AGAIN),
+        process.Hostname,
+    )
+    clone, again = plan.steps[place(plan, birth.Clone)], plan.steps[place(plan, birth.CloneAgain)]
+    assert isinstance(clone, birth.Clone) and not clone.flags & _linux.CLONE_NEWPID
+    assert isinstance(again, birth.CloneAgain) and again.pid_namespace
+
+
+def test_new_namespaces_below_a_joined_user_namespace() -> None:
+    """They are made by a second clone, in the user namespace that shall own them."""
+    config = spaces(default_config(), "mount", "pid", "network", "cgroup", user="/proc/1/ns/user")
+    plan = plan_of(config)
+    in_order(
+        plan,
+        birth.Clone,
+        cgroup.JoinCgroup,
+        namespaces.JoinNamespaces,
+        birth.CloneAgain,
+        birth.RecordAgain,
+        meeting(order.RECORDED_AGAIN),
+        namespaces.UnshareCgroup,
+        namespaces.LoopbackUp,
+        mounts.Rootfs,
+    )
+    clone, again = plan.steps[place(plan, birth.Clone)], plan.steps[place(plan, birth.CloneAgain)]
+    assert isinstance(clone, birth.Clone) and clone.flags == 0
+    assert isinstance(again, birth.CloneAgain)
+    assert again.flags == _linux.CLONE_NEWNS | _linux.CLONE_NEWPID | _linux.CLONE_NEWNET
+    assert absent(plan, namespaces.WriteMappings, namespaces.BecomeRoot)
+
+
+def test_a_cgroup_namespace_has_the_containers_cgroup_as_its_root() -> None:
+    plan = plan_of(spaces(default_config(), "mount", "pid", "cgroup"))
+    in_order(
+        plan, cgroup.MakeCgroup, birth.Clone, cgroup.JoinCgroup, namespaces.UnshareCgroup, mounted("/sys/fs/cgroup")
+    )
+    clone = plan.steps[place(plan, birth.Clone)]
+    assert isinstance(clone, birth.Clone) and not clone.flags & _linux.CLONE_NEWCGROUP
+
+
+def test_a_time_namespace_of_the_hosts() -> None:
+    """The runtime makes it and is born back: offsets can be written only while no process is in it."""
+    config = spaces(default_config(), "mount", "time")
+    config["linux"]["timeOffsets"] = {"boottime": {"secs": 1000}}
+    plan = plan_of(config)
+    assert place(plan, namespaces.TimeNamespace) + 1 == place(plan, birth.Clone)
+    clone = plan.steps[place(plan, birth.Clone)]
+    assert isinstance(clone, birth.Clone)
+    assert clone.time is plan.steps[place(plan, namespaces.TimeNamespace)] and not clone.flags & _linux.CLONE_NEWTIME
+    assert absent(plan, namespaces.UnshareTime, namespaces.WriteTimeOffsets, namespaces.EnterTime)
+
+
+@pytest.mark.parametrize("offsets", [True, False])
+def test_a_time_namespace_below_a_user_namespace(offsets: bool) -> None:
+    config = spaces(default_config(), "user", "mount", "time")
+    if offsets:
+        config["linux"]["timeOffsets"] = {"boottime": {"secs": 1000}}
+    plan = plan_of(config)
+    steps: list[Is] = [namespaces.BecomeRoot, namespaces.UnshareTime]
+    if offsets:
+        steps += [meeting("the time namespace is made"), namespaces.WriteTimeOffsets, meeting(order.TIME_OFFSETS)]
+    in_order(plan, *steps, namespaces.EnterTime, mounts.Rootfs)
+    assert absent(plan, namespaces.TimeNamespace)
+
+
+def test_without_a_mount_namespace() -> None:
+    plan = plan_of(spaces(default_config(), "pid"))
+    # Before the first mount it is known that they are the host's.
+    in_order(plan, mounts.MountNamespaceUndo, mounts.Rootfs, mounts.ChangeRoot)
+    assert absent(plan, mounts.PivotRoot, mounts.HostPropagation)
+
+
+# ---- memory, hooks, options ----
+
+
+@pytest.mark.parametrize(
+    ("limit", "populated"), [(512 << 10, True), ((4 << 20) - 1, True), (4 << 20, False), (-1, False)]
+)
+def test_a_small_memory_limit(limit: int, populated: bool) -> None:
+    """The process makes its pages its own before the limit counts them."""
+    config = default_config()
+    config["linux"]["resources"] = {"memory": {"limit": limit}}
+    plan = plan_of(config)
+    if populated:
+        in_order(plan, birth.Clone, cgroup.Populate, cgroup.JoinCgroup)
+    else:
+        assert absent(plan, cgroup.Populate)
+
+
+def test_hooks_of_the_set_up() -> None:
+    config = default_config()
+    config["hooks"] = dict.fromkeys(("prestart", "createRuntime", "createContainer", "startContainer"), HOOK)
+    plan = plan_of(config)
+    in_order(
+        plan,
+        devices.DeviceLinks,
+        meeting(order.MOUNTED),
+        hooks_of("prestart"),
+        hooks_of("createRuntime"),
+        meeting(order.HOOKS_RUN),
+        hooks_of("createContainer"),
+        mounts.PivotRoot,
+    )
+    sides = {step.kind: step.side for step in plan.steps if isinstance(step, hooks.HooksStep)}
+    assert sides == {"prestart": RUNTIME, "createRuntime": RUNTIME, "createContainer": CONTAINER}
+    last = plan.steps[-1]
+    assert isinstance(last, process.BecomeProgram) and last.hooks.hooks == HOOK
+
+
+def test_no_new_keyring_and_no_pivot() -> None:
+    plan = plan_of(default_config(), no_new_keyring=True, no_pivot=True)
+    assert absent(plan, process.Keyring)
+    pivot = plan.steps[place(plan, mounts.PivotRoot)]
+    assert isinstance(pivot, mounts.PivotRoot) and pivot.no_pivot
+
+
+def test_what_the_host_lacks_is_an_error_with_a_pointer() -> None:
+    config = default_config()
+    config["process"]["apparmorProfile"] = "some-profile"
+    with pytest.raises(ConfigError) as caught:
+        plan_of(config)
+    assert caught.value.pointer == "/process/apparmorProfile"
+
+
+# ---- every combination ----
+
+_USER: dict[str, str | None] = {"none": None, "new": "", "joined": "/proc/1/ns/user"}
+_COMBINATIONS = [
+    {"user": user, "pid": pid, "time": time, "hooks": with_hooks, "filter": with_filter, "mount": mount}
+    for user, pid, time, with_hooks, with_filter, mount in itertools.product(
+        _USER, ("none", "new", "joined"), (False, True), (False, True), (False, True), (False, True)
+    )
+]
+
+
+def combined(case: dict[str, Any]) -> Config:
+    config = default_config()
+    new = ["ipc", "uts", "network", "cgroup"]
+    joined = {}
+    for kind in ("user", "pid"):
+        if case[kind] == "new":
+            new.append(kind)
+        elif case[kind] == "joined":
+            joined[kind] = f"/proc/1/ns/{kind}"
+    if case["mount"]:
+        new.append("mount")
+    if case["time"]:
+        new.append("time")
+        config["linux"]["timeOffsets"] = {"monotonic": {"secs": 1}}
+    if case["hooks"]:
+        config["hooks"] = dict.fromkeys(("prestart", "createRuntime", "createContainer", "startContainer"), HOOK)
+    if case["filter"]:
+        config["linux"]["seccomp"] = FILTER
+    return spaces(config, *new, **joined)
+
+
+@pytest.mark.parametrize(
+    "case", _COMBINATIONS, ids=lambda case: "-".join(f"{key}={value}" for key, value in case.items())
+)
+def test_the_two_processes_of_any_plan_meet(case: dict[str, Any]) -> None:
+    check(plan_of(combined(case)))
+
+
+def check(plan: Plan) -> None:
+    """What holds for any plan: nothing in the container process before the clone and the first meeting; who replaces
+    the container process is recorded before it goes on; the last step, and no other, becomes the program.
+    """
+    steps = plan.steps
+    clone = place(plan, birth.Clone)
+    assert all(step.side == RUNTIME and not isinstance(step, Meet) for step in steps[:clone])
+    first_meeting = next(index for index, step in enumerate(steps) if isinstance(step, Meet))
+    assert steps[first_meeting].side == RUNTIME and clone < first_meeting
+    assert all(step.side == RUNTIME for step in steps[: first_meeting + 1])
+    for index, step in enumerate(steps):
+        if isinstance(step, birth.CloneAgain):
+            following = steps[index + 1 : index + 3]
+            assert isinstance(following[0], birth.RecordAgain)
+            assert isinstance(following[1], Meet) and following[1].side == RUNTIME
+        # Whatever the runtime does after the first meeting, it does while the container process waits for it, or the
+        # two would race.
+        acts = step.side == RUNTIME and not isinstance(step, (Meet, birth.RecordAgain, mounts.MountNamespaceUndo))
+        if acts and index > first_meeting:
+            before = [one for one in steps[:index] if isinstance(one, Meet)]
+            assert before[-1].side == CONTAINER, step.describe()
+    assert isinstance(steps[-1], process.BecomeProgram)
+    assert sum(isinstance(step, process.BecomeProgram) for step in steps) == 1
+    assert isinstance(steps[-2], Meet) and steps[-2].side == RUNTIME
+
+
+# ---- exec ----
+
+
+def exec_plan(config: Config, wanted: Config | None = None) -> Plan:
+    fields = {
+        "format": 1, "ociVersion": "1.3.0", "id": "c", "phase": "created", "pid": 0, "start": 0, "bundle": "/bundle",
+        "rootfs": "/bundle/rootfs", "created": "", "annotations": {}, "cgroup": dict(MANAGER.paths), "hooks": {},
+        "ownMounts": True, "ownPids": True, "hasProcess": True,
+    }  # fmt: skip
+    container = Container(Store("/nowhere"), "/nowhere/c", fields)
+    return compile_exec(container, config, wanted or config["process"], ExecOptions())[1]
+
+
+def test_exec_enters_the_pid_namespace_last_and_with_the_containers_root() -> None:
+    config = spaces(default_config(), "pid", "network", "mount", "cgroup")
+    config["linux"]["seccomp"] = FILTER
+    plan = exec_plan(config)
+    in_order(
+        plan,
+        namespaces.OpenNamespaces,
+        CompileFilter,
+        birth.Clone,
+        meeting(order.RECORDED),
+        cgroup.JoinCgroup,
+        namespaces.JoinNamespaces,
+        birth.CloneAgain,
+        birth.RecordAgain,
+        meeting(order.RECORDED_AGAIN),
+        devices.Terminal,
+        process.NoNewPrivileges,
+        meeting(order.READY),
+        process.Rlimits,
+        meeting(order.LIMITED),
+        process.BecomeProgram,
+    )
+    joined = plan.steps[place(plan, namespaces.JoinNamespaces)]
+    assert isinstance(joined, namespaces.JoinNamespaces) and joined.kinds == ["network", "mount", "cgroup"]
+    assert absent(plan, birth.Record, process.Keyring, mounts.Rootfs)
+    check(plan)
+
+
+def test_exec_moves_between_cpus_around_the_cgroup() -> None:
+    config = spaces(default_config(), "pid", "mount")
+    wanted = {**config["process"], "execCPUAffinity": {"initial": "0", "final": "0-1"}, "oomScoreAdj": 5}
+    plan = exec_plan(config, wanted)
+    affinity = [index for index, step in enumerate(plan.steps) if step.name == "execCPUAffinity"]
+    assert len(affinity) == 2 and affinity[0] < place(plan, cgroup.JoinCgroup) < affinity[1]
+    in_order(plan, process.OomScore, meeting(order.RECORDED))
+    check(plan)
+
+
+# ---- purity ----
+
+
+def _every_config() -> list[Config]:
+    return [default_config(), *[combined(case) for case in _COMBINATIONS]]
+
+
+def test_the_same_config_gives_the_same_plan_and_stays_as_it_is() -> None:
+    for config in _every_config():
+        before = copy.deepcopy(config)
+        first, second = plan_of(config), plan_of(config)
+        assert first.as_json() == second.as_json()
+        assert first.warnings == second.warnings
+        assert config == before
+
+
+def test_compiling_makes_no_system_call() -> None:
+    """In a process that the kernel kills for any system call but those of memory, and of saying that it is done."""
+    bindings = pytest.importorskip("seccomp")
+    configs = _every_config()
+    for config in configs:
+        plan_of(config)  # imports what it needs
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            only = bindings.SyscallFilter(bindings.KILL_PROCESS)
+            for name in ("brk", "mmap", "munmap", "mremap", "madvise", "futex", "exit_group"):
+                only.add_rule(bindings.ALLOW, name)
+            only.add_rule(bindings.ALLOW, "write", bindings.Arg(0, bindings.EQ, writer))
+            only.load()
+            for config in configs:
+                plan_of(config)
+            os.write(writer, b"done")
+        finally:
+            os._exit(1)
+    os.close(writer)
+    said = os.read(reader, 16)
+    os.close(reader)
+    status = os.waitpid(child, 0)[1]
+    assert not os.WIFSIGNALED(status), signal.Signals(os.WTERMSIG(status))
+    assert said == b"done"
