@@ -23,7 +23,7 @@ export PYRUNC ?= $(CURDIR)/build/pyrunc
 export RUNC
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: all build demo install uninstall test lint types unit bench soak clean packages engines venv peers
+.PHONY: all build demo install uninstall test lint types unit bench soak clean packages venv peers
 .NOTPARALLEL:
 
 all: build
@@ -34,8 +34,13 @@ all: build
 build: packages pyrunc/config/_check.py
 	$(MAKE) -C native PYTHON=$(PYTHON)
 
+# All in one call of apt. Who is not root is told what is missing, and goes on without: pytest says which tests it skips.
+PACKAGES = build run
+demo: PACKAGES = build run demo
+bench soak: PACKAGES = build run demo peers tools
+test: PACKAGES = build run demo peers tools engines
 packages:
-	@tools/packages.sh build run || [ $$? = 3 ]
+	@tools/packages.sh $(PACKAGES) || [ $$? = 3 ]
 
 pyrunc/config/_check.py: tools/gencheck.py $(wildcard spec/*.json)
 	$(PYTHON) tools/gencheck.py spec $@
@@ -50,12 +55,11 @@ uninstall:
 	$(PYTHON) tools/install.py uninstall --prefix $(PREFIX) --destdir "$(DESTDIR)"
 
 demo: install
-	@tools/packages.sh demo || [ $$? = 3 ]
 	@tools/demo.sh "$(if $(DESTDIR),build,$(PREFIX)/bin)/pyrunc" build/demo
 
 # ---- testing ----
 
-test: build engines venv peers lint types
+test: build venv peers lint types
 	$(VENV)/bin/python -m pytest $(TESTS) $(PYTEST_ARGS)
 
 lint: venv
@@ -69,21 +73,14 @@ types: venv build
 unit: venv build
 	$(VENV)/bin/python -m pytest tests/unit $(PYTEST_ARGS)
 
-# The engines that tests/engines drives. Without them, and without root, pytest says which tests it skips and why.
-engines:
-	@tools/packages.sh demo engines || [ $$? = 3 ]
-
 # runc 1.5.2 and Debian's crun, for comparisons.
-peers: venv
-	@tools/packages.sh peers || [ $$? = 3 ]
+peers: packages venv
 	@tools/peers.sh $(VENV)
 
 bench: build peers
-	@tools/packages.sh demo || [ $$? = 3 ]
 	$(PYTHON) -m bench --json build/bench.json $(BENCH_ARGS)
 
 soak: build
-	@tools/packages.sh demo || [ $$? = 3 ]
 	$(PYTHON) -m bench.soak $(SOAK_ARGS)
 
 # Made anew when another version is asked for.

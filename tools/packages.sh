@@ -3,10 +3,23 @@
 # apt is called only when one is missing, and only by root; anybody else is told what is missing.
 set -eu
 
+# Says what the command wrote only when it fails.
+quietly() {
+    log=$(mktemp)
+    if "$@" >"$log" 2>&1; then
+        rm -f "$log"
+    else
+        status=$?
+        cat "$log" >&2
+        rm -f "$log"
+        exit $status
+    fi
+}
+
 python=/usr/bin/python3
 if [ ! -x $python ] && [ "$(id -u)" = 0 ]; then
-    apt-get update -q
-    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends python3
+    quietly apt-get update
+    DEBIAN_FRONTEND=noninteractive quietly apt-get install -y --no-install-recommends python3
 fi
 # The distribution's interpreter decides which libpython is meant.
 version=$($python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -45,6 +58,6 @@ if [ "$(id -u)" != 0 ]; then
     exit 3
 fi
 echo "installing$missing"
-apt-get update -q
+quietly apt-get update
 # shellcheck disable=SC2086  # a list of names
-DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+DEBIAN_FRONTEND=noninteractive quietly apt-get install -y --no-install-recommends $missing
