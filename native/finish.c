@@ -63,7 +63,7 @@ static void close_descriptors(struct prepared *p)
 		syscall(SYS_close, p->keep + 2);
 }
 
-static void reset_signals(struct prepared *p)
+int reset_signals(void)
 {
 	/* SIG_DFL is 0 and no flag is set, so that all zero is right whatever the order of the kernel's struct is; libc's
 	 * sigaction would leave out its own two. Ignored signals stay ignored over execve: hence all of them. */
@@ -73,33 +73,8 @@ static void reset_signals(struct prepared *p)
 	for (int number = 1; number <= SIGSET_SIZE * 8; number++)
 		if (number != SIGKILL && number != SIGSTOP &&
 		    syscall(SYS_rt_sigaction, number, action, NULL, SIGSET_SIZE) < 0)
-			fail(p, STAGE_SIGNALS, errno);
-	if (syscall(SYS_rt_sigprocmask, SIG_SETMASK, mask, NULL, SIGSET_SIZE) < 0)
-		fail(p, STAGE_SIGNALS, errno);
-}
-
-static int load_filter(struct prepared *p)
-{
-	long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, p->filter_flags, &p->filter);
-
-	if (result < 0)
-		fail(p, STAGE_SECCOMP, errno);
-	if (p->filter_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
-		return (int)result;
-	if (result > 0) /* TSYNC without TSYNC_ESRCH: the number of a thread that could not follow */
-		fail(p, STAGE_SECCOMP, ESRCH);
-	return -1;
-}
-
-static void set_capabilities(struct prepared *p)
-{
-	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-
-	if (p->set_caps && syscall(SYS_capset, &header, p->caps) < 0)
-		fail(p, STAGE_CAPSET, errno);
-	for (int cap = 0; cap < 64; cap++) /* one that cannot be raised is left out, as in the other runtimes */
-		if (p->ambient >> cap & 1)
-			syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
+			return -1;
+	return syscall(SYS_rt_sigprocmask, SIG_SETMASK, mask, NULL, SIGSET_SIZE) < 0 ? -1 : 0;
 }
 
 /* The listener's number goes to the creator, which takes it by pidfd_getfd and answers with one byte. */
@@ -120,23 +95,45 @@ static void hand_over(struct prepared *p, int listener)
 	syscall(SYS_close, listener);
 }
 
+/* The listener goes out before anything else that the filter might notify. */
+static void load_filter(struct prepared *p)
+{
+	long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, p->filter_flags, &p->filter);
+
+	if (result < 0)
+		fail(p, STAGE_SECCOMP, errno);
+	if (p->filter_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
+		hand_over(p, (int)result);
+	else if (result > 0) /* TSYNC without TSYNC_ESRCH: the number of a thread that could not follow */
+		fail(p, STAGE_SECCOMP, ESRCH);
+}
+
+static void set_capabilities(struct prepared *p)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+
+	if (p->set_caps && syscall(SYS_capset, &header, p->caps) < 0)
+		fail(p, STAGE_CAPSET, errno);
+	for (int cap = 0; cap < 64; cap++) /* one that cannot be raised is left out, as in the other runtimes */
+		if (p->ambient >> cap & 1)
+			syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
+}
+
 void finish_until_fifo(struct prepared *p)
 {
-	int listener = -1;
 	unsigned char byte;
 	ssize_t size;
 
 	close_descriptors(p);
-	reset_signals(p);
+	if (reset_signals() < 0)
+		fail(p, STAGE_SIGNALS, errno);
 	/* Ambient capabilities matter to nothing before execve, so they are cleared while no filter can refuse it. */
 	syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	if (p->filter.len && p->filter_first)
-		listener = load_filter(p);
+		load_filter(p);
 	set_capabilities(p);
 	if (p->filter.len && !p->filter_first)
-		listener = load_filter(p);
-	if (listener >= 0)
-		hand_over(p, listener);
+		load_filter(p);
 	if (p->fifo) {
 		p->sync_open = false;
 		syscall(SYS_close, p->keep); /* end of file: the creator knows that the container is created */

@@ -25,6 +25,7 @@ struct prepared {
 
 /* Everything up to and with the wait on the fifo, if there is one. Comes back only when all of it worked. */
 void finish_until_fifo(struct prepared *p);
+int reset_signals(void); /* all to default, none blocked; -1 and errno */
 _Noreturn void finish_execve(struct prepared *p);
 
 #endif

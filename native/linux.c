@@ -8,6 +8,7 @@
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/signalfd.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -39,7 +40,16 @@
 #undef sched_attr
 
 #include "finish.h"
-#include "constants.h"
+
+/* The kernel may be newer than the headers: these two came with Linux 6.3 and are the same on every architecture. */
+#ifndef MFD_EXEC
+#define MFD_NOEXEC_SEAL 0x0008U
+#define MFD_EXEC 0x0010U
+#endif
+#define K(name) {#name, (long long)(name)},
+static const struct { const char *name; long long value; } constants[] = {
+#include "constants.inc" /* made of constants.txt */
+};
 
 /* ---- results ---- */
 
@@ -642,6 +652,27 @@ CALL(finish_until_fifo) { return end(args, true, false); }
 CALL(finish_execve) { return end(args, false, true); }
 CALL(finish) { return end(args, true, true); }
 
+/* Block these signals and read them from a descriptor: the mask stays until reset_signals(). */
+CALL(signalfd)
+{
+	sigset_t mask;
+
+	sigemptyset(&mask);
+	for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); i++)
+		sigaddset(&mask, (int)PyLong_AsLong(PyTuple_GET_ITEM(args, i)));
+	if (PyErr_Occurred())
+		return NULL;
+	if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
+		return fail("sigprocmask");
+	return number("signalfd", signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+CALL(reset_signals)
+{
+	PARSE("");
+	return nothing("rt_sigaction", reset_signals());
+}
+
 CALL(sealed)
 {
 	const int all = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
@@ -666,6 +697,7 @@ static PyMethodDef functions[] = {
 	F(keyctl_join_session_keyring) F(keyctl_setperm) F(keyctl_describe) F(close_range) F(madvise) F(personality)
 	F(seccomp_load) F_KW(sched_setattr) F(ioprio_set) F(set_mempolicy) F(bpf) F(tty_raw) F(tty_restore)
 	F(tty_onlcr_clear) F_KW(prepare) F(finish_until_fifo) F(finish_execve) F(finish) F(sealed)
+	F(signalfd) F(reset_signals)
 	{NULL, NULL, 0, NULL}
 };
 
@@ -684,15 +716,12 @@ static int populate(PyObject *module)
 
 	if (!caps || !rlimits || add(dict, "CAPS", caps) < 0 || add(dict, "RLIMITS", rlimits) < 0)
 		return -1;
-	for (size_t i = 0; i < sizeof constants / sizeof *constants; i++)
-		if (add(dict, constants[i].name, PyLong_FromLongLong(constants[i].value)) < 0)
+	for (size_t i = 0; i < sizeof constants / sizeof *constants; i++) {
+		const char *name = constants[i].name;
+		PyObject *place = !strncmp(name, "CAP_", 4) ? caps : !strncmp(name, "RLIMIT_", 7) ? rlimits : dict;
+		if (add(place, name, PyLong_FromLongLong(constants[i].value)) < 0)
 			return -1;
-	for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++)
-		if (add(caps, capabilities[i].name, PyLong_FromLong(capabilities[i].value)) < 0)
-			return -1;
-	for (size_t i = 0; i < sizeof resources / sizeof *resources; i++)
-		if (add(rlimits, resources[i].name, PyLong_FromLong(resources[i].value)) < 0)
-			return -1;
+	}
 	if (add(dict, "RLIM_INFINITY", PyLong_FromUnsignedLongLong(RLIM64_INFINITY)) < 0)
 		return -1;
 	static const char *stages[] = {STAGE_NAMES};

@@ -170,6 +170,12 @@ def finish_until_fifo(prepared: Prepared, /) -> None:
     """finish() up to the byte from the fifo, where startContainer hooks come; then finish_execve."""
 
 def finish_execve(prepared: Prepared, /) -> NoReturn: ...
+def signalfd(*signals: int) -> int:
+    """Block these signals and give a descriptor (close-on-exec, non-blocking) to read them from (signalfd(2))."""
+
+def reset_signals() -> None:
+    """All signals to their default action, none blocked."""
+
 def sealed() -> bool:
     """Whether /proc/self/exe is a sealed memfd, so that a container that reaches it can change nothing."""
 

@@ -1,6 +1,5 @@
 """A process in the foreground: pass it our signals, relay its terminal, wait for its end."""
 
-import _signal
 import errno
 import fcntl
 import posix
@@ -10,59 +9,50 @@ from pyrunc import _linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
+    from typing import Final
 
-# Not passed on: what the kernel sends for this process's own sake, and what cannot be caught.
-_OWN: "Final" = frozenset(
-    {
-        _signal.SIGKILL,
-        _signal.SIGSTOP,
-        _signal.SIGCHLD,
-        _signal.SIGURG,
-        _signal.SIGPIPE,
-        _signal.SIGSEGV,
-        _signal.SIGBUS,
-        _signal.SIGFPE,
-        _signal.SIGILL,
-        _signal.SIGWINCH,
-        _signal.SIGTTIN,
-        _signal.SIGTTOU,
-    }
-)
+# Numbers of signal(7), the same on every architecture this project is for: _signal cannot be loaded so early.
+_SIGWINCH: "Final" = 28
+# Not passed on: what the kernel sends for this process's own sake, and what cannot be caught: KILL STOP CHLD URG PIPE
+# SEGV BUS FPE ILL TTIN TTOU.
+_OWN: "Final" = frozenset((9, 19, 17, 23, 13, 11, 7, 8, 4, 21, 22))
+# Real-time signals from 34 on: the C library keeps 32 and 33 for itself.
+_SIGNALS: "Final" = (*(number for number in range(1, 32) if number not in _OWN), *range(34, 65))
+# struct signalfd_siginfo, whose first field is the number.
+_SIGNAL_SIZE: "Final" = 128
 
 
 class Foreground:
     """Attend to one child process. master: its terminal's master, or -1; closed at the end."""
 
-    __slots__ = ("master", "old_handlers", "pid", "pidfd", "saved")
+    __slots__ = ("master", "pid", "pidfd", "saved", "signals")
 
     def __init__(self, pid: int, pidfd: int, master: int) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.master = master
         self.saved: "bytes | None" = None
-        self.old_handlers: "list[tuple[int, Any]]" = []
+        self.signals = -1
 
     def begin(self) -> None:
         """Pass on signals from now on; put our own terminal into raw mode. Raises OSError."""
-        for number in range(1, _signal.NSIG):
-            if number in _OWN or 31 < number < _signal.SIGRTMIN:
-                continue
-            self.old_handlers.append((number, _signal.signal(number, self._forward)))
-        if self.master >= 0:
-            if posix.isatty(0):
+        self.signals = _linux.signalfd(*_SIGNALS)
+        if self.master >= 0 and posix.isatty(0):
+            self.resize()
+            self.saved = _linux.tty_raw(0)
+
+    def _pass_on(self) -> None:
+        """The signals that came: to the process, but for a change of our terminal's size."""
+        data = _read(self.signals) or b""
+        for offset in range(0, len(data), _SIGNAL_SIZE):
+            number = int.from_bytes(data[offset : offset + 4], "little")
+            if number == _SIGWINCH and self.master >= 0:
                 self.resize()
-                _signal.signal(_signal.SIGWINCH, self._resized)
-                self.saved = _linux.tty_raw(0)
-
-    def _forward(self, number: int, frame: "Any") -> None:
-        try:
-            _linux.pidfd_send_signal(self.pidfd, number)
-        except OSError:
-            return
-
-    def _resized(self, number: int, frame: "Any") -> None:
-        self.resize()
+                continue
+            try:
+                _linux.pidfd_send_signal(self.pidfd, number)
+            except OSError:
+                continue
 
     def resize(self) -> None:
         """Give the process's terminal the size of ours."""
@@ -95,10 +85,15 @@ class Foreground:
         if self.master >= 0:
             posix.close(self.master)
             self.master = -1
+        if self.signals >= 0:
+            posix.close(self.signals)
+            self.signals = -1
+            _linux.reset_signals()
 
     def _relay(self) -> None:
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
+        poll.register(self.signals, select.POLLIN)
         if self.master >= 0:
             posix.set_blocking(self.master, False)
             poll.register(self.master, select.POLLIN)
@@ -107,6 +102,8 @@ class Foreground:
         while True:
             ready = poll.poll()
             fds = {fd for fd, _ in ready}
+            if self.signals in fds:
+                self._pass_on()
             if self.master in fds and not self._output():
                 poll.unregister(self.master)
             if 0 in fds and self.master >= 0:

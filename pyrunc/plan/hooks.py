@@ -4,7 +4,6 @@ They run in the order listed, with a time limit each; the first that fails ends 
 where every hook gets its turn (runtime.md, "Lifecycle").
 """
 
-import _signal
 import posix
 import select
 import time
@@ -135,7 +134,7 @@ def _become_hook(hook: "Hook", stdin: int, output: int, cwd: "str | None", defau
             posix.dup2(output, 1, inheritable=True)
             posix.dup2(output, 2, inheritable=True)
             _linux.close_range(3, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
-            _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
+            _linux.reset_signals()
             if cwd is not None:
                 posix.chdir(cwd)
             env = hook.get("env")

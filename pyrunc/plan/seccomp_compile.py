@@ -86,10 +86,9 @@ FLAGS: "Final" = (
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
 )
 
-# Calls that finish() (native/finish.c) makes after the filter is loaded and before anybody can have its listener: write
-# says where it is, the others come before that when the filter is loaded first, without no_new_privs. A notification
-# then would wait for ever. What comes later (read, close, execve) the agent can serve.
-NEVER_NOTIFIED: "Final" = ("write", "capset", "prctl")
+# The call by which finish() (native/finish.c) says where the listener is: a notification then would wait for ever. What
+# comes later (read, close, capset, prctl, execve) the agent can serve.
+NEVER_NOTIFIED: "Final" = ("write",)
 
 # Above so many rules a binary tree of numbers is the better program. (libseccomp 2.5.4 makes a wrong one of none.)
 _TREE_ABOVE: "Final" = 32

@@ -360,8 +360,6 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (profile({"action": ALLOW}), "/syscalls/0/names", "names no syscall"),
     (profile(rule("getpid", "")), "/syscalls/0/names/1", "name of a syscall"),
     (profile(rule("getpid", "write", action=NOTIFY), default=ALLOW), "/syscalls/0/names/1", "for the write syscall"),
-    (profile(rule("capset", action=NOTIFY), default=ALLOW), "/syscalls/0/names/0", "for the capset syscall"),
-    (profile(rule("prctl", action=NOTIFY), default=ALLOW), "/syscalls/0/names/0", "for the prctl syscall"),
     (profile(rule("getpid", args=[(0, "SCMP_CMP_XX", 1)])), "/syscalls/0/args/0/op", "SCMP_CMP_XX"),
     (profile(rule("getpid", args=[(0, "SCMP_CMP_EQ", 1), (6, "SCMP_CMP_EQ", 1)])), "/syscalls/0/args/1/index", "6"),
     (profile(rule("getpid", args=[(-1, "SCMP_CMP_EQ", 1)])), "/syscalls/0/args/0/index", "-1"),
