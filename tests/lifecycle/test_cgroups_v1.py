@@ -977,3 +977,165 @@ def test_inside_a_container(place: Place, namespace: bool) -> None:
             assert result[key][name] == HOST.mounts[name][0] + below
             assert os.path.isdir(directory + below)
     manager.delete()
+
+
+# --- more controllers, and less privilege
+
+MORE = """
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+from pyrunc import cgroups
+from pyrunc.errors import PyruncError
+host = cgroups.detect()
+manager = cgroups.Manager(cgroups.paths(host, sys.argv[2] + "/more", "unused"))
+manager.create()
+def value(controller, file):
+    with open(manager.paths[controller] + "/" + file) as stream:
+        return stream.read().split("\\n")
+result = {}
+try:
+    manager.set({
+        "network": {"classID": 0x100001, "priorities": [{"name": "lo", "priority": 5}]},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}],
+    })
+    fds = manager.join_fds()
+    result["fds"] = len(fds)
+    child = os.fork()
+    if not child:
+        manager.join(fds)
+        with open("/proc/self/cgroup") as stream:
+            inside = stream.read().count(sys.argv[2] + "/more\\n")
+        os._exit(inside)
+    result["inside"] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    for fd in fds:
+        os.close(fd)
+    try:
+        manager.update({
+            "hugepageLimits": [{"pageSize": "2MB", "limit": 0}, {"pageSize": "3MB", "limit": 0}],
+            "network": {"priorities": [{"name": "lo", "priority": 9}]},
+        })
+    except PyruncError as exc:
+        result["error"] = exc.message
+    result["files"] = [
+        value("net_cls", "net_cls.classid")[0],
+        [line for line in value("net_prio", "net_prio.ifpriomap") if line.startswith("lo ")],
+        value("hugetlb", "hugetlb.2MB.limit_in_bytes")[0],
+        value("hugetlb", "hugetlb.2MB.rsvd.limit_in_bytes")[0],
+    ]
+    result["together"] = manager.paths["net_cls"] == manager.paths["net_prio"]
+    result["perf_event"] = os.path.isdir(manager.paths["perf_event"])
+    result["hugetlb"] = manager.stats()["hugetlb"]["2MB"]
+finally:
+    manager.delete()
+    for name in ("net_cls", "hugetlb", "perf_event"):
+        os.rmdir(os.path.dirname(manager.paths[name]))
+print(json.dumps(result))
+"""
+
+
+def unmounted(names: set[str]) -> set[str]:
+    """Which of the controllers the kernel has and are in no v1 hierarchy."""
+    lines = [line.split() for line in Path("/proc/cgroups").read_text().splitlines()[1:]]
+    return {words[0] for words in lines if words[0] in names and words[1] == "0" and words[3] == "1"}
+
+
+def release(hierarchies: tuple[str, ...], point: Path) -> None:
+    """End hierarchies that nobody has mounted: they outlive their last mount when its cgroups were not quite gone then."""
+    names = {name for names in hierarchies for name in names.split(",")}
+    deadline = time.monotonic() + 20
+    while unmounted(names) != names and time.monotonic() < deadline:
+        for each in hierarchies:
+            command = f"mount -t cgroup -o {each} cgroup {point} && umount {point}"
+            subprocess.run(["unshare", "-m", "sh", "-c", command])
+        time.sleep(0.1)
+
+
+def test_controllers_that_are_not_mounted_here(place: Place, tmp_path: Path) -> None:
+    """Mounted for the time of the test, in a mount namespace of its own; two of them together."""
+    hierarchies = ("net_cls,net_prio", "hugetlb", "perf_event")
+    names = {name for names in hierarchies for name in names.split(",")}
+    if unmounted(names) != names:
+        pytest.skip("mounted or not in this kernel: " + " ".join(sorted(names - unmounted(names))))
+    mounts = "".join(
+        f"mkdir {tmp_path}/{each} && mount -t cgroup -o {each} cgroup {tmp_path}/{each} && " for each in hierarchies
+    )
+    command = ["unshare", "-m", "sh", "-c", f"{mounts} exec /usr/bin/python3 - {TOP} {place.path}"]
+    try:
+        run = subprocess.run(command, input=MORE.encode(), stdout=subprocess.PIPE, check=True, timeout=60)
+    finally:
+        release(hierarchies, tmp_path)
+    assert unmounted(names) == names
+    result = json.loads(run.stdout)
+    assert result["fds"] == result["inside"] == len({point for point, _ in HOST.mounts.values()}) + 3
+    assert "hugetlb.3MB.limit_in_bytes: No such file" in result["error"]
+    assert result["files"] == [str(0x100001), ["lo 5"], str(4 << 20), str(4 << 20)]
+    assert result["together"] and result["perf_event"]
+    assert result["hugetlb"] == {}
+
+
+ROOTLESS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pyrunc import cgroups
+from pyrunc.errors import PyruncError
+def manager(rootless):
+    return cgroups.Manager(cgroups.paths(cgroups.detect(), sys.argv[2] + "/x", "unused"), rootless=rootless)
+try:
+    manager(False).create()
+except PyruncError as exc:
+    print(exc.message)
+mine = manager(True)
+mine.create()
+mine.set({})
+print(mine.paths, mine.join_fds(), mine.exists(), mine.frozen(), mine.pids())
+mine.delete()
+try:
+    mine.set({"pids": {"limit": 5}})
+except PyruncError as exc:
+    print(exc.message)
+"""
+
+
+def test_without_privilege(place: Place) -> None:
+    """rootless: no cgroup at all is fine as long as no limit is asked for."""
+    command = ["/usr/bin/python3", "-c", ROOTLESS, str(TOP), place.path]
+    run = subprocess.run(command, user=65534, group=65534, stdout=subprocess.PIPE, check=True, cwd="/")
+    first, second, third = run.stdout.decode().splitlines()
+    assert first.startswith("create cgroup /") and first.endswith(place.path + "/x: Permission denied")
+    assert second == "{} [] False False []"
+    assert third == "cannot set pids.max to '5': the pids cgroup could not be made or joined"
+
+
+def test_many_at_once(place: Place) -> None:
+    """Containers made and deleted side by side below one parent, which somebody else removes whenever it is empty."""
+    code = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from pyrunc import cgroups
+for i in range(40):
+    manager = cgroups.Manager(cgroups.paths(cgroups.detect(), f"{sys.argv[2]}/pod/{os.getpid()}-{i}", ""))
+    manager.create()
+    manager.set({"devices": [{"allow": False, "access": "rwm"}], "pids": {"limit": 50}})
+    fds = manager.join_fds()
+    if not os.fork():
+        manager.join(fds)
+        if os.fork():
+            os._exit(0)
+        os.execv("/bin/sleep", ["sleep", "60"])
+    for fd in fds:
+        os.close(fd)
+    os.wait()
+    manager.delete()
+    assert not manager.exists()
+"""
+    command = ["/usr/bin/python3", "-c", code, str(TOP), place.path]
+    workers = [subprocess.Popen(command) for _ in range(4)]
+    while any(worker.poll() is None for worker in workers):
+        for tree in place.trees():
+            try:
+                os.rmdir(tree + "/pod")
+            except OSError:
+                pass
+        time.sleep(0.002)
+    assert [worker.returncode for worker in workers] == [0, 0, 0, 0]
+    place.manager("pod").delete()
