@@ -219,6 +219,7 @@ class WriteMappings(Step):
     def apply(self, context: "Context") -> None:
         directory = "/proc/" + str(context.pid) + "/"
         if context.host.rootless:
+            # The caller's own user only: this is not loaded for a runtime that runs as root.
             from pyrunc.linux import idmap
 
             idmap.write(context.pid, self.uids, self.gids)

@@ -1,0 +1,58 @@
+"""The seccomp listener: fetched from the container process and sent to the agent at linux.seccomp.listenerPath.
+
+config-linux.md, "The Container Process State": one connection, one sendmsg(2) with the JSON and the descriptor.
+"""
+
+import _socket
+import posix
+
+from pyrunc import _linux
+from pyrunc.errors import PyruncError, reason
+from pyrunc.jsontext import dumps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.plan.context import Context
+
+
+def hand_over(context: "Context", number: int) -> None:
+    """Take the container process's descriptor `number` and send it to the agent. Raises PyruncError."""
+    path = context.seccomp.listener_path
+    try:
+        listener = _linux.pidfd_getfd(context.pidfd, number)
+    except OSError as error:
+        raise _error("fetch the seccomp listener from the container process", error) from None
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        sock.connect(path)
+        text = dumps(_process_state(context)).encode("utf-8", "surrogateescape")
+        rights = listener.to_bytes(4, "little")
+        sent = sock.sendmsg([text], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        if sent < len(text):
+            sock.sendall(text[sent:])
+    except OSError as error:
+        raise _error("send the seccomp listener to " + path, error) from None
+    finally:
+        sock.close()
+        posix.close(listener)
+
+
+def _process_state(context: "Context") -> "dict[str, object]":
+    state = dict(context.state)
+    state.pop("owner", None)
+    if state.get("status") != "running":
+        state["status"] = "creating"
+        state["pid"] = context.pid
+    return {
+        "ociVersion": state["ociVersion"],
+        "fds": ["seccompFd"],
+        "pid": context.pid,
+        "metadata": context.seccomp.metadata or "",
+        "state": state,
+    }
+
+
+def _error(what: str, error: OSError) -> PyruncError:
+    return PyruncError(
+        what + ": " + reason(error), step="seccomp", pointer="/linux/seccomp/listenerPath", errno=error.errno
+    )
