@@ -1040,7 +1040,7 @@ def unmounted(names: set[str]) -> set[str]:
 
 
 def release(hierarchies: tuple[str, ...], point: Path) -> None:
-    """End hierarchies that nobody has mounted: they outlive their last mount when its cgroups were not quite gone then."""
+    """End hierarchies nobody has mounted: they outlive a mount whose cgroups were not quite gone at its end."""
     names = {name for names in hierarchies for name in names.split(",")}
     deadline = time.monotonic() + 20
     while unmounted(names) != names and time.monotonic() < deadline:
