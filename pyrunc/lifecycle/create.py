@@ -172,7 +172,7 @@ def _recorder(container: Container) -> "Any":
 
 
 def _rootfs(config: "Any", bundle: str) -> str:
-    """The absolute path of the rootfs, which must be a directory reached without a symbolic link. Raises ConfigError."""
+    """The absolute path of the rootfs: a directory reached without a symbolic link. Raises ConfigError."""
     root = config.get("root")
     if not root:
         raise ConfigError("root is required", pointer="/root")

@@ -3,7 +3,7 @@
 import posix
 
 from pyrunc import _linux, log
-from pyrunc.config import load
+from pyrunc.config import load, rules
 from pyrunc.errors import EXIT_EXEC_FAILURE, ConfigError, PyruncError, StateError, reason
 from pyrunc.lifecycle import create, execute
 from pyrunc.lifecycle.store import Container
@@ -100,6 +100,10 @@ def exec_(store: "Store", container_id: str, options: "ExecOptions") -> int:
             log.warning(warning)
         _linux.close_range(3 + context.preserve_fds, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
         return _carry_out(plan, context, options)
+    except PyruncError as error:
+        if (error.pointer or "").startswith("/process"):
+            error.pointer = None  # the process is the command line's or --process's, not config.json's
+        raise
     finally:
         if pidfd is not None:
             posix.close(pidfd)
@@ -129,7 +133,7 @@ def _process(config: "Any", options: "ExecOptions") -> "Any":
     base = config.get("process")
     if not base:
         raise ConfigError("the container's config has no process to take defaults from", pointer="/process")
-    wanted = dict(base)
+    wanted: "Any" = dict(base)
     wanted["args"] = options.args
     wanted["terminal"] = options.tty
     wanted.pop("consoleSize", None)
@@ -152,7 +156,7 @@ def _process(config: "Any", options: "ExecOptions") -> "Any":
     wanted["user"] = user
     if options.caps:
         wanted["capabilities"] = _add_capabilities(base.get("capabilities") or {}, options.caps)
-    load.rules.check_process(wanted, "/process")
+    rules.check_process(wanted, "/process")
     return wanted
 
 
@@ -166,9 +170,7 @@ def _add_capabilities(sets: "Any", names: "list[str]") -> "dict[str, list[str]]"
     return result
 
 
-def compile_exec(
-    container: Container, config: "Any", wanted: "Any", options: "ExecOptions"
-) -> "tuple[Context, Plan]":
+def compile_exec(container: Container, config: "Any", wanted: "Any", options: "ExecOptions") -> "tuple[Context, Plan]":
     """The plan of an exec: the same steps as a create's, but for what the container has already."""
     host = read_host(None)
     context = Context(container.id, container.fields["bundle"], config, host, container.directory)

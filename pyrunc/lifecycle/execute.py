@@ -144,9 +144,7 @@ def _send(context: "Context", message: bytes) -> None:
 
 def _receive(plan: "Plan", context: "Context") -> bytes:
     """The next message of the container process. Raises PyruncError for its failure or its end."""
-    data, ancillary, _, _ = context.sync.recvmsg(
-        _MESSAGE_LIMIT + 64, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC
-    )
+    data, ancillary, _, _ = context.sync.recvmsg(_MESSAGE_LIMIT + 64, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
     for level, kind, rights in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             context.console_fd = int.from_bytes(rights[:4], "little")

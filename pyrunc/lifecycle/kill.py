@@ -61,7 +61,7 @@ def _all(container: "Container", signal: int) -> None:
 
 
 def kill_everything(container: "Container", timeout: float = 10.0) -> bool:
-    """SIGKILL to the init process and all others in the cgroup; wait until init has ended. False after timeout seconds."""
+    """SIGKILL to the init process; wait until it has ended. False when it has not after timeout seconds."""
     pidfd = container.open_pidfd()
     if pidfd is not None:
         try:

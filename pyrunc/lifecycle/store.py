@@ -52,7 +52,7 @@ class Store:
         return self.root + "/" + container_id
 
     def load(self, container_id: str) -> "Container":
-        """The container of this name. Raises StateError when there is none, PyruncError when its state is unreadable."""
+        """The container of this name. Raises StateError when there is none, PyruncError when it can't be read."""
         directory = self.directory(container_id)
         try:
             data = files.read(directory + "/state.json", limit=16 << 20)

@@ -6,10 +6,6 @@ objects lose the errno of a failed write when they are closed.
 
 import posix
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Buffer
-
 
 def read(path: str, *, dir_fd: "int | None" = None, limit: int = 1 << 20) -> bytes:
     """The whole of a small file, at most limit bytes of it. Raises OSError."""
@@ -40,7 +36,7 @@ def read_fd(fd: int, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def write(path: str, value: "Buffer", *, dir_fd: "int | None" = None, flags: int = 0) -> None:
+def write(path: str, value: bytes, *, dir_fd: "int | None" = None, flags: int = 0) -> None:
     """Write value to an existing file in one write(2). Raises OSError."""
     fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC | posix.O_NOCTTY | flags, dir_fd=dir_fd)
     try:

@@ -35,7 +35,13 @@ def clone(source_fd: int, path: str = "", *, recursive: bool = False) -> int:
 
 
 def set_attributes(
-    mount_fd: int, attr_set: int, attr_clr: int = 0, *, propagation: int = 0, recursive: bool = False, userns_fd: int = 0
+    mount_fd: int,
+    attr_set: int,
+    attr_clr: int = 0,
+    *,
+    propagation: int = 0,
+    recursive: bool = False,
+    userns_fd: int = 0,
 ) -> None:
     """mount_setattr(2) on the mount that mount_fd is the root of. Raises OSError."""
     flags = _linux.AT_EMPTY_PATH | (_linux.AT_RECURSIVE if recursive else 0)
@@ -63,8 +69,9 @@ def create(fstype: str, source: "str | None", parameters: "list[tuple[str, str |
             _linux.fsconfig(fs_fd, _linux.FSCONFIG_CMD_CREATE, None, None, 0)
             return _linux.fsmount(fs_fd, _linux.FSMOUNT_CLOEXEC, attributes)
         except OSError as error:
-            reason = _reason(fs_fd)
-            raise FilesystemError(error.errno, posix.strerror(error.errno or 0) + (": " + reason if reason else "")) from None
+            why = posix.strerror(error.errno or 0).lower()
+            said = _reason(fs_fd)
+            raise FilesystemError(error.errno, why + (": " + said if said else "")) from None
     finally:
         posix.close(fs_fd)
 

@@ -107,7 +107,10 @@ def make_file(root_fd: int, path: str, mode: int = 0o644) -> int:
     try:
         posix.close(
             posix.open(
-                name, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC, mode, dir_fd=parent
+                name,
+                posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC,
+                mode,
+                dir_fd=parent,
             )
         )
         return posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=parent)

@@ -31,9 +31,7 @@ def open_private(*, full: bool = False) -> int:
     return fd
 
 
-def open_of(
-    pid_namespace: int, parameters: "list[tuple[str, str | int | None]]", attributes: int
-) -> int:
+def open_of(pid_namespace: int, parameters: "list[tuple[str, str | int | None]]", attributes: int) -> int:
     """A detached procfs of another pid namespace than the caller's, given by descriptor. Raises OSError.
 
     Linux 6.17 takes the namespace as a parameter. Before, only a process that is in it can make its procfs: a helper
@@ -64,9 +62,7 @@ def open_of(
     return int.from_bytes(ancillary[0][2][:4], "little")
 
 
-def _help(
-    pid_namespace: int, answer: int, parameters: "list[tuple[str, str | int | None]]", attributes: int
-) -> None:
+def _help(pid_namespace: int, answer: int, parameters: "list[tuple[str, str | int | None]]", attributes: int) -> None:
     """The helper: an empty root and two descriptors, then the namespace; its child answers with the procfs."""
     try:
         _linux.prctl(_linux.PR_SET_DUMPABLE, 0)
@@ -85,7 +81,7 @@ def _help(
         posix.dup2(high, 1, inheritable=False)
         _linux.close_range(2, 0xFFFFFFFF, 0)
         _linux.setns(0, _linux.CLONE_NEWPID)
-        pid, pidfd = _linux.clone(0)
+        pid, _ = _linux.clone(0)
         if pid:
             posix.close(1)
             posix.waitpid(pid, 0)

@@ -104,7 +104,7 @@ class CloneAgain(Step):
                     _linux.setns(fd, flag)
                     posix.close(fd)
             context.namespace_fds = []
-        pid, pidfd = _linux.clone(self.flags | _linux.CLONE_PARENT)
+        pid, _ = _linux.clone(self.flags | _linux.CLONE_PARENT)
         if pid:
             # The new process does nothing before the runtime has recorded it and said so.
             posix.write(context.sync.fileno(), b"P" + pid.to_bytes(4, "little"))

@@ -103,7 +103,12 @@ class Populate(Step):
         for line in files.read("/proc/self/maps", limit=1 << 20).split(b"\n"):
             fields = line.split(b" ", 5)
             # Private and writable; not the kernel's own.
-            if len(fields) < 5 or fields[1][1:2] != b"w" or fields[1][3:4] != b"p" or fields[-1].strip().startswith(b"[v"):
+            if (
+                len(fields) < 5
+                or fields[1][1:2] != b"w"
+                or fields[1][3:4] != b"p"
+                or fields[-1].strip().startswith(b"[v")
+            ):
                 continue
             start, _, end = fields[0].partition(b"-")
             try:

@@ -15,7 +15,7 @@ from pyrunc.plan.step import CONTAINER, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
+    from typing import Final
 
     from pyrunc.config.types import Hook
     from pyrunc.plan.context import Context

@@ -53,7 +53,7 @@ _SUPERBLOCK: "Final[dict[str, tuple[str, int, bool]]]" = {
     "nomand": ("mand", _L.MS_MANDLOCK, True),
 }
 
-# Accepted without an effect: there is no flag for them in the mount API (and iversion is no longer one of the kernel's).
+# Accepted without an effect: the mount API has no flag for them (and iversion is no longer one of the kernel's).
 _IGNORED: "Final" = ("defaults", "silent", "loud", "iversion", "noiversion")
 
 

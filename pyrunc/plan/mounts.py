@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 # Types whose superblock belongs to a namespace and may be shared with other mounts of it: "ro" is of this mount alone.
 _SHARED_SUPERBLOCK: "Final" = ("proc", "sysfs", "mqueue", "tmpfs", "devpts", "cgroup", "cgroup2")
 
-_ALL: "Final" = (
-    _linux.MOUNT_ATTR_RDONLY | _linux.MOUNT_ATTR_NOSUID | _linux.MOUNT_ATTR_NODEV | _linux.MOUNT_ATTR_NOEXEC
-)
+_ALL: "Final" = _linux.MOUNT_ATTR_RDONLY | _linux.MOUNT_ATTR_NOSUID | _linux.MOUNT_ATTR_NODEV | _linux.MOUNT_ATTR_NOEXEC
 
 
 class OpenTree(Step):
@@ -35,9 +33,7 @@ class OpenTree(Step):
     name = "source"
     section = "config.md#mounts"
 
-    def __init__(
-        self, path: str, recursive: bool, pointer: str, slave: bool = True, attributes: int = 0
-    ) -> None:
+    def __init__(self, path: str, recursive: bool, pointer: str, slave: bool = True, attributes: int = 0) -> None:
         Step.__init__(self, pointer)
         self.attributes = attributes
         self.path = path
@@ -69,9 +65,7 @@ def open_source(path: str, recursive: bool) -> int:
     except OSError as error:
         if error.errno == errno.ENOENT:
             raise PyruncError("mount source " + path + " does not exist", errno=error.errno) from None
-        raise PyruncError(
-            "bind mount of " + path + ": " + reason(error), errno=error.errno
-        ) from None
+        raise PyruncError("bind mount of " + path + ": " + reason(error), errno=error.errno) from None
 
 
 class HostPropagation(Step):
@@ -240,7 +234,10 @@ class MountStep(Step):
         if self.fstype == "tmpfs":
             # What is put into it before the program starts must be writable until then: see ReadOnlyMounts.
             attributes &= ~_linux.MOUNT_ATTR_RDONLY
-        if any(value is not None and len(value.encode("utf-8", "surrogateescape")) > mounts.FSCONFIG_VALUE_MAX for _, value in options.parameters):
+        if any(
+            value is not None and len(value.encode("utf-8", "surrogateescape")) > mounts.FSCONFIG_VALUE_MAX
+            for _, value in options.parameters
+        ):
             self._old_api(target)
             return
         parameters: "list[tuple[str, str | int | None]]" = [*options.parameters]
@@ -329,7 +326,7 @@ _PROC_FILES: "Final" = (
 
 
 def refuse_proc_target(target: int, tree: int, destination: str) -> None:
-    """Nothing may cover the container's procfs but another procfs and the files that LXCFS serves. Raises PyruncError."""
+    """Nothing may cover the container's procfs but another procfs and LXCFS's files. Raises PyruncError."""
     name = "/" + "/".join(paths.components(destination))
     if name in _PROC_FILES or _linux.fstatfs(target)[0] != _linux.PROC_SUPER_MAGIC:
         return

@@ -166,9 +166,7 @@ def _is_own_user_namespace(fd: int) -> bool:
 
 
 def _cannot_join(entry: "tuple[int, int, str, str]", error: OSError) -> PyruncError:
-    return PyruncError(
-        "join " + entry[2] + " namespace: " + reason(error), pointer=entry[3], errno=error.errno
-    )
+    return PyruncError("join " + entry[2] + " namespace: " + reason(error), pointer=entry[3], errno=error.errno)
 
 
 def become_root() -> None:

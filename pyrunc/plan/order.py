@@ -75,7 +75,7 @@ class _Builder:
         self.device_steps = self._device_steps()
 
     def preparation(self, manager: "Manager | None") -> "list[Step]":
-        """In the runtime, before there is a second process: whatever can fail for a reason of the config's fails here."""
+        """In the runtime, before there is a second process: as much as can fail for the config's sake fails here."""
         steps: "list[Step]" = [MakeFifo()]
         if self.spaces.joined:
             steps.append(namespaces.OpenNamespaces(self.spaces.joined))
@@ -173,7 +173,7 @@ class _Builder:
         return steps
 
     def meeting_for_hooks(self) -> "list[Step]":
-        """prestart and createRuntime see the container's namespaces and mounts complete, but the root not yet pivoted."""
+        """prestart and createRuntime see the container's namespaces and mounts, but the root not yet pivoted."""
         steps: "list[Step]" = []
         kinds = [kind for kind in ("prestart", "createRuntime") if self.hooks.get(kind)]
         if kinds:
@@ -217,7 +217,9 @@ class _Builder:
         ]
         root_read_only = bool((self.config.get("root") or {}).get("readonly"))
         if read_only or root_read_only:
-            steps.append(mounts.ReadOnlyMounts(read_only, root_read_only, "/root/readonly" if root_read_only else "/mounts"))
+            steps.append(
+                mounts.ReadOnlyMounts(read_only, root_read_only, "/root/readonly" if root_read_only else "/mounts")
+            )
         if self.config.get("hostname") or self.config.get("domainname"):
             steps.append(process.Hostname(self.config.get("hostname") or "", self.config.get("domainname") or ""))
         if self.process:
@@ -258,9 +260,7 @@ class _Builder:
             self.warnings += ["unknown capability " + name + " is ignored" for name in caps.unknown]
         return steps
 
-    def _tree(
-        self, path: str, recursive: bool, pointer: str, attributes: int = 0
-    ) -> "mounts.OpenTree | None":
+    def _tree(self, path: str, recursive: bool, pointer: str, attributes: int = 0) -> "mounts.OpenTree | None":
         if not self.foreign:
             return None
         slave = (self.linux.get("rootfsPropagation") or "") not in ("shared", "rshared")
@@ -301,7 +301,9 @@ class _Builder:
                 steps.append(devices.MakeDevice(device, "", self._tree(path, False, "", devices.BIND_ATTRIBUTES)))
         for index, device in enumerate(wanted):
             pointer = "/linux/devices/" + str(index)
-            tree = self._tree(device["path"], False, pointer, devices.BIND_ATTRIBUTES) if device["type"] != "p" else None
+            tree = (
+                self._tree(device["path"], False, pointer, devices.BIND_ATTRIBUTES) if device["type"] != "p" else None
+            )
             steps.append(devices.MakeDevice(device, pointer, tree))
         steps.append(devices.DeviceLinks("/dev/ptmx" not in paths))
         return steps

@@ -316,7 +316,11 @@ class BecomeProgram(Step):
             return "wait (there is no process to start)"
         user = process.get("user") or {}
         words = "become user " + str(user.get("uid") or 0) + " group " + str(user.get("gid") or 0)
-        order = "drop capabilities, load the seccomp filter" if self.no_new_privs else "load the seccomp filter, drop capabilities"
+        order = (
+            "drop capabilities, load the seccomp filter"
+            if self.no_new_privs
+            else "load the seccomp filter, drop capabilities"
+        )
         words += ", " + order
         if self.has_fifo:
             words += ", wait for start"
@@ -399,7 +403,9 @@ class BecomeProgram(Step):
         except OSError as error:
             if not final and error.errno in (errno.EPERM, errno.EACCES):
                 return False
-            raise PyruncError("chdir to cwd " + cwd + ": " + reason(error), pointer="/process/cwd", errno=error.errno) from None
+            raise PyruncError(
+                "chdir to cwd " + cwd + ": " + reason(error), pointer="/process/cwd", errno=error.errno
+            ) from None
         return True
 
 

@@ -24,7 +24,8 @@ class CompileFilter(Step):
 
     def describe(self) -> str:
         names = sum(len(rule["names"]) for rule in self.profile.get("syscalls") or ())
-        return "compile the seccomp filter: " + self.profile["defaultAction"] + ", rules for " + str(names) + " system calls"
+        default = str(self.profile["defaultAction"])
+        return f"compile the seccomp filter: {default}, rules for {names} system calls"
 
     def apply(self, context: "Context") -> None:
         context.seccomp = seccomp.compile(self.profile, self.cache_dir)
