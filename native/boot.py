@@ -4,10 +4,12 @@ Frozen into the launcher as _pyrunc_boot, and imported by it alone. Until someth
 nor frozen there are no files, no codecs and no sys.stdout: a command that engines call needs none of them.
 """
 
+import _imp
+import builtins
+import posix
 import sys
 
-import _launcher
-import posix
+import _launcher  # type: ignore[import-not-found]
 
 
 class _Rest:
@@ -29,6 +31,38 @@ class _Rest:
         return sys.modules["_frozen_importlib_external"].PathFinder.find_spec(name, [_launcher.PACKAGE + parents])
 
 
+def _import(
+    name: str, globals: object = None, locals: object = None, fromlist: "tuple[str, ...] | None" = (), level: int = 0
+) -> object:
+    """__import__ that loads our frozen modules by itself: specs, locks and finders cost more than the modules do."""
+    if name[:6] == "pyrunc":
+        _load(name)
+        if fromlist and _imp.is_frozen(name) and _imp.is_frozen_package(name):
+            for child in fromlist:
+                _load(name + "." + child)
+    return _original(name, globals, locals, fromlist, level)  # type: ignore[arg-type]
+
+
+def _load(name: str) -> None:
+    """Run a frozen module of ours, after its parents; leave all others to the import system."""
+    if name in sys.modules or not _imp.is_frozen(name):
+        return
+    parent, _, child = name.rpartition(".")
+    if parent:
+        _load(parent)
+    module = type(sys)(name)
+    if _imp.is_frozen_package(name):
+        module.__path__ = []
+    sys.modules[name] = module
+    try:
+        exec(_imp.get_frozen_object(name), module.__dict__)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    if parent:
+        setattr(sys.modules[parent], child, module)
+
+
 def _run() -> int:
     try:
         from pyrunc.cli.main import main
@@ -40,10 +74,12 @@ def _run() -> int:
         return 1
 
 
+_original = builtins.__import__
+builtins.__import__ = _import  # type: ignore[assignment]
 sys.path = [_launcher.STDLIB, _launcher.DYNLOAD, _launcher.SITE]
-sys.meta_path.append(_Rest)
+sys.meta_path.append(_Rest)  # type: ignore[arg-type]
 if _launcher.DEBUG:
-    import _pyrunc_debug  # noqa: F401
+    import _pyrunc_debug  # type: ignore[import-not-found]  # noqa: F401
 _status = _run()
 for _name in ("stdout", "stderr"):
     _stream = getattr(sys, _name, None)

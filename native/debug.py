@@ -7,12 +7,16 @@ Frozen into stage2-debug only, as _pyrunc_debug. PYRUNC_DEBUG_FD names a descrip
 kind: "builtin", "frozen" (bytes of its source, 0 for Python's own) or "file" (bytes of the file).
 """
 
+import posix
 import sys
 
-import _pyrunc_sources
-import posix
+import _pyrunc_sources  # type: ignore[import-not-found]
 
 from pyrunc import _linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _exit, _clone, _finish, _until_fifo = posix._exit, _linux.clone, _linux.finish, _linux.finish_until_fifo
 _before: "set[str] | None" = None
@@ -33,28 +37,28 @@ def _text(value: str) -> str:
 
 def _module(name: str) -> str:
     path = getattr(sys.modules[name], "__file__", None)
+    spec = getattr(sys.modules[name], "__spec__", None)
     if name in sys.builtin_module_names:
         kind, size = "builtin", 0
     elif name in _pyrunc_sources.BYTES:
         kind, size = "frozen", _pyrunc_sources.BYTES[name]
-    elif path and (getattr(sys.modules[name], "__spec__", None) is None or sys.modules[name].__spec__.origin != "frozen"):
+    elif path and (spec is None or spec.origin != "frozen"):
         kind, size = "file", posix.stat(path).st_size
     else:
         kind, size = "frozen", 0
     return _text(name) + ': {"kind": ' + _text(kind) + ', "bytes": ' + str(size) + "}"
 
 
-def _on_exit(status: int) -> None:
+def _on_exit(status: int) -> "NoReturn":
     modules = ", ".join([_module(name) for name in sorted(sys.modules) if not name.startswith("_pyrunc_")])
-    _tell(
-        '{"event": "exit", "pid": ' + str(posix.getpid()) + ', "status": ' + str(status) + ', "modules": {' + modules + "}}"
-    )
+    head = '{"event": "exit", "pid": ' + str(posix.getpid()) + ', "status": ' + str(status)
+    _tell(head + ', "modules": {' + modules + "}}")
     _exit(status)
 
 
-def _on_clone(*args: int, **names: int) -> "tuple[int, int]":
+def _on_clone(flags: int, cgroup_fd: int = -1) -> "tuple[int, int]":
     global _before
-    pid, pidfd = _clone(*args, **names)
+    pid, pidfd = _clone(flags, cgroup_fd)
     if pid == 0:
         _before = set(sys.modules)
     return pid, pidfd
@@ -67,12 +71,12 @@ def _tell_finish() -> None:
     _tell('{"event": "finish", "pid": ' + str(posix.getpid()) + ', "imported": ' + new + "}")
 
 
-def _on_finish(prepared: object) -> None:
+def _on_finish(prepared: "_linux.Prepared") -> "NoReturn":
     _tell_finish()
     _finish(prepared)
 
 
-def _on_until_fifo(prepared: object) -> None:
+def _on_until_fifo(prepared: "_linux.Prepared") -> None:
     _tell_finish()
     _until_fifo(prepared)
 

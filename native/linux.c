@@ -8,14 +8,13 @@
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/signalfd.h>
-#include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <termios.h>
@@ -41,11 +40,6 @@
 
 #include "finish.h"
 
-/* The kernel may be newer than the headers: these two came with Linux 6.3 and are the same on every architecture. */
-#ifndef MFD_EXEC
-#define MFD_NOEXEC_SEAL 0x0008U
-#define MFD_EXEC 0x0010U
-#endif
 #define K(name) {#name, (long long)(name)},
 static const struct { const char *name; long long value; } constants[] = {
 #include "constants.inc" /* made of constants.txt */
@@ -87,15 +81,16 @@ static char *text(PyObject *bytes)
 }
 
 /* Give up what the converters made, keeping errno for the result. */
-static void release(PyObject *first, PyObject *second, PyObject *third)
+static void give_up(PyObject *const *made, size_t count)
 {
 	int saved = errno;
 
-	Py_XDECREF(first);
-	Py_XDECREF(second);
-	Py_XDECREF(third);
+	while (count)
+		Py_XDECREF(made[--count]);
 	errno = saved;
 }
+
+#define RELEASE(...) give_up((PyObject *[]){__VA_ARGS__}, sizeof((PyObject *[]){__VA_ARGS__}) / sizeof(PyObject *))
 
 #define PATH PyUnicode_FSConverter
 #define CALL(name) static PyObject *l_##name(PyObject *module, PyObject *args)
@@ -129,21 +124,21 @@ NUMBERS(ioprio_set, 3, 3, false)
 NUMBERS(madvise, 3, 3, false)
 NUMBERS(personality, 1, 1, true)
 NUMBERS(pidfd_getfd, 2, 2, true)
+NUMBERS(pidfd_open, 1, 2, true)
 NUMBERS(pidfd_send_signal, 2, 2, false)
 NUMBERS(prctl, 1, 5, true)
 NUMBERS(setns, 2, 2, false)
 NUMBERS(unshare, 1, 1, false)
 
 /* A call on one name. */
-#define ON_NAME(name, call)                                                                                    \
-	CALL(name)                                                                                             \
-	{                                                                                                      \
-		PyObject *given;                                                                               \
-                                                                                                               \
-		PARSE("O&:" #name, PATH, &given);                                                              \
-		long result = call;                                                                            \
-		release(given, NULL, NULL);                                                                    \
-		return nothing(#name, result);                                                                 \
+#define ON_NAME(name, call)                          \
+	CALL(name)                                   \
+	{                                            \
+		PyObject *given;                     \
+		PARSE("O&:" #name, PATH, &given);    \
+		long result = call;                  \
+		RELEASE(given);                      \
+		return nothing(#name, result);       \
 	}
 
 ON_NAME(set_name, prctl(PR_SET_NAME, text(given), 0, 0, 0))
@@ -157,10 +152,9 @@ CALL(open_tree)
 	int dir;
 	unsigned int flags;
 	PyObject *path;
-
 	PARSE("iO&I:open_tree", &dir, PATH, &path, &flags);
 	long result = syscall(SYS_open_tree, dir, text(path), flags);
-	release(path, NULL, NULL);
+	RELEASE(path);
 	return number("open_tree", result);
 }
 
@@ -169,10 +163,9 @@ CALL(move_mount)
 	int from_dir, to_dir;
 	unsigned int flags;
 	PyObject *from, *to;
-
 	PARSE("iO&iO&I:move_mount", &from_dir, PATH, &from, &to_dir, PATH, &to, &flags);
 	long result = syscall(SYS_move_mount, from_dir, text(from), to_dir, text(to), flags);
-	release(from, to, NULL);
+	RELEASE(from, to);
 	return nothing("move_mount", result);
 }
 
@@ -180,10 +173,9 @@ CALL(fsopen)
 {
 	unsigned int flags;
 	PyObject *name;
-
 	PARSE("O&I:fsopen", PATH, &name, &flags);
 	long result = syscall(SYS_fsopen, text(name), flags);
-	release(name, NULL, NULL);
+	RELEASE(name);
 	return number("fsopen", result);
 }
 
@@ -193,7 +185,6 @@ CALL_KW(fsconfig)
 	int fd, aux = 0;
 	unsigned int command;
 	PyObject *key, *value, *bytes = NULL;
-
 	PARSE_KW("iIO&O|i:fsconfig", names, &fd, &command, optional, &key, &value, &aux);
 	if (command == FSCONFIG_SET_BINARY) { /* the only value that may hold a NUL; aux is its size */
 		if (!PyBytes_Check(value)) {
@@ -208,7 +199,7 @@ CALL_KW(fsconfig)
 		return NULL;
 	}
 	long result = syscall(SYS_fsconfig, fd, command, text(key), text(bytes), aux);
-	release(key, bytes, NULL);
+	RELEASE(key, bytes);
 	return nothing("fsconfig", result);
 }
 
@@ -219,11 +210,10 @@ CALL_KW(mount_setattr)
 	unsigned int flags;
 	unsigned long long set, clear, propagation = 0, userns = 0;
 	PyObject *path;
-
 	PARSE_KW("iO&IKK|KK:mount_setattr", names, &dir, PATH, &path, &flags, &set, &clear, &propagation, &userns);
 	struct mount_attr attributes = {set, clear, propagation, userns};
 	long result = syscall(SYS_mount_setattr, dir, text(path), flags, &attributes, sizeof attributes);
-	release(path, NULL, NULL);
+	RELEASE(path);
 	return nothing("mount_setattr", result);
 }
 
@@ -231,13 +221,9 @@ CALL(mount)
 {
 	PyObject *source, *target, *type, *data;
 	unsigned long flags;
-
 	PARSE("O&O&O&kO&:mount", optional, &source, PATH, &target, optional, &type, &flags, optional, &data);
 	long result = mount(text(source), text(target), text(type), flags, text(data));
-	int saved = errno;
-	Py_DECREF(target);
-	errno = saved;
-	release(source, type, data);
+	RELEASE(source, target, type, data);
 	return nothing("mount", result);
 }
 
@@ -245,20 +231,18 @@ CALL(umount2)
 {
 	PyObject *target;
 	int flags;
-
 	PARSE("O&i:umount2", PATH, &target, &flags);
 	long result = umount2(text(target), flags);
-	release(target, NULL, NULL);
+	RELEASE(target);
 	return nothing("umount2", result);
 }
 
 CALL(pivot_root)
 {
 	PyObject *new, *old;
-
 	PARSE("O&O&:pivot_root", PATH, &new, PATH, &old);
 	long result = syscall(SYS_pivot_root, text(new), text(old));
-	release(new, old, NULL);
+	RELEASE(new, old);
 	return nothing("pivot_root", result);
 }
 
@@ -268,11 +252,10 @@ CALL_KW(openat2)
 	int dir;
 	unsigned long long flags, mode = 0, resolve = 0;
 	PyObject *path;
-
 	PARSE_KW("iO&K|KK:openat2", names, &dir, PATH, &path, &flags, &mode, &resolve);
 	struct open_how how = {flags, mode, resolve};
 	long result = syscall(SYS_openat2, dir, text(path), &how, sizeof how);
-	release(path, NULL, NULL);
+	RELEASE(path);
 	return number("openat2", result);
 }
 
@@ -280,7 +263,6 @@ CALL(fstatfs)
 {
 	int fd;
 	struct statfs facts;
-
 	PARSE("i:fstatfs", &fd);
 	if (fstatfs(fd, &facts) < 0)
 		return fail("fstatfs");
@@ -296,7 +278,6 @@ CALL_KW(clone)
 	unsigned long long flags;
 	int cgroup = -1, pidfd = -1;
 	pid_t *tid = NULL;
-
 	PARSE_KW("K|i:clone", names, &flags, &cgroup);
 	struct clone_args how = {.flags = flags | CLONE_PIDFD, .pidfd = (uintptr_t)&pidfd};
 	if (!(flags & CLONE_PARENT)) /* the kernel wants 0 there: the grandparent's own signal holds */
@@ -320,16 +301,6 @@ CALL_KW(clone)
 	PyOS_AfterFork_Parent();
 	errno = saved;
 	return pid < 0 ? fail("clone3") : Py_BuildValue("li", pid, pidfd);
-}
-
-CALL_KW(pidfd_open)
-{
-	static char *names[] = {"pid", "flags", NULL};
-	int pid;
-	unsigned int flags = 0;
-
-	PARSE_KW("i|I:pidfd_open", names, &pid, &flags);
-	return number("pidfd_open", syscall(SYS_pidfd_open, pid, flags));
 }
 
 CALL(capget)
@@ -358,7 +329,6 @@ CALL(capset)
 	unsigned long long effective, permitted, inheritable;
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
 	struct __user_cap_data_struct data[2];
-
 	PARSE("KKK:capset", &effective, &permitted, &inheritable);
 	split(effective, permitted, inheritable, data);
 	return nothing("capset", syscall(SYS_capset, &header, data));
@@ -370,13 +340,8 @@ CALL(prlimit)
 	PyObject *limits;
 	unsigned long long soft, hard;
 	struct rlimit64 new, old;
-
 	PARSE("iiO:prlimit", &pid, &resource, &limits);
 	if (limits != Py_None) {
-		if (!PyTuple_Check(limits)) {
-			PyErr_SetString(PyExc_TypeError, "limits must be a tuple (soft, hard) or None");
-			return NULL;
-		}
 		if (!PyArg_ParseTuple(limits, "KK:prlimit", &soft, &hard))
 			return NULL;
 		new = (struct rlimit64){soft, hard};
@@ -389,10 +354,9 @@ CALL(prlimit)
 CALL(keyctl_join_session_keyring)
 {
 	PyObject *name;
-
 	PARSE("O&:keyctl_join_session_keyring", optional, &name);
 	long result = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, text(name), 0, 0, 0);
-	release(name, NULL, NULL);
+	RELEASE(name);
 	return number("keyctl", result);
 }
 
@@ -400,7 +364,6 @@ CALL(keyctl_setperm)
 {
 	int serial;
 	unsigned int permissions;
-
 	PARSE("iI:keyctl_setperm", &serial, &permissions);
 	return nothing("keyctl", syscall(SYS_keyctl, KEYCTL_SETPERM, serial, permissions, 0, 0));
 }
@@ -422,7 +385,6 @@ CALL(seccomp_load)
 	const char *program;
 	Py_ssize_t size;
 	unsigned int flags;
-
 	PARSE("y#I:seccomp_load", &program, &size, &flags);
 	if ((size_t)size % sizeof(struct sock_filter) || (size_t)size / sizeof(struct sock_filter) > USHRT_MAX) {
 		PyErr_SetString(PyExc_ValueError, "not a filter's size");
@@ -439,7 +401,6 @@ CALL_KW(sched_setattr)
 	int pid, nice;
 	unsigned int policy, priority, least = 0, most = 0;
 	unsigned long long runtime, deadline, period, flags;
-
 	PARSE_KW("iIiIKKKK|II:sched_setattr", names, &pid, &policy, &nice, &priority, &runtime, &deadline, &period,
 		 &flags, &least, &most);
 	struct kernel_sched_attr how = {
@@ -458,14 +419,12 @@ CALL(set_mempolicy)
 	unsigned long most, mask[64] = {0}; /* the kernel reads whole words, so the bytes are padded */
 
 	PARSE("iz#k:set_mempolicy", &mode, &nodes, &size, &most);
-	if (nodes && (size_t)size > sizeof mask) {
+	if ((nodes && (size_t)size > sizeof mask) || most > sizeof mask * 8) {
 		PyErr_SetString(PyExc_ValueError, "nodemask too long");
 		return NULL;
 	}
 	for (Py_ssize_t i = 0; nodes && i < size; i++)
 		mask[(size_t)i / sizeof *mask] |= (unsigned long)(unsigned char)nodes[i] << (size_t)i % sizeof *mask * 8;
-	if (most > sizeof mask * 8)
-		most = sizeof mask * 8;
 	return nothing("set_mempolicy", syscall(SYS_set_mempolicy, mode, nodes ? mask : NULL, most));
 }
 
@@ -474,7 +433,6 @@ CALL(bpf)
 	int command;
 	Py_buffer given;
 	_Alignas(8) char attributes[256] = {0};
-
 	PARSE("iy*:bpf", &command, &given);
 	if ((size_t)given.len > sizeof attributes) {
 		PyBuffer_Release(&given);
@@ -497,7 +455,6 @@ CALL(tty_raw)
 {
 	int fd;
 	struct termios saved, raw;
-
 	PARSE("i:tty_raw", &fd);
 	if (tcgetattr(fd, &saved) < 0)
 		return fail("tcgetattr");
@@ -514,7 +471,6 @@ CALL(tty_restore)
 	const char *bytes;
 	Py_ssize_t size;
 	struct termios saved;
-
 	PARSE("iy#:tty_restore", &fd, &bytes, &size);
 	if (size != sizeof saved) {
 		PyErr_SetString(PyExc_ValueError, "not what tty_raw gave");
@@ -528,7 +484,6 @@ CALL(tty_onlcr_clear)
 {
 	int fd;
 	struct termios mode;
-
 	PARSE("i:tty_onlcr_clear", &fd);
 	if (tcgetattr(fd, &mode) < 0)
 		return fail("tcgetattr");
@@ -583,7 +538,6 @@ CALL_KW(prepare)
 	unsigned int flags;
 	int first, keep, fifo, report;
 	unsigned long long ambient, effective = 0, permitted = 0, inheritable = 0;
-
 	PARSE_KW("y#O!O!$z#IpOKipp:prepare", names, &path, &path_size, &PyList_Type, &argv, &PyList_Type, &env, &filter,
 		 &filter_size, &flags, &first, &caps, &ambient, &keep, &fifo, &report);
 	if (caps != Py_None && (!PyTuple_Check(caps) ||
@@ -636,7 +590,6 @@ CALL_KW(prepare)
 static PyObject *end(PyObject *args, bool until_fifo, bool then_execve)
 {
 	PyObject *capsule;
-
 	PARSE("O:finish", &capsule);
 	struct prepared *p = PyCapsule_GetPointer(capsule, CAPSULE);
 	if (!p)
@@ -692,7 +645,7 @@ CALL(sealed)
 
 static PyMethodDef functions[] = {
 	F(open_tree) F(move_mount) F(fsopen) F_KW(fsconfig) F(fsmount) F_KW(mount_setattr) F(mount) F(umount2)
-	F(pivot_root) F_KW(openat2) F(fstatfs) F_KW(clone) F(setns) F(unshare) F_KW(pidfd_open) F(pidfd_getfd)
+	F(pivot_root) F_KW(openat2) F(fstatfs) F_KW(clone) F(setns) F(unshare) F(pidfd_open) F(pidfd_getfd)
 	F(pidfd_send_signal) F(prctl) F(set_name) F(capget) F(capset) F(sethostname) F(setdomainname) F(prlimit)
 	F(keyctl_join_session_keyring) F(keyctl_setperm) F(keyctl_describe) F(close_range) F(madvise) F(personality)
 	F(seccomp_load) F_KW(sched_setattr) F(ioprio_set) F(set_mempolicy) F(bpf) F(tty_raw) F(tty_restore)

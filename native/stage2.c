@@ -1,5 +1,5 @@
-/* Stage two: Python in one program, with the hot modules frozen in. It is started in two steps: the core, which
- * can import what is built in or frozen and costs half; the rest (files, codecs, sys.stdout) when it is first needed. */
+/* Stage two: Python in one program, with the hot modules frozen in. It starts in two steps: the core, which can import
+ * what is built in or frozen and costs half; the rest (files, codecs, sys.stdout) when it is first needed. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -94,7 +94,8 @@ int main(int argc, char **argv)
 	arguments = argv;
 	prctl(PR_SET_NAME, "pyrunc", 0, 0, 0); /* the kernel would call it after a descriptor's number */
 	PyImport_FrozenModules = frozen_modules;
-	if (PyImport_AppendInittab("pyrunc._linux", PyInit__linux) < 0 || PyImport_AppendInittab("_launcher", PyInit__launcher) < 0)
+	if (PyImport_AppendInittab("pyrunc._linux", PyInit__linux) < 0 ||
+	    PyImport_AppendInittab("_launcher", PyInit__launcher) < 0)
 		return report(argv, "Python cannot be started", ENOMEM, "");
 	PyStatus status = start(argc, argv);
 	if (PyStatus_Exception(status))

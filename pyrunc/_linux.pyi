@@ -54,7 +54,7 @@ def setns(fd: int, nstype: int, /) -> None:
     """nstype: a CLONE_NEW* that fd must be, or 0; for a pidfd, those to join."""
 
 def unshare(flags: int, /) -> None: ...
-def pidfd_open(pid: int, flags: int = 0) -> int: ...
+def pidfd_open(pid: int, flags: int = 0, /) -> int: ...
 def pidfd_getfd(pidfd: int, fd: int, /) -> int:
     """A copy of another process's descriptor, close-on-exec."""
 
@@ -333,8 +333,6 @@ MADV_POPULATE_WRITE: Final[int]
 MADV_DONTNEED: Final[int]
 MFD_CLOEXEC: Final[int]
 MFD_ALLOW_SEALING: Final[int]
-MFD_NOEXEC_SEAL: Final[int]
-MFD_EXEC: Final[int]
 F_ADD_SEALS: Final[int]
 F_GET_SEALS: Final[int]
 F_SEAL_SEAL: Final[int]

@@ -1,0 +1,127 @@
+/* Stage one: starts stage two in a world it can trust. Descriptors 0 to 2 are open, and for a command that enters a
+ * container the program is a sealed copy in memory, so that /proc/PID/exe seen from there is no file of the host
+ * (CVE-2019-5736).
+ *
+ * It is the program's entry, before libc's: setting up libc costs some 0.4 ms in a virtual machine (each cpuid is a
+ * trap) and none of it is needed to execute another program. So nothing of libc may be called here, and the compiler
+ * must not put such calls in: see the Makefile's flags. If anything fails, libc starts after all, main() tries once
+ * more and reports. On other architectures than the two below only main() does the work. */
+#define _GNU_SOURCE
+#include "launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U /* Linux 6.3; the same on every architecture */
+#endif
+
+/* The kernel's answer: below 0 it is -errno. */
+static long call(long number, long a, long b, long c, long d, long e)
+{
+#if defined(__x86_64__)
+	long result = number;
+	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e;
+	__asm__ volatile("syscall" : "+a"(result) : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
+	return result;
+#elif defined(__aarch64__)
+	register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c,
+		      x3 __asm__("x3") = d, x4 __asm__("x4") = e;
+	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
+	return x0;
+#else
+	long result = syscall(number, a, b, c, d, e);
+	return result < 0 ? -errno : result;
+#endif
+}
+
+static int starts_with(const char *text, const char *start)
+{
+	while (*start && *text == *start)
+		text++, start++;
+	return !*start;
+}
+
+int steers_loader(const char *variable)
+{
+	return starts_with(variable, "LD_") || starts_with(variable, "GLIBC_TUNABLES") || starts_with(variable, "GCONV_PATH");
+}
+
+/* A word too many costs half a millisecond; one too few would leave the host's file open to the container. */
+static int enters_container(char **argv)
+{
+	static const char commands[4][8] = {"create", "run", "exec", "restore"};
+
+	for (int i = 1; argv[0] && argv[i]; i++)
+		for (int k = 0; k < 4; k++) {
+			int length = 0;
+			while (commands[k][length])
+				length++;
+			if (starts_with(argv[i], commands[k]) && !argv[i][length])
+				return 1;
+		}
+	return 0;
+}
+
+static struct failure failure(const char *what, long result, const char *hint)
+{
+	return (struct failure){what, hint, result < 0 ? (int)-result : EIO};
+}
+
+struct failure launch(char **argv, char **env)
+{
+	const long flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	long result, file, copied = 0;
+
+	/* A descriptor of ours that took the place of a standard one would be written to, and inherited. */
+	for (long fd = 0; fd <= 2; fd++)
+		if (call(SYS_fcntl, fd, F_GETFD, 0, 0, 0) < 0 &&
+		    (result = call(SYS_openat, AT_FDCWD, (long)"/dev/null", O_RDWR, 0, 0)) != fd)
+			return failure("open /dev/null for a closed standard descriptor", result, "");
+	if ((result = call(SYS_faccessat, AT_FDCWD, (long)LIBPYTHON, R_OK, 0, 0)) < 0)
+		return failure("the Python library " LIBPYTHON, result, "build and install pyrunc again");
+	if ((file = call(SYS_openat, AT_FDCWD, (long)STAGE2, O_RDONLY | O_CLOEXEC, 0, 0)) < 0)
+		return failure("open " STAGE2, file, "install pyrunc again");
+	if (enters_container(argv)) {
+		long copy = call(SYS_memfd_create, (long)"pyrunc", flags | MFD_EXEC, 0, 0, 0);
+		if (copy == -EINVAL) /* before Linux 6.3 every memfd may be executed */
+			copy = call(SYS_memfd_create, (long)"pyrunc", flags, 0, 0, 0);
+		if (copy < 0)
+			return failure("memfd_create for a sealed copy of the runtime", copy, copy != -EACCES ? "" :
+				       "the sysctl vm.memfd_noexec is 2, which forbids programs in memory: set it to 1 or 0");
+		while ((result = call(SYS_sendfile, copy, file, 0, 1 << 30, 0)) > 0)
+			copied += result;
+		if (result < 0 || !copied)
+			return failure("copy " STAGE2 " to memory", result, "");
+		result = call(SYS_fcntl, copy, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE, 0, 0);
+		if (result < 0)
+			return failure("seal the runtime's copy in memory", result, "");
+		file = copy;
+	}
+	result = call(SYS_execveat, file, (long)"", (long)argv, (long)env, AT_EMPTY_PATH);
+	return failure("execute " STAGE2, result, "");
+}
+
+/* The stack as the kernel lays it out: argc, argv, NULL, env, NULL. */
+void before_libc(char **stack)
+{
+	char **argv = stack + 1, **env = argv + (long)stack[0] + 1;
+
+	for (char **variable = env; *variable; variable++)
+		if (steers_loader(*variable)) /* main() takes it out */
+			return;
+	launch(argv, env);
+}
+
+/* The entry: what the kernel left in place goes to libc's own entry untouched. */
+#if defined(__x86_64__)
+__asm__(".globl stage1\nstage1:\n\txor %ebp, %ebp\n\tmov %rsp, %rbx\n\tmov %rsp, %rdi\n\tcall before_libc\n"
+	"\tmov %rbx, %rsp\n\txor %edx, %edx\n\tjmp _start\n");
+#elif defined(__aarch64__)
+__asm__(".globl stage1\nstage1:\n\tmov x19, sp\n\tmov x0, sp\n\tbl before_libc\n\tmov x0, #0\n\tb _start\n");
+#else
+__asm__(".globl stage1\n.set stage1, _start\n");
+#endif
