@@ -30,6 +30,7 @@ class Contestant:
         self.program = str(program)
         self.ends = str(ends)
         self.stays = str(stays)
+        self.pid_file = str(place / f"{name}.pid")
         self._place = place
         self._roots = 0
         self.fresh_root()
@@ -182,10 +183,10 @@ def whole_life(runtime: Contestant, meter: Meter) -> dict[str, Sample]:
 
 def exec_and_kill(runtime: Contestant, meter: Meter) -> dict[str, Sample]:
     """exec of a process that ends at once; kill; and delete of what was killed."""
-    meter.call(runtime.argv("run", "--detach", "--bundle", runtime.stays, "work"))
+    meter.call(runtime.argv("run", "--detach", "--pid-file", runtime.pid_file, "--bundle", runtime.stays, "work"))
     parts = {"exec": meter.call(runtime.argv("exec", "work", *configs.ENDS))}
     parts["kill"] = meter.call(runtime.argv("kill", "work", "KILL"))
-    wait_for_orphan()
+    wait_for_end(runtime)
     parts["delete"] = meter.call(runtime.argv("delete", "work"))
     return parts
 
@@ -200,12 +201,12 @@ def memory(runtime: Contestant) -> dict[str, int]:
 
     for _ in range(3):
         note("run", runtime.argv("run", "--bundle", runtime.ends, "once"))
-        note("create", runtime.argv("create", "--bundle", runtime.stays, "life"))
+        note("create", runtime.argv("create", "--pid-file", runtime.pid_file, "--bundle", runtime.stays, "life"))
         note("start", runtime.argv("start", "life"))
         note("state", runtime.argv("state", "life"))
         note("exec", runtime.argv("exec", "life", *configs.ENDS))
         note("kill", runtime.argv("kill", "life", "KILL"))
-        wait_for_orphan()
+        wait_for_end(runtime)
         note("delete", runtime.argv("delete", "life"))
         peak_rss(runtime.argv("run", "--detach", "--bundle", runtime.stays, "work"))
         note("delete -f", runtime.argv("delete", "--force", "work"))
@@ -213,9 +214,9 @@ def memory(runtime: Contestant) -> dict[str, int]:
     return found
 
 
-def wait_for_orphan() -> None:
-    """Until the killed container's process, which is our child now, has ended, and collect it."""
-    os.waitpid(-1, 0)
+def wait_for_end(runtime: Contestant) -> None:
+    """Until the killed container's process, which is our child now, has ended; and collect it."""
+    os.waitpid(int(Path(runtime.pid_file).read_text()), 0)
 
 
 def clean_up(runtime: Contestant) -> None:
