@@ -3,6 +3,7 @@
 import hashlib
 import random
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -161,12 +162,18 @@ def test_a_profile_of_ones_own(engine: Engine) -> None:
 
 def test_privileged(engine: Engine) -> None:
     """Everything that the engine has, devices too, and neither filter nor masks."""
-    text = engine.sh("cat /proc/self/status; mount -t tmpfs x /data && echo mounted; ls /dev | wc -l", "--privileged")
-    own = caps(engine.sandbox.run("cat", "/proc/self/status", check=True).stdout)
-    assert caps(text)["CapEff"] == own["CapEff"]
-    assert status(text)["Seccomp"] == "0"
-    assert "mounted" in text
-    assert int(text.splitlines()[-1]) > 20
+    own = caps(engine.sandbox.run("cat", "/proc/self/status", check=True).stdout)["CapEff"]
+    script = "cat /proc/self/status; mount -t tmpfs x /data && echo mounted; ls /dev | wc -l"
+    done = engine("run", "--rm", "--privileged", images.NAME, "sh", "-c", script)
+    known = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    if done.returncode and engine.name == "docker" and own != (1 << known + 1) - 1 and "capabilities" in done.stderr:
+        # docker 20.10 asks for every capability that the kernel knows; runc refuses what it cannot give.
+        pytest.skip(f"a capability is missing here: {own:x}")
+    assert done.returncode == 0, done
+    assert caps(done.stdout)["CapEff"] == own
+    assert status(done.stdout)["Seccomp"] == "0"
+    assert "mounted" in done.stdout
+    assert int(done.stdout.splitlines()[-1]) > 20
 
 
 def test_limits_of_the_process(engine: Engine) -> None:
