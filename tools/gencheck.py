@@ -2,16 +2,17 @@
 
     /usr/bin/python3 tools/gencheck.py SPEC_DIRECTORY pyrunc/config/_check.py
 
-writes two modules: _check.py, plain code that accepts or rejects a config and imports nothing, and beside it _schema.py,
-the schemas bundled into one, which jsonschema explains a rejection with. Both are build products.
+writes two modules: _check.py, plain code that accepts or rejects a config and imports nothing; and beside it
+_schema.py, the schemas bundled into one, with which jsonschema explains a rejection. Both are build products.
 
-fastjsonschema writes the code; but raw it is 300 KB, most of it error texts, and imports re and fastjsonschema itself.
+fastjsonschema writes the code; but raw it is 380 KB, most of it error texts, and imports re and fastjsonschema itself.
 Here its syntax tree is trimmed to what decides: each raise is one bare exception, each pattern a few character tests,
-no variable is kept that is read once. A shape of code that is not known stops the build: nothing is lost by accident.
+each usual check a call. A shape of code that is not known stops the build: nothing is lost by accident.
 """
 
 import ast
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -185,13 +186,48 @@ def mismatch(pattern: str, variable: str) -> str:
         tests += [f"not {variable}"] * only.least + [f"{variable}.strip({only.characters!r})"]
     else:
         rows = ", ".join(f"({i.characters!r}, {i.negated}, {i.least}, {i.most or 1 << 30})" for i in items)
-        tests.append(f"not matches({variable}, {len(fixed)}, ({rows},), {whole})")
+        tests.append(f"not _matches({variable}, {len(fixed)}, ({rows},), {whole})")
     return " or ".join(tests)
 
 
-MATCHES = '''
-def matches(text, at, items, whole):
-    """Whether text from `at` on is made of the items, each taken greedily: (characters, any but these, least, most)."""
+HELPERS = """
+def _flag(value):
+    if not isinstance(value, bool):
+        raise Mismatch
+def _text(value):
+    if not isinstance(value, str):
+        raise Mismatch
+def _name(value):
+    if not isinstance(value, str) or not value:
+        raise Mismatch
+def _int(value, low, high=1 << 64):
+    # Neither a bool, which is an int to isinstance, nor a float, however whole.
+    if type(value) is not int or not low <= value <= high:
+        raise Mismatch
+def _one(value, allowed):
+    if not isinstance(value, str) or value not in allowed:
+        raise Mismatch
+def _some(value, allowed):
+    if not isinstance(value, list):
+        raise Mismatch
+    for item in value:
+        _one(item, allowed)
+def _all(value, check):
+    if not isinstance(value, list):
+        raise Mismatch
+    for item in value:
+        check(item)
+def _map(value, check):
+    if not isinstance(value, dict) or "" in value:
+        raise Mismatch
+    for item in value.values():
+        check(item)
+def _each(value, check, *names):
+    for name in names:
+        if name in value:
+            check(value[name])
+def _matches(text, at, items, whole):
+    # Of items (characters, or any but these, at least, at most), each taken greedily.
     for characters, negated, least, most in items:
         count = 0
         while count < most and at < len(text) and (text[at] in characters) != negated:
@@ -200,7 +236,8 @@ def matches(text, at, items, whole):
         if count < least:
             return False
     return not whole or at == len(text)
-'''
+"""
+"""What the generated code calls; the last one for patterns that are not a test or two."""
 
 # --- the generated code --------------------------------------------------------------------------------------------
 
@@ -217,6 +254,36 @@ def expression(text: str) -> ast.expr:
     return ast.parse(text, mode="eval").body
 
 
+def call_of(variable: str, read: str, checks: list[ast.stmt]) -> "str | None":
+    """One call of a helper that does all the checks of a variable, or None. read: what the call is given for it."""
+    texts = [ast.unparse(check) for check in checks]
+    head = ast.unparse(checks[0].test) if is_raise(checks[0]) else ""  # type: ignore[attr-defined]
+    name = re.escape(variable)
+    if len(checks) == 1:
+        if head == f"not isinstance({variable}, bool)":
+            return f"_flag({read})"
+        if head == f"not isinstance({variable}, str)":
+            return f"_text({read})"
+        if head == f"not isinstance({variable}, str) or not {variable}":
+            return f"_name({read})"
+        if found := re.fullmatch(rf"type\({name}\) is not int or {name} < (-?\d+)(?: or {name} > (\d+))?", head):
+            return f"_int({read}, {found[1]}" + (f", {found[2]})" if found[2] else ")")
+        if found := re.fullmatch(rf"not isinstance\({name}, str\) or {name} not in (\{{.*\}})", head):
+            return f"_one({read}, {found[1]})"
+        if isinstance(checks[0], ast.Expr) and (found := re.fullmatch(rf"(\w+)\({name}\)", texts[0])):
+            return f"{found[1]}({read})"
+    elif len(checks) == 2 and head == f"not isinstance({variable}, list)":
+        if found := re.fullmatch(rf"for (\w+) in {name}:\n    (\w+)\(\1\)", texts[1]):
+            return f"_all({read}, {found[2]})"
+        if found := re.fullmatch(rf"for (\w+) in {name}:\n    _one\(\1, (\{{.*\}})\)", texts[1]):
+            return f"_some({read}, {found[2]})"
+    elif len(checks) == 3 and head == f"not isinstance({variable}, dict)":
+        values = re.fullmatch(rf"for (\w+) in {name}.values\(\):\n    (\w+)\(\1\)", texts[1])
+        if values and re.fullmatch(rf"for (\w+) in {name}:\n    _name\(\1\)", texts[2]):
+            return f"_map({read}, {values[2]})"
+    return None
+
+
 def name_of(node: ast.AST) -> str:
     if not isinstance(node, ast.Name):
         fail("a variable was expected", node)
@@ -231,7 +298,9 @@ class Function:
         self.types: dict[str, str] = {"data": ""}
         self.required: set[tuple[str, str]] = set()
         self.names = {"data": "value"}
-        self.body = self.block(node.body)
+        body = self.block(node.body)
+        short = call_of("value", "value", body)
+        self.body = ast.parse(short).body if short else body
 
     def variable(self, name: str) -> str:
         """A short name for a variable: the last part of fastjsonschema's, which is a path."""
@@ -259,12 +328,27 @@ class Function:
         for statement in statements:
             done += self.statement(statement)
         merged: list[ast.stmt] = []
+        groups: dict[tuple[str, str], ast.Call] = {}
         for statement in done:
-            if merged and is_raise(merged[-1]) and is_raise(statement):
-                assert isinstance(merged[-1], ast.If) and isinstance(statement, ast.If)
-                merged[-1].test = ast.BoolOp(ast.Or(), [merged[-1].test, statement.test])
-            else:
+            last = merged[-1] if merged else None
+            if last and is_raise(last) and is_raise(statement):
+                assert isinstance(last, ast.If) and isinstance(statement, ast.If)
+                if not isinstance(last.test, ast.BoolOp):
+                    last.test = ast.BoolOp(ast.Or(), [last.test])
+                more = statement.test
+                last.test.values += more.values if isinstance(more, ast.BoolOp) else [more]
+                continue
+            # if 'a' in value: check(value['a']), and the same check for another: _each(value, check, 'a', 'b').
+            found = re.fullmatch(r"if ('\w+') in (\w+):\n    (\w+)\(\2\[\1\]\)", ast.unparse(statement))
+            if not found:
                 merged.append(statement)
+            elif (found[2], found[3]) in groups:
+                groups[found[2], found[3]].args.append(expression(found[1]))
+            else:
+                call = expression(f"_each({found[2]}, {found[3]}, {found[1]})")
+                assert isinstance(call, ast.Call)
+                groups[found[2], found[3]] = call
+                merged.append(ast.Expr(call))
         return merged
 
     def refuse_if(self, test: str) -> list[ast.stmt]:
@@ -279,6 +363,8 @@ class Function:
             return self.assignment(node)
         if isinstance(node, ast.If) and not node.orelse:
             if isinstance(node.body[0], ast.Raise):
+                if ast.unparse(node.test).endswith("_property_names"):
+                    return []  # Its check has raised.
                 return self.refuse_if(self.test(node.test))
             return self.condition(node)
         if isinstance(node, ast.For) and not node.orelse:
@@ -339,20 +425,12 @@ class Function:
         assignment = body[0]
         assert isinstance(assignment, ast.Assign)
         variable = name_of(assignment.targets[0])
-        uses = [n for s in body[1:] for n in ast.walk(s) if isinstance(n, ast.Name) and n.id == variable]
-        there = f"{name!r} in {owner}"
         if len(body) == 1:
             return []
-        if len(body) == 2 and len(uses) == 1:
-            text = ast.unparse(body[1])
-            read = f"{owner}[{name!r}]"
-            if isinstance(body[1], ast.Expr):
-                text = text.replace(f"({variable})", f"({read})")
-                return ast.parse(text if required else f"if {there}:\n    {text}").body
-            if is_raise(body[1]):
-                test = ast.unparse(body[1].test)  # type: ignore[attr-defined]
-                test = test.replace(f"({variable},", f"({read},").replace(f"({variable})", f"({read})")
-                return self.refuse_if(test if required else f"{there} and {test}")
+        there = f"{name!r} in {owner}"
+        short = call_of(variable, f"{owner}[{name!r}]", body[1:])
+        if short:
+            return ast.parse(short if required else f"if {there}:\n    {short}").body
         return body if required else [ast.If(expression(there), body, [])]
 
     def loop(self, node: ast.For) -> list[ast.stmt]:
@@ -385,6 +463,11 @@ class Function:
         trimmed = self.block(body)
         if not trimmed:
             return []
+        short = call_of(self.variable(item), self.variable(item), trimmed)
+        if short:
+            trimmed = ast.parse(short).body
+        elif ast.unparse(trimmed[0]) == f"if not {self.variable(item)}:\n    raise Mismatch":
+            trimmed = ast.parse(f"_name({self.variable(item)})").body  # Of a property, and so a string.
         loop = ast.parse(f"for {self.variable(item)} in {iterated}:\n    pass").body[0]
         assert isinstance(loop, ast.For)
         loop.body = trimmed
@@ -418,8 +501,6 @@ class Function:
                 assert isinstance(operand.func.value, ast.Subscript)
                 pattern = ast.literal_eval(operand.func.value.slice)
                 return mismatch(pattern, self.variable(name_of(operand.args[0])))
-            if isinstance(operand, ast.Name) and operand.id.endswith("_property_names"):
-                return "False"
         if isinstance(node, ast.BoolOp) and "is_integer()" in text:
             found = next(n for n in ast.walk(node) if is_call(n, "isinstance"))
             assert isinstance(found, ast.Call)
@@ -439,43 +520,6 @@ class Function:
                     return f"not {self.variable(variable.removesuffix('_len'))}"
                 return f"{self.variable(variable)} {sign} {value}"
         fail("unknown check", node)
-
-
-class Outside(ast.NodeTransformer):
-    """`x < low or x > high` as one chained comparison; a refusal that never holds is dropped."""
-
-    def visit_If(self, node: ast.If) -> "ast.If | None":
-        self.generic_visit(node)
-        if isinstance(node.test, ast.Constant) and node.test.value is False:
-            return None
-        return node
-
-    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
-        self.generic_visit(node)
-        if not isinstance(node.op, ast.Or):
-            return node
-        values: list[ast.expr] = []
-        for value in node.values:
-            values += value.values if isinstance(value, ast.BoolOp) and isinstance(value.op, ast.Or) else [value]
-        merged: list[ast.expr] = []
-        for value in values:
-            last = merged[-1] if merged else None
-            if (
-                isinstance(last, ast.Compare)
-                and isinstance(value, ast.Compare)
-                and isinstance(last.ops[0], ast.Lt)
-                and isinstance(value.ops[0], ast.Gt)
-                and ast.unparse(last.left) == ast.unparse(value.left)
-            ):
-                low, high, what = (
-                    ast.unparse(last.comparators[0]),
-                    ast.unparse(value.comparators[0]),
-                    ast.unparse(value.left),
-                )
-                merged[-1] = expression(f"not {low} <= {what} <= {high}")
-            elif not (isinstance(value, ast.Constant) and value.value is False):
-                merged.append(value)
-        return merged[0] if len(merged) == 1 else ast.BoolOp(ast.Or(), merged)
 
 
 def generate(schemas: dict[str, Any]) -> str:
@@ -498,29 +542,29 @@ def generate(schemas: dict[str, Any]) -> str:
         fail("the entries were not found")
     # With an underscore before it, no function has the name of a variable.
     names = {entry: "_" + name for entry, name in zip(entries, ENTRIES, strict=True)}
+    helpers = set(re.findall(r"def (\w+)", HELPERS))
     for name in functions:
         if name not in names:
             short = "_" + name.rsplit("_definitions_", 1)[-1].removeprefix("_").replace("_json", "")
-            while short in names.values():
+            while short in names.values() or short in helpers:
                 short += "_"
             names[name] = short
 
-    parts = ["# mypy: ignore-errors", '"""Made by tools/gencheck.py from spec/: do not edit."""', "", ""]
-    parts += ["class Mismatch(Exception):", '    """The value does not fit its schema."""', ""]
+    parts = ['"""Made by tools/gencheck.py from spec/: do not edit."""', "class Mismatch(Exception):", " pass"]
     bodies = []
     for name, node in functions.items():
         function = Function(node)
         module = ast.Module(function.body or [ast.Pass()], [])
-        body = ast.unparse(ast.fix_missing_locations(Outside().visit(module)))
+        body = ast.unparse(ast.fix_missing_locations(module))
         bodies.append(f"def {name}(value):\n" + "\n".join("    " + line for line in body.splitlines()) + "\n")
-    text = "\n\n".join(bodies).replace("    ", " ")
-    # Longest first: one generated name can begin another.
-    for name in sorted(names, key=len, reverse=True):
-        text = text.replace(name + "(", names[name] + "(")
-    if "matches(" in text:
-        parts.append(MATCHES)
+    text = "\n".join(bodies).replace("    ", " ")
+    text = re.sub(r"\bvalidate\w+", lambda found: names[found[0]], text)
+    # A function that is another one by a second name.
+    while found := re.search(r"def (\w+)\(value\):\n (\w+)\(value\)\n+", text):
+        text = re.sub(rf"\b{found[1]}\b", found[2], text.replace(found[0], ""))
+    parts.append(HELPERS.replace("    ", " "))
     exports = "\n".join(f"{name} = _{name}" for name in ENTRIES)
-    return "\n".join(parts) + "\n\n" + text + "\n\n" + exports + "\n"
+    return "\n".join(parts) + text + exports + "\n"
 
 
 def main(arguments: list[str]) -> None:

@@ -8,36 +8,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrunc.cli.parse import Call
-    from pyrunc.config.schema import Violation
-
-
-def problems(bundle: str, config: "str | None") -> "list[Violation]":
-    """What is wrong, in the order it stands in; the rules no schema can say are looked at once the schema is met."""
-    from pyrunc.config import load
-    from pyrunc.config.schema import Violation, explain
-    from pyrunc.jsontext import loads
-
-    try:
-        load.load_bundle(bundle, config)
-    except ConfigError as first:
-        try:
-            value = loads(load.read(config or bundle + "/config.json", "config.json"))
-        except ConfigError:
-            found = []
-        else:
-            found = explain(value)
-        return found or [Violation(first.pointer or "", "", "", "", first.message)]
-    return []
 
 
 def run(call: "Call") -> int:
     from pyrunc.cli.create import enter
     from pyrunc.cli.parse import absolute
     from pyrunc.cli.plan import bundle_of
+    from pyrunc.config.explain import problems
 
     config = absolute(call.flags["config"]) if call.flags["config"] else None
     bundle = enter(bundle_of(call))
-    found = problems(bundle, config)
+    found, odd = problems(bundle, config)
     path = config or bundle + "/config.json"
     if call.flags["json"]:
         from pyrunc.jsontext import dumps
@@ -46,13 +27,16 @@ def run(call: "Call") -> int:
             {name: getattr(one, name) or None for name in ("pointer", "message", "found", "allowed", "section")}
             for one in found
         ]
-        log.output(dumps({"file": path, "valid": not found, "problems": listed}, 2) + "\n")
+        log.output(dumps({"file": path, "valid": not found, "problems": listed, "warnings": odd}, 2) + "\n")
     elif not found:
         log.output(path + ": valid\n")
     else:
         for one in found:
             place = one.pointer + ": " if one.pointer else ""
             log.output(place + one.message + ("  [" + one.section + "]" if one.section else "") + "\n")
+    if not call.flags["json"]:
+        for text in odd:
+            log.warning(text)
     if found:
         raise ConfigError(path + " is not valid; problems: " + str(len(found)))
     return 0

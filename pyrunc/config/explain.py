@@ -1,0 +1,173 @@
+"""Why a config is not valid: jsonschema's verdict in pyrunc's words. Only after a rejection, and for `validate`.
+
+jsonschema takes 60 ms to import; the hot path decides with code made from the same schemas (schema.py).
+"""
+
+from pyrunc.errors import ConfigError, PyruncError
+from pyrunc.jsontext import dumps, pointer, quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+_FILES: "Final" = {
+    "config": "config.json",
+    "process": "process.json",
+    "resources": "resources.json",
+    "state": "state.json",
+    "features": "features.json",
+}
+
+
+class Violation:
+    """One thing that is wrong in a config.
+
+    pointer: JSON pointer to where it is, "" for the whole. found: what stands there. allowed: what may.
+    section: file and heading of the specification that say so. message: the whole in one line, but for the pointer.
+    found, allowed and section are "" where they are not known.
+    """
+
+    __slots__ = ("allowed", "found", "message", "pointer", "section")
+
+    def __init__(self, pointer: str, found: str, allowed: str, section: str, message: str) -> None:
+        self.pointer = pointer
+        self.found = found
+        self.allowed = allowed
+        self.section = section
+        self.message = message
+
+
+def describe(value: object) -> str:
+    """What a value is, on one line and not long."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "an array" if value else "an empty array"
+    text = quote(value) if isinstance(value, str) else dumps(value)
+    return text if len(text) <= 60 else text[:56] + '..."' if isinstance(value, str) else text[:57] + "..."
+
+
+def expected(schema: "dict[str, Any]") -> str:
+    """What a schema allows, in words."""
+    kind = schema.get("type")
+    if "title" in schema and kind != "object":
+        return str(schema["title"])
+    if "enum" in schema:
+        return "one of " + ", ".join([str(item) for item in schema["enum"]])
+    if "minLength" in schema:
+        return "a string that is not empty"
+    if kind == "integer":
+        low, high = schema.get("minimum"), schema.get("maximum")
+        if low is not None and high is not None:
+            return f"an integer from {low} to {high}"
+        return "an integer" if low is None else f"an integer of at least {low}"
+    if kind == "array":
+        return "an array of at least one entry" if "minItems" in schema else "an array"
+    words = {"string": "a string", "boolean": "true or false", "object": "an object", "null": "null"}
+    return " or ".join([words.get(str(k), str(k)) for k in (kind if isinstance(kind, list) else [kind])])
+
+
+def schemas() -> "dict[str, Any]":
+    """All schemas of spec/ in one, under "definitions" by file name. Raises PyruncError when they were not built."""
+    try:
+        from pyrunc.config._schema import SCHEMAS
+    except ImportError:
+        raise PyruncError("pyrunc/config/_schema.py is missing: make build") from None
+    return SCHEMAS
+
+
+def _resolve(bundle: "dict[str, Any]", schema: "dict[str, Any]") -> "dict[str, Any]":
+    while "$ref" in schema:
+        target: Any = bundle
+        for name in schema["$ref"][2:].split("/"):
+            target = target[name]
+        schema = target
+    return schema
+
+
+def section(place: str, part: str = "config") -> str:
+    """The heading of the specification that a JSON pointer into a config belongs to, such as config.md#root."""
+    bundle = schemas()
+    schema = bundle["definitions"][_FILES[part]]
+    found = str(schema.get("$comment", ""))
+    for name in place.split("/")[1:]:
+        name = name.replace("~1", "/").replace("~0", "~")
+        schema = _resolve(bundle, schema)
+        found = str(schema.get("$comment", found))
+        schema = schema.get("properties", {}).get(name) or schema.get("items") or schema.get("additionalProperties")
+        if not isinstance(schema, dict):
+            break
+        found = str(schema.get("$comment", found))
+    else:
+        found = str(_resolve(bundle, schema).get("$comment", found))
+    return found
+
+
+def explain(value: object, part: str = "config") -> "list[Violation]":
+    """Everything in a value that its schema does not allow, in the schema's order. Uses jsonschema: 60 ms."""
+    try:
+        import jsonschema
+    except ImportError:
+        raise PyruncError(
+            "not valid, and why can only be said with jsonschema", hint="apt install python3-jsonschema"
+        ) from None
+    bundle = schemas()
+    # A float is never an integer here, however whole: 1.0 and 1e3 are errors, as in Go.
+    checker = jsonschema.Draft7Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, item: isinstance(item, int) and not isinstance(item, bool)
+    )
+    validator = jsonschema.validators.extend(jsonschema.Draft7Validator, type_checker=checker)
+    root = {"$ref": "#/definitions/" + _FILES[part], **bundle}
+    found = []
+    for error in validator(root).iter_errors(value):
+        place = pointer(*error.absolute_path)
+        stands = describe(error.instance)
+        schema = error.schema
+        if error.validator == "required":
+            # One error a missing property, in jsonschema's words: found again, not parsed.
+            missing = [name for name in error.validator_value if name not in error.instance]
+            quoted = [name for name in missing if error.message.startswith(repr(name))]
+            name = (quoted or missing)[0]
+            allowed = expected(_resolve(bundle, schema["properties"][name]))
+            stands = "nothing"
+            message = f"{quote(name)} is missing: {allowed} is required"
+        elif error.validator == "additionalProperties":
+            names = [name for name in error.instance if name not in schema.get("properties", {})]
+            allowed = "only " + ", ".join(schema.get("properties", {}))
+            stands = ", ".join(names)
+            message = f"{stands} is not a property of the specification"
+        else:
+            allowed = expected(schema)
+            if "propertyNames" in error.absolute_schema_path:
+                allowed = "a name that is " + (allowed if "enum" in schema else "not empty")
+                message = f"the name {stands} stands where {allowed} is expected"
+            else:
+                message = f"{stands} stands where {allowed} is expected"
+        found.append(Violation(place, stands, allowed, section(place, part), message))
+    return found
+
+
+def problems(bundle: str, config: "str | None" = None) -> "tuple[list[Violation], list[str]]":
+    """Everything that is wrong with a bundle's config, and what is only odd. As load.load_bundle, but to the end.
+
+    What is no JSON or too large is one violation; the rules are looked at once the schema is met.
+    """
+    from pyrunc.config import load, rules
+    from pyrunc.jsontext import loads
+
+    try:
+        data = load.read(config or bundle + "/config.json", "config.json")
+        value = loads(data)
+    except ConfigError as error:
+        return [Violation(error.pointer or "", "", "", "", error.message)], []
+    found = explain(value)
+    if found:
+        return found, []
+    if b"\\u0000" in data:
+        try:
+            rules.check_nul(value)
+        except ConfigError as error:
+            found.append(Violation(error.pointer or "", "", "", section(error.pointer or ""), error.message))
+    for place, text in rules.violations(value):
+        found.append(Violation(place, "", "", section(place), text))
+    return found, rules.warnings(value)
