@@ -33,12 +33,13 @@ class StateDirectory(Step):
     that was killed at any moment.
     """
 
-    __slots__ = ("config", "container", "inode", "lock")
+    __slots__ = ("config", "container", "inode", "lock", "manager")
     name = "state"
     section = "runtime.md#state"
 
-    def __init__(self, container: Container, config: bytes) -> None:
+    def __init__(self, container: Container, config: bytes, manager: "cgroups.Manager | None") -> None:
         Step.__init__(self)
+        self.manager = manager
         self.container = container
         self.config = config
         self.lock: "Lock | None" = None
@@ -49,6 +50,11 @@ class StateDirectory(Step):
 
     def apply(self, context: Context) -> None:
         directory = self.container.directory
+        if files.exists(directory):
+            raise StateError("container with given ID already exists", errno=errno.EEXIST)
+        if self.manager is not None:
+            # Before it is recorded: whoever deletes a recorded container kills what is in its cgroup.
+            self.manager.check()
         try:
             make_directories(self.container.store.root, 0o711)
             posix.mkdir(directory, 0o711)
@@ -99,7 +105,9 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
     linux: "Any" = config.get("linux") or {}
     manager = None
     if not options.systemd_cgroup:
-        manager = cgroups.Manager(cgroups.paths(cgroups.detect(), linux.get("cgroupsPath"), container_id))
+        manager = cgroups.Manager(
+            cgroups.paths(cgroups.detect(), linux.get("cgroupsPath"), container_id), host.rootless
+        )
     else:
         raise PyruncError(
             "systemd cgroup flag passed, but systemd support for managing cgroups is not available",
@@ -121,7 +129,7 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
     context.rootfs = rootfs
     context.preserve_fds = preserve
     container = _container(store, directory, context, manager)
-    state_step = StateDirectory(container, raw)
+    state_step = StateDirectory(container, raw, manager)
     plan.steps.insert(0, state_step)
     context.on_pid = _recorder(container)
     context.state = container.state_json("created")
@@ -151,6 +159,7 @@ def _container(store: "Store", directory: str, context: Context, manager: "cgrou
             "hooks": {kind: hooks[kind] for kind in ("poststart", "poststop") if hooks.get(kind)},
             "ownMounts": "mount" in spaces,
             "ownPids": "pid" in spaces,
+            "rootless": context.host.rootless,
             "hasProcess": bool(config.get("process")),
         },
     )
@@ -267,6 +276,8 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
     except BaseException:
         execute.undo(context)
         raise
+    for warning in context.warnings:
+        log.warning(warning)
     files_step.close(context)
     if creation.state_step.lock is not None:
         creation.state_step.lock.release()

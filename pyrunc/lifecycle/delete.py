@@ -75,10 +75,9 @@ def _lock(store: "Store", container_id: str, directory: str, force: bool) -> "Lo
 def destroy(container: Container) -> None:
     """Remove the cgroup, mounts of ours on the host, the state; then run the poststop hooks. Raises PyruncError."""
     if container.fields["cgroup"]:
-        try:
-            container.manager().delete()
-        except OSError as error:
-            raise PyruncError("delete cgroup: " + reason(error), errno=error.errno) from None
+        # Recorded, but perhaps never made: then what is in there is somebody else's, and nothing is killed.
+        certain = container.fields["phase"] != "creating" or container.pid != 0
+        container.manager().delete(kill=certain)
     if not container.fields.get("ownMounts", True):
         from pyrunc.plan import mounts
 

@@ -2,7 +2,7 @@
 
 import posix
 
-from pyrunc import _linux, log
+from pyrunc import _linux, cgroups, log
 from pyrunc.config import load, rules
 from pyrunc.errors import EXIT_EXEC_FAILURE, ConfigError, PyruncError, StateError, reason
 from pyrunc.lifecycle import create, execute
@@ -39,8 +39,20 @@ class OpenCgroup(Step):
     def apply(self, context: Context) -> None:
         context.cgroup = self.container.manager()
         context.cgroup_fds = context.cgroup.join_fds(self.paths)
+        host = cgroups.detect()
+        if "pids" in host.mounts:
+            point, root = host.mounts["pids"]
+            own = host.own["pids"]
+            path = point + (own[len(root) :] if root != "/" and own.startswith(root) else own)
+            try:
+                context.home_fd = posix.open(path + "/tasks", posix.O_WRONLY | posix.O_CLOEXEC)
+            except OSError:
+                context.home_fd = -1
 
     def undo(self, context: Context) -> None:
+        if context.home_fd >= 0:
+            posix.close(context.home_fd)
+            context.home_fd = -1
         for fd in context.cgroup_fds:
             posix.close(fd)
         context.cgroup_fds = []

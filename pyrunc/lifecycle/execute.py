@@ -227,6 +227,8 @@ def _take_over(plan: "Plan", context: "Context") -> None:
     if message[:1] != b"P":
         raise PyruncError("unexpected message from the container process")
     pid = int.from_bytes(message[1:5], "little")
+    if message[5:6] == b"O" and context.cgroup is not None:
+        context.cgroup.add(pid)
     first = context.pid
     old = context.pidfd
     # It is our child, not reaped by anybody else: the number cannot be another's.

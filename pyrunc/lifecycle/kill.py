@@ -36,9 +36,7 @@ def kill(store: "Store", container_id: str, signal: int, everything: bool = Fals
         send(pidfd, signal)
         if signal == SIGKILL:
             # A frozen process takes its death only when it is thawed.
-            manager = container.manager()
-            if manager.frozen():
-                manager.thaw()
+            container.manager().thaw_all()
     finally:
         posix.close(pidfd)
 
@@ -54,10 +52,7 @@ def send(pidfd: int, signal: int) -> None:
 
 
 def _all(container: "Container", signal: int) -> None:
-    try:
-        container.manager().kill_all(signal)
-    except OSError as error:
-        raise PyruncError("kill all processes: " + reason(error), errno=error.errno) from None
+    container.manager().kill_all(signal)
 
 
 def kill_everything(container: "Container", timeout: float = 10.0) -> bool:
@@ -69,9 +64,7 @@ def kill_everything(container: "Container", timeout: float = 10.0) -> bool:
                 _linux.pidfd_send_signal(pidfd, SIGKILL)
             except ProcessLookupError:
                 pass
-            manager = container.manager()
-            if manager.exists() and manager.frozen():
-                manager.thaw()
+            container.manager().thaw_all()
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
             if not poll.poll(timeout * 1000):

@@ -1,6 +1,6 @@
 """pause and resume: the freezer cgroup."""
 
-from pyrunc.errors import PyruncError, StateError, reason
+from pyrunc.errors import StateError
 from pyrunc.lifecycle.store import Lock
 
 TYPE_CHECKING = False
@@ -15,10 +15,7 @@ def pause(store: "Store", container_id: str) -> None:
         container = store.load(container_id)
         if container.status() not in ("created", "running"):
             raise StateError("container not running")
-        try:
-            container.manager().freeze()
-        except OSError as error:
-            raise PyruncError("freeze: " + reason(error), errno=error.errno) from None
+        container.manager().freeze()
     finally:
         lock.release()
 
@@ -30,9 +27,6 @@ def resume(store: "Store", container_id: str) -> None:
         container = store.load(container_id)
         if container.status() != "paused":
             raise StateError("container not paused")
-        try:
-            container.manager().thaw()
-        except OSError as error:
-            raise PyruncError("thaw: " + reason(error), errno=error.errno) from None
+        container.manager().thaw()
     finally:
         lock.release()

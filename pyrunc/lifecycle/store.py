@@ -173,7 +173,7 @@ class Container:
 
     def manager(self) -> Manager:
         """The container's cgroup."""
-        return Manager(self.fields["cgroup"])
+        return Manager(self.fields["cgroup"], bool(self.fields.get("rootless")))
 
     def pids(self) -> "list[int]":
         """All processes in the container's cgroup, as the runtime's pid namespace counts them."""

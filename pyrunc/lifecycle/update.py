@@ -1,5 +1,6 @@
 """update: other resource limits for a container that has a process."""
 
+from pyrunc import log
 from pyrunc.errors import StateError
 from pyrunc.lifecycle.store import Lock
 
@@ -20,6 +21,7 @@ def update(store: "Store", container_id: str, resources: "dict[str, Any]") -> No
         container = store.load(container_id)
         if container.status() == "stopped":
             raise StateError("cannot update a container that has stopped: container not running")
-        container.manager().update({key: value for key, value in resources.items() if key != "devices"})
+        for warning in container.manager().update(resources):
+            log.warning(warning)
     finally:
         lock.release()

@@ -1,6 +1,7 @@
 """How the container process comes to be, and how the runtime learns of it."""
 
 import _socket
+import errno
 import posix
 
 from pyrunc import _linux
@@ -104,12 +105,26 @@ class CloneAgain(Step):
                     _linux.setns(fd, flag)
                     posix.close(fd)
             context.namespace_fds = []
-        pid, _ = _linux.clone(self.flags | _linux.CLONE_PARENT)
+        pid, outside = self._clone(context)
         if pid:
             # The new process does nothing before the runtime has recorded it and said so.
-            posix.write(context.sync.fileno(), b"P" + pid.to_bytes(4, "little"))
+            posix.write(context.sync.fileno(), b"P" + pid.to_bytes(4, "little") + (b"O" if outside else b"I"))
             posix._exit(0)
         posix.setsid()
+
+    def _clone(self, context: "Context") -> "tuple[int, bool]":
+        """The new process (0 in itself), and whether it is still outside the pids cgroup.
+
+        A cgroup that is full refuses a clone, but not a process that is moved into it. So an exec, which must work in
+        a full container too, clones outside, and the runtime moves the new process: slow, and seldom needed.
+        """
+        try:
+            return _linux.clone(self.flags | _linux.CLONE_PARENT)[0], False
+        except OSError as error:
+            if error.errno != errno.EAGAIN or context.home_fd < 0:
+                raise
+        posix.write(context.home_fd, b"0")
+        return _linux.clone(self.flags | _linux.CLONE_PARENT)[0], True
 
 
 class RecordAgain(Step):

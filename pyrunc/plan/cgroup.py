@@ -7,7 +7,7 @@ the number of another process to cgroup.procs waits for most of a container's bi
 import posix
 
 from pyrunc import _linux
-from pyrunc.errors import PyruncError, reason
+from pyrunc.errors import PyruncError
 from pyrunc.linux import files
 from pyrunc.plan.step import CONTAINER, Step
 
@@ -41,7 +41,7 @@ class MakeCgroup(Step):
     def apply(self, context: "Context") -> None:
         context.cgroup = self.manager
         self.manager.create()
-        self.manager.set(self.resources)
+        context.warnings += self.manager.set(self.resources)
         context.cgroup_fds = self.manager.join_fds()
 
     def undo(self, context: "Context") -> None:
@@ -50,7 +50,7 @@ class MakeCgroup(Step):
         context.cgroup_fds = []
         try:
             self.manager.delete()
-        except (OSError, PyruncError) as error:
+        except PyruncError as error:
             context.warnings.append("delete cgroup: " + str(error))
 
 
@@ -73,13 +73,10 @@ class JoinCgroup(Step):
         return "enter the cgroup"
 
     def apply(self, context: "Context") -> None:
-        for fd in context.cgroup_fds:
-            try:
-                posix.write(fd, b"0")
-            except OSError as error:
-                raise PyruncError("enter the cgroup: " + reason(error), errno=error.errno) from None
-            posix.close(fd)
+        fds = context.cgroup_fds
         context.cgroup_fds = []
+        if context.cgroup is not None:
+            context.cgroup.join(fds)
 
 
 class Populate(Step):

@@ -25,6 +25,7 @@ class Context:
         "done",
         "error_fd",
         "fifo_fd",
+        "home_fd",
         "host",
         "id",
         "in_container",
@@ -60,6 +61,8 @@ class Context:
         self.sync: "Any" = None
         self.cgroup: "Manager | None" = None
         self.cgroup_fds: "list[int]" = []
+        # `tasks` of the runtime's own pids cgroup, for an exec into one that is full.
+        self.home_fd = -1
         self.namespace_fds: "list[tuple[int, int, str, str]]" = []
         self.root_fd = -1
         self.null_fd = -1
