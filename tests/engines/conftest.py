@@ -1,7 +1,7 @@
 """One sandbox and one instance of each engine for the whole session.
 
 `engine` is podman, then docker: a test that takes it runs under both. PYRUNC in the environment names another runtime
-than /usr/local/bin/pyrunc, by which the tests themselves are tried against runc.
+than the one built here, by which the tests themselves are tried against runc.
 """
 
 import os
@@ -15,19 +15,10 @@ from .sandbox import Sandbox
 
 
 @pytest.fixture(scope="session")
-def runtime() -> Path:
-    """The runtime under test."""
-    if os.geteuid() != 0:
-        pytest.skip("no root: engines are run as root here")
-    found = engines.runtime_under_test()
-    if found is None:
-        pytest.skip("no runtime: neither PYRUNC, /usr/local/bin/pyrunc nor build/pyrunc")
-    return found
-
-
-@pytest.fixture(scope="session")
 def sandbox(runtime: Path) -> Iterator[Sandbox]:
     """Where the engines run."""
+    if os.geteuid() != 0:
+        pytest.skip("no root: engines are run as root here")
     _need("unshare", "nsenter", "ip")
     if not images.BUSYBOX.exists():
         pytest.skip("no busybox-static")

@@ -4,7 +4,6 @@ podman and docker share one shape (`Engine`), so that one test body serves both;
 """
 
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -355,7 +354,7 @@ class Buildah:
         """Build an image from the busybox tree and the lines of a Containerfile."""
         (self.home / "Containerfile").write_text("FROM scratch\nADD rootfs.tar /\n" + containerfile)
         parent = f"{self.sandbox.cgroup}/buildah"
-        options = ["--runtime", self.runtime, "--cgroup-parent", parent, "--isolation", "oci", "--network", "none"]
+        options = ["--runtime", str(self.runtime), "--cgroup-parent", parent, "--isolation", "oci", "--network", "none"]
         return self("bud", *options, "-f", self.home / "Containerfile", self.home)
 
     def close(self) -> None:
@@ -365,14 +364,3 @@ class Buildah:
 def new_id() -> str:
     """A container ID nobody else uses."""
     return "t" + uuid.uuid4().hex[:10]
-
-
-def runtime_under_test() -> Path | None:
-    """PYRUNC of the environment, else the installed pyrunc, else the build's."""
-    named = os.environ.get("PYRUNC")
-    if named:
-        return Path(named).resolve(strict=True)
-    for path in (Path("/usr/local/bin/pyrunc"), Path(__file__).parents[2] / "build" / "pyrunc"):
-        if path.exists():
-            return path
-    return None

@@ -42,20 +42,21 @@ class Sandbox:
             "TERM": "xterm",
         }
         self._daemons: list[subprocess.Popen[bytes]] = []
-        self._log = open(self.work / "sandbox.log", "wb")
+        log = self.work / "sandbox.log"
         init = [sys.executable, str(Path(__file__).with_name("sandbox_init.py")), str(self.work)]
         unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "private"]
-        self._init = subprocess.Popen(
-            [*unshare, *init, "/etc", "/var", "/opt"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            env=self.env,
-        )
+        with open(log, "wb") as said:
+            self._init = subprocess.Popen(
+                [*unshare, *init, "/etc", "/var", "/opt"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                env=self.env,
+            )
         assert self._init.stdout is not None
         words = self._init.stdout.readline().split()
         if len(words) != 2:
-            raise RuntimeError(f"no sandbox: {(self.work / 'sandbox.log').read_text()}")
+            raise RuntimeError(f"no sandbox: {log.read_text()}")
         self._pid = int(words[0])
         #: The storage driver that works here: overlay or vfs.
         self.storage = words[1].decode()
@@ -157,7 +158,6 @@ class Sandbox:
         assert self._init.stdin is not None
         self._init.stdin.close()
         self._init.wait()
-        self._log.close()
         shutil.rmtree(self.work)
         left = _remove_cgroups(self.cgroup[1:])
         if left:

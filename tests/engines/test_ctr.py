@@ -71,9 +71,10 @@ def test_exec(ctr: Ctr) -> None:
 
         assert run(box, "sh", "-c", "echo out; echo err >&2; exit 5") == (5, "out\n", "err\n")
         assert run(box, "wc", "-c", stdin=b"12345") == (0, "5\n", "")
-        assert run("--user", "1000:1000", "--cwd", "/data", box, "sh", "-c", "id -u; id -g; pwd")[1] == "1000\n1000\n/data\n"
-        status, _, message = run(box, "no-such-command")
-        assert status != 0 and "no-such-command" in message
+        as_user = ["--user", "1000:1000", "--cwd", "/data"]
+        assert run(*as_user, box, "sh", "-c", "id -u; id -g; pwd")[1].split() == ["1000", "1000", "/data"]
+        code, _, message = run(box, "no-such-command")
+        assert code != 0 and "no-such-command" in message
         with terminal(ctr, "tasks", "exec", "-t", "--exec-id", new_id(), box, "sh") as tty:
             tty.press("tty; echo here-$((1 + 1))\n")
             assert "/dev/pts/" in tty.expect("here-2")

@@ -23,7 +23,7 @@ def test_other_limits(engine: Engine) -> None:
         assert box.cgroup_file("cpuset/cpuset.cpus", "cpuset.cpus") == "0"
         assert box.cgroup_file("cpu/cpu.shares", "cpu.weight") in ("512", "20", "59")
         assert box.cgroup_file("memory/memory.soft_limit_in_bytes", "memory.low") == str(32 << 20)
-        assert "1" == box.exec("nproc").stdout.strip()
+        assert box.exec("nproc").stdout.strip() == "1"
 
 
 def test_the_pids_limit_holds(engine: Engine) -> None:

@@ -86,7 +86,8 @@ def test_propagation(engine: Engine, mode: str) -> None:
 def test_mounts_stay_inside(engine: Engine) -> None:
     """What a container mounts itself never reaches the outside, whose mounts are shared."""
     before = sorted(engine.sandbox.mounts())
-    options = ["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"]
+    unconfined = ["--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"]
+    options = ["--cap-add", "SYS_ADMIN", *unconfined]
     with engine.container("mount -t tmpfs x /data && mkdir /data/y && echo mounted; exec sleep 1000", *options) as box:
         box.says("mounted")
         assert not [mount for mount in engine.sandbox.mounts() if mount.endswith("/data")]

@@ -8,7 +8,8 @@ SERVE = "mkdir -p /www && echo hello from $(hostname) >/www/index.html && exec h
 
 def test_no_network(engine: Engine) -> None:
     """Only lo, and it is up: a ping to it comes back."""
-    text = engine.sh("ls /sys/class/net; ip -o addr show lo; ping -c 1 -w 20 127.0.0.1 >/dev/null && echo back", "--network", "none")
+    script = "ls /sys/class/net; ip -o addr show lo; ping -c 1 -w 20 127.0.0.1 >/dev/null && echo back"
+    text = engine.sh(script, "--network", "none")
     assert text.splitlines()[0] == "lo"
     assert "127.0.0.1" in text
     assert text.endswith("back")

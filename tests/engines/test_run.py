@@ -67,7 +67,8 @@ def test_output_streams_stay_apart(engine: Engine) -> None:
 def test_stdin(engine: Engine) -> None:
     """-i passes a megabyte and its end."""
     data = random.Random(4).randbytes(1 << 20)
-    assert engine.out("run", "-i", "--rm", images.NAME, "md5sum", stdin=data).split()[0] == hashlib.md5(data).hexdigest()
+    text = engine.out("run", "-i", "--rm", images.NAME, "md5sum", stdin=data)
+    assert text.split()[0] == hashlib.md5(data).hexdigest()
 
 
 def test_no_stdin(engine: Engine) -> None:
@@ -92,7 +93,8 @@ def test_environment_and_names(engine: Engine) -> None:
 
 
 def test_a_user_by_number(engine: Engine) -> None:
-    text = engine.sh("id -u; id -g; id -G; cat /proc/self/status; touch /etc/x 2>/dev/null || echo refused", "-u", "1000:1000")
+    script = "id -u; id -g; id -G; cat /proc/self/status; touch /etc/x 2>/dev/null || echo refused"
+    text = engine.sh(script, "-u", "1000:1000")
     assert text.splitlines()[:2] == ["1000", "1000"]
     assert "0" not in text.splitlines()[2].split()
     sets = caps(text)

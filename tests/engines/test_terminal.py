@@ -43,12 +43,11 @@ def test_keys_that_signal(engine: Engine) -> None:
 
 
 def test_exec_with_a_terminal(engine: Engine) -> None:
-    with engine.container("exec sleep 1000") as box:
-        with terminal(engine, "exec", "-it", box.name, "sh") as tty:
-            tty.press("tty; until test \"$(stty size)\" = '33 99'; do sleep 0.1; done; echo sized-$((1 + 1))\n")
-            assert "/dev/pts/" in tty.expect("sized-2")
-            tty.press("exit 4\n")
-            assert tty.end() == 4
+    with engine.container("exec sleep 1000") as box, terminal(engine, "exec", "-it", box.name, "sh") as tty:
+        tty.press("tty; until test \"$(stty size)\" = '33 99'; do sleep 0.1; done; echo sized-$((1 + 1))\n")
+        assert "/dev/pts/" in tty.expect("sized-2")
+        tty.press("exit 4\n")
+        assert tty.end() == 4
 
 
 def test_a_terminal_without_stdin(engine: Engine) -> None:
