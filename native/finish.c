@@ -135,8 +135,9 @@ void finish_until_fifo(struct prepared *p)
 	if (p->filter.len && !p->filter_first)
 		load_filter(p);
 	if (p->fifo) {
+		if (syscall(SYS_close, p->keep) < 0) /* end of file: the creator knows that the container is created */
+			fail(p, STAGE_FIFO, errno);
 		p->sync_open = false;
-		syscall(SYS_close, p->keep); /* end of file: the creator knows that the container is created */
 		do
 			size = read(p->keep + 1, &byte, 1);
 		while (size < 0 && errno == EINTR);
