@@ -53,7 +53,7 @@ def create(
 ) -> int:
     """A new, detached mount of a file system.
 
-    parameters: fsconfig(2) parameters, value None for a flag, a number for a descriptor. attributes: MOUNT_ATTR_* for fsmount(2).
+    parameters: fsconfig(2) parameters, value None for a flag, a number for a descriptor. attributes: MOUNT_ATTR_*.
     Raises FilesystemError with the kernel's own reason where it gives one.
     """
     fs_fd = _linux.fsopen(fstype, _linux.FSOPEN_CLOEXEC)
