@@ -35,7 +35,11 @@ def run(store: "Store", container_id: str, options: "CreateOptions") -> int:
     except BaseException:
         if foreground is not None:
             foreground.end()
-        execute.undo(context)
+        # Created it was, so it goes as delete takes it away, poststop hooks and all.
+        try:
+            _delete(store, container_id, container)
+        finally:
+            execute.undo(context)
         raise
     if foreground is None:
         return 0

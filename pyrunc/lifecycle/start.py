@@ -31,7 +31,23 @@ def start(store: "Store", container_id: str) -> None:
 
 
 def begin(container: Container) -> None:
-    """As start(), by a caller that holds the container's lock."""
+    """As start(), by a caller that holds the container's lock.
+
+    A startContainer or poststart hook that fails ends the container: it is destroyed, and the poststop hooks run
+    (runtime.md, "Lifecycle"). runc leaves it stopped.
+    """
+    try:
+        _begin(container)
+    except PyruncError as error:
+        if error.step == "hooks":
+            from pyrunc.lifecycle import delete, kill
+
+            kill.kill_everything(container)
+            delete.destroy(container)
+        raise
+
+
+def _begin(container: Container) -> None:
     pidfd = container.open_pidfd()
     try:
         _check(container, pidfd)
@@ -118,7 +134,6 @@ def _remove(container: Container) -> None:
 
 def _poststart(container: Container) -> None:
     """A failing poststart hook is an error and stops the container (runtime.md, "Lifecycle", 1.3.0)."""
-    from pyrunc.lifecycle import kill
     from pyrunc.plan import hooks
 
     state = container.state_json("running")
@@ -126,6 +141,6 @@ def _poststart(container: Container) -> None:
     text = dumps(state).encode("utf-8", "surrogateescape")
     try:
         hooks.run(container.fields["hooks"]["poststart"], "poststart", text, container.fields["bundle"])
-    except PyruncError:
-        kill.kill_everything(container)
+    except PyruncError as error:
+        error.step = "hooks"
         raise

@@ -261,7 +261,10 @@ class Lock:
             time.sleep(0.005)
 
     def release(self) -> None:
-        posix.close(self.fd)
+        """Let go of it; once is enough."""
+        if self.fd >= 0:
+            posix.close(self.fd)
+            self.fd = -1
 
 
 def remove_tree(path: str) -> None:
