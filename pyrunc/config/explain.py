@@ -103,23 +103,32 @@ def section(place: str, part: str = "config") -> str:
     return found
 
 
+_VALIDATORS: "dict[str, Any]" = {}
+
+
+def validator(part: str = "config") -> "Any":
+    """jsonschema's validator of a schema: the authority. Raises PyruncError when jsonschema is not there."""
+    if part not in _VALIDATORS:
+        try:
+            import jsonschema
+        except ImportError:
+            raise PyruncError(
+                "not valid, and why can only be said with jsonschema", hint="apt install python3-jsonschema"
+            ) from None
+        # A float is never an integer here, however whole: 1.0 and 1e3 are errors, as in Go.
+        checker = jsonschema.Draft7Validator.TYPE_CHECKER.redefine(
+            "integer", lambda _, item: isinstance(item, int) and not isinstance(item, bool)
+        )
+        made = jsonschema.validators.extend(jsonschema.Draft7Validator, type_checker=checker)
+        _VALIDATORS[part] = made({"$ref": "#/definitions/" + _FILES[part], **schemas()})
+    return _VALIDATORS[part]
+
+
 def explain(value: object, part: str = "config") -> "list[Violation]":
     """Everything in a value that its schema does not allow, in the schema's order. Uses jsonschema: 60 ms."""
-    try:
-        import jsonschema
-    except ImportError:
-        raise PyruncError(
-            "not valid, and why can only be said with jsonschema", hint="apt install python3-jsonschema"
-        ) from None
     bundle = schemas()
-    # A float is never an integer here, however whole: 1.0 and 1e3 are errors, as in Go.
-    checker = jsonschema.Draft7Validator.TYPE_CHECKER.redefine(
-        "integer", lambda _, item: isinstance(item, int) and not isinstance(item, bool)
-    )
-    validator = jsonschema.validators.extend(jsonschema.Draft7Validator, type_checker=checker)
-    root = {"$ref": "#/definitions/" + _FILES[part], **bundle}
     found = []
-    for error in validator(root).iter_errors(value):
+    for error in validator(part).iter_errors(value):
         place = pointer(*error.absolute_path)
         stands = describe(error.instance)
         schema = error.schema
