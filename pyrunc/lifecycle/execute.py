@@ -51,7 +51,11 @@ def execute(plan: "Plan", context: "Context") -> None:
                 if context.in_container:
                     _container(plan, context, index + 1)
         await_waiting(plan, context)
-    except BaseException:
+    except BaseException as error:
+        if context.in_container:
+            # The new process's half of the clone failed: what was done is the runtime's, to be undone by it alone.
+            _report_failure(context, index, error)
+            posix._exit(1)
         undo(context)
         raise
 
@@ -142,9 +146,19 @@ def _send(context: "Context", message: bytes) -> None:
         return
 
 
+def _packet(context: "Context") -> "tuple[bytes, list[tuple[int, int, bytes]]]":
+    """What the container process says next, b"" at its end. Raises OSError."""
+    size = _MESSAGE_LIMIT + 64
+    try:
+        return context.sync.recvmsg(size, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)[:2]  # type: ignore[no-any-return]
+    except ConnectionResetError:
+        # It ended before it read our last word. The kernel tells that first, and once; what it said is still there.
+        return context.sync.recvmsg(size, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)[:2]  # type: ignore[no-any-return]
+
+
 def _receive(plan: "Plan", context: "Context") -> bytes:
     """The next message of the container process. Raises PyruncError for its failure or its end."""
-    data, ancillary, _, _ = context.sync.recvmsg(_MESSAGE_LIMIT + 64, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
+    data, ancillary = _packet(context)
     for level, kind, rights in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             context.console_fd = int.from_bytes(rights[:4], "little")
@@ -241,7 +255,7 @@ def _take_over(plan: "Plan", context: "Context") -> None:
 def await_waiting(plan: "Plan", context: "Context") -> None:
     """Wait until the process blocks on exec.fifo (create) or has executed its program (exec). Raises PyruncError."""
     while True:
-        data: bytes = context.sync.recv(_MESSAGE_LIMIT + 64)
+        data = _packet(context)[0]
         if data[:1] == b"X":
             raise _failure(plan, data)
         if data[:1] == b"E":
