@@ -44,6 +44,9 @@ def fail(text: str, node: "ast.AST | None" = None) -> NoReturn:
 def bundle(directory: Path) -> dict[str, Any]:
     """All schemas of a directory as one: {"definitions": {file name: schema}}, with references that stay within it."""
     schemas = {path.name: json.loads(path.read_text()) for path in sorted(directory.glob("*.json"))}
+    for schema in schemas.values():
+        # Said once, at the top: wherever jsonschema meets it again, it forgets what it was told of integers.
+        schema.pop("$schema", None)
 
     def adopt(value: Any, home: str) -> Any:
         if isinstance(value, list):
