@@ -37,7 +37,7 @@ class StateDirectory(Step):
     name = "state"
     section = "runtime.md#state"
 
-    def __init__(self, container: Container, config: bytes, manager: "cgroups.Manager | None") -> None:
+    def __init__(self, container: Container, config: bytes, manager: "cgroups.AnyManager | None") -> None:
         Step.__init__(self)
         self.manager = manager
         self.container = container
@@ -105,7 +105,7 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
     linux: "Any" = config.get("linux") or {}
     manager = None
     if not options.systemd_cgroup:
-        manager = cgroups.Manager(
+        manager = cgroups.manager(
             cgroups.paths(cgroups.detect(), linux.get("cgroupsPath"), container_id), host.rootless
         )
     else:
@@ -128,7 +128,7 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
     context = Context(container_id, options.bundle, config, host, directory)
     context.rootfs = rootfs
     context.preserve_fds = preserve
-    container = _container(store, directory, context, manager)
+    container = _container(store, directory, context, manager, not options.no_new_keyring)
     state_step = StateDirectory(container, raw, manager)
     plan.steps.insert(0, state_step)
     context.on_pid = _recorder(container)
@@ -137,7 +137,9 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
     return Creation(container, context, plan, state_step, options)
 
 
-def _container(store: "Store", directory: str, context: Context, manager: "cgroups.Manager | None") -> Container:
+def _container(
+    store: "Store", directory: str, context: Context, manager: "cgroups.AnyManager | None", own_keyring: bool
+) -> Container:
     config: "Any" = context.config
     hooks = config.get("hooks") or {}
     spaces = [entry["type"] for entry in (config.get("linux") or {}).get("namespaces") or ()]
@@ -159,6 +161,7 @@ def _container(store: "Store", directory: str, context: Context, manager: "cgrou
             "hooks": {kind: hooks[kind] for kind in ("poststart", "poststop") if hooks.get(kind)},
             "ownMounts": "mount" in spaces,
             "ownPids": "pid" in spaces,
+            "ownKeyring": own_keyring,
             "rootless": context.host.rootless,
             "hasProcess": bool(config.get("process")),
         },

@@ -7,7 +7,7 @@ from pyrunc.config import load, rules
 from pyrunc.errors import EXIT_EXEC_FAILURE, ConfigError, PyruncError, StateError, reason
 from pyrunc.lifecycle import create, execute
 from pyrunc.lifecycle.store import Container
-from pyrunc.plan import birth, cgroup, devices, namespaces, order, process, tuning
+from pyrunc.plan import birth, cgroup, devices, mounts, namespaces, order, process, tuning
 from pyrunc.plan.context import Context
 from pyrunc.plan.host import read_host
 from pyrunc.plan.step import CONTAINER, RUNTIME, Meet, Plan, Step
@@ -20,6 +20,39 @@ if TYPE_CHECKING:
     from pyrunc.lifecycle.store import Store
 
 __all__ = ["EXIT_EXEC_FAILURE", "exec_"]
+
+
+class OpenContainer(namespaces.OpenNamespaces):
+    """Open the init process's namespaces, and its root where it has no mount namespace of its own to bring one."""
+
+    __slots__ = ("pid", "pidfd")
+
+    def __init__(self, joined: "dict[str, tuple[str, str]]", pid: int, pidfd: int) -> None:
+        namespaces.OpenNamespaces.__init__(self, joined)
+        self.pid = pid
+        self.pidfd = pidfd
+
+    def apply(self, context: Context) -> None:
+        try:
+            namespaces.OpenNamespaces.apply(self, context)
+            if "mount" not in self.joined:
+                flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+                context.root_fd = posix.open("/proc/" + str(self.pid) + "/root", flags)
+        except (OSError, PyruncError):
+            self._check()
+            raise
+        self._check()
+
+    def _check(self) -> None:
+        # By number, which may be another process's by now: what was opened is the container's if it is still there.
+        if execute.has_ended(self.pidfd):
+            raise StateError("cannot exec in a stopped container")
+
+    def undo(self, context: Context) -> None:
+        namespaces.OpenNamespaces.undo(self, context)
+        if context.root_fd >= 0:
+            posix.close(context.root_fd)
+            context.root_fd = -1
 
 
 class OpenCgroup(Step):
@@ -104,10 +137,11 @@ def exec_(store: "Store", container_id: str, options: "ExecOptions") -> int:
     pidfd = container.open_pidfd()
     try:
         _check(container, pidfd, options)
+        assert pidfd is not None
         config = container.config()
         wanted = _process(config, options)
         _check_terminal(wanted, options)
-        context, plan = compile_exec(container, config, wanted, options)
+        context, plan = compile_exec(container, config, wanted, options, pidfd)
         for warning in plan.warnings:
             log.warning(warning)
         _linux.close_range(3 + context.preserve_fds, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
@@ -182,8 +216,13 @@ def _add_capabilities(sets: "Any", names: "list[str]") -> "dict[str, list[str]]"
     return result
 
 
-def compile_exec(container: Container, config: "Any", wanted: "Any", options: "ExecOptions") -> "tuple[Context, Plan]":
-    """The plan of an exec: the same steps as a create's, but for what the container has already."""
+def compile_exec(
+    container: Container, config: "Any", wanted: "Any", options: "ExecOptions", pidfd: int = -1
+) -> "tuple[Context, Plan]":
+    """The plan of an exec: the same steps as a create's, but for what the container has already.
+
+    pidfd: of the container's init process, -1 for a plan that is not carried out.
+    """
     host = read_host(None)
     context = Context(container.id, container.fields["bundle"], config, host, container.directory)
     context.rootfs = container.fields["rootfs"]
@@ -194,7 +233,7 @@ def compile_exec(container: Container, config: "Any", wanted: "Any", options: "E
     steps: "list[Step]" = []
     joined = _namespaces(container, linux)
     # In the runtime.
-    steps.append(namespaces.OpenNamespaces(joined))
+    steps.append(OpenContainer(joined, container.pid, pidfd))
     if linux.get("seccomp"):
         from pyrunc.plan.seccomp_step import CompileFilter
 
@@ -213,7 +252,10 @@ def compile_exec(container: Container, config: "Any", wanted: "Any", options: "E
     kinds = [kind for kind in joined if kind != "pid"]
     if kinds:
         steps.append(namespaces.JoinNamespaces(kinds))
-    steps.append(OpenRoot())
+    if container.fields.get("ownKeyring", True):
+        # The container's, by its name; the caller's own keys are none of its business.
+        steps.append(process.Keyring(""))
+    steps.append(OpenRoot() if "mount" in joined else mounts.ChangeRoot())
     if "pid" in joined:
         steps += [birth.CloneAgain(0, [], pid_namespace=True), birth.RecordAgain(), Meet(RUNTIME, order.RECORDED_AGAIN)]
     if wanted.get("terminal"):

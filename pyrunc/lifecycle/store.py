@@ -10,7 +10,7 @@ import fcntl
 import posix
 import time
 
-from pyrunc.cgroups import Manager
+from pyrunc.cgroups import manager
 from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.jsontext import dumps, loads
 from pyrunc.linux import files, procfs
@@ -19,6 +19,8 @@ from pyrunc.plan.files_step import FIFO
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
+
+    from pyrunc.cgroups import AnyManager
 
 # The format of state.json. A newer pyrunc reads the older ones; an unknown one is an error.
 FORMAT: "Final" = 1
@@ -100,7 +102,7 @@ class Container:
     fields: the object in state.json. Its keys: format, id, ociVersion, phase ("creating" or "created"), pid and start
     (0 before the clone; the start time tells the process from a later one of the same number), bundle, rootfs,
     created, annotations, cgroup (controller to directory), hooks (poststart and poststop), ownMounts (False when the
-    mounts are in the runtime's own mount namespace), ownPids.
+    mounts are in the runtime's own mount namespace), ownPids, ownKeyring (False with --no-new-keyring).
     """
 
     __slots__ = ("directory", "fields", "store")
@@ -171,9 +173,9 @@ class Container:
         posix.close(fd)
         return True
 
-    def manager(self) -> Manager:
+    def manager(self) -> "AnyManager":
         """The container's cgroup."""
-        return Manager(self.fields["cgroup"], bool(self.fields.get("rootless")))
+        return manager(self.fields["cgroup"], bool(self.fields.get("rootless")))
 
     def pids(self) -> "list[int]":
         """All processes in the container's cgroup, as the runtime's pid namespace counts them."""

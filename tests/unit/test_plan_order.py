@@ -448,6 +448,7 @@ def test_exec_enters_the_pid_namespace_last_and_with_the_containers_root() -> No
         meeting(order.RECORDED),
         cgroup.JoinCgroup,
         namespaces.JoinNamespaces,
+        process.Keyring,
         birth.CloneAgain,
         birth.RecordAgain,
         meeting(order.RECORDED_AGAIN),
@@ -460,7 +461,7 @@ def test_exec_enters_the_pid_namespace_last_and_with_the_containers_root() -> No
     )
     joined = plan.steps[place(plan, namespaces.JoinNamespaces)]
     assert isinstance(joined, namespaces.JoinNamespaces) and joined.kinds == ["network", "mount", "cgroup"]
-    assert absent(plan, birth.Record, process.Keyring, mounts.Rootfs)
+    assert absent(plan, birth.Record, mounts.Rootfs)
     check(plan)
 
 
