@@ -428,6 +428,28 @@ CALL(set_mempolicy)
 	return nothing("set_mempolicy", syscall(SYS_set_mempolicy, mode, nodes ? mask : NULL, most));
 }
 
+CALL(bpf_prog_load)
+{
+	int type;
+	Py_buffer code;
+	const char *name;
+
+	PARSE("iy*s:bpf_prog_load", &type, &code, &name);
+	/* The kernel from 6.17 on writes past an attribute block that is shorter than its own. */
+	union {
+		union bpf_attr attr;
+		char block[256];
+	} all = {.block = {0}};
+	all.attr.prog_type = (uint32_t)type;
+	all.attr.insns = (uintptr_t)code.buf;
+	all.attr.insn_cnt = (uint32_t)(code.len / 8);
+	all.attr.license = (uintptr_t)"GPL";
+	strncpy(all.attr.prog_name, name, sizeof all.attr.prog_name - 1);
+	long result = syscall(SYS_bpf, BPF_PROG_LOAD, &all, sizeof all.attr);
+	PyBuffer_Release(&code);
+	return number("bpf", result);
+}
+
 CALL(bpf)
 {
 	int command;
@@ -648,7 +670,7 @@ static PyMethodDef functions[] = {
 	F(pivot_root) F_KW(openat2) F(fstatfs) F_KW(clone) F(setns) F(unshare) F(pidfd_open) F(pidfd_getfd)
 	F(pidfd_send_signal) F(prctl) F(set_name) F(capget) F(capset) F(sethostname) F(setdomainname) F(prlimit)
 	F(keyctl_join_session_keyring) F(keyctl_setperm) F(keyctl_describe) F(close_range) F(madvise) F(personality)
-	F(seccomp_load) F_KW(sched_setattr) F(ioprio_set) F(set_mempolicy) F(bpf) F(tty_raw) F(tty_restore)
+	F(seccomp_load) F_KW(sched_setattr) F(ioprio_set) F(set_mempolicy) F(bpf) F(bpf_prog_load) F(tty_raw) F(tty_restore)
 	F(tty_onlcr_clear) F_KW(prepare) F(finish_until_fifo) F(finish_execve) F(finish) F(sealed)
 	F(signalfd) F(reset_signals)
 	{NULL, NULL, 0, NULL}

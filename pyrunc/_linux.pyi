@@ -117,6 +117,9 @@ def ioprio_set(which: int, who: int, value: int, /) -> None:
 def set_mempolicy(mode: int, nodemask: bytes | None, maxnode: int, /) -> None:
     """mode: MPOL_* | MPOL_F_*. nodemask: bit N of byte N // 8 is node N; at most 512 bytes. maxnode: bits, plus one."""
 
+def bpf_prog_load(prog_type: int, instructions: bytes, name: str, /) -> int:
+    """BPF_PROG_LOAD of an array of struct bpf_insn: the program's descriptor, close-on-exec. name: at most 15 bytes."""
+
 def bpf(cmd: int, attr: bytes | bytearray, /) -> int:
     """attr: the command's part of union bpf_attr, at most 256 bytes; a bytearray gets the answer back."""
 

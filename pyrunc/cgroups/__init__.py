@@ -10,7 +10,13 @@ import posix
 from pyrunc.cgroups.v1 import Manager
 from pyrunc.errors import ConfigError, PyruncError
 
-__all__ = ["Host", "Manager", "detect", "paths"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.cgroups import v2
+
+    AnyManager = Manager | v2.Manager
+
+__all__ = ["Host", "Manager", "detect", "manager", "paths"]
 
 _TOP = "/sys/fs/cgroup"
 
@@ -52,8 +58,8 @@ def paths(host: Host, cgroups_path: "str | None", container_id: str) -> "dict[st
     Named hierarchies other than systemd's are left alone: a service manager's books, not controllers.
     Raises ConfigError for a path that leaves its place or names the place itself, PyruncError without cgroup v1.
     """
-    if not host.mounts:
-        raise PyruncError("no cgroup v1 hierarchy is mounted", hint="mount the controllers below " + _TOP)
+    if not host.mounts and host.mode != "v2":
+        raise PyruncError("no cgroup hierarchy is mounted", hint="mount the controllers below " + _TOP)
     asked = cgroups_path or container_id
     parts = [part for part in asked.split("/") if part not in ("", ".")]
     if ".." in parts or "\0" in asked or not parts:
@@ -62,6 +68,12 @@ def paths(host: Host, cgroups_path: "str | None", container_id: str) -> "dict[st
             pointer="/linux/cgroupsPath",
         )
     below = "/" + "/".join(parts)
+    if host.mode == "v2":
+        if asked[0] == "/":
+            return {"": _TOP + below}
+        # Beside our own cgroup, not below it: one that has processes can't pass controllers on (as runc).
+        own = host.own.get("", "/").rpartition("/")[0]
+        return {"": _TOP + ("" if own.startswith("/..") else own) + below}
     result = {}
     for name, (point, root) in host.mounts.items():
         if name.startswith("name=") and name != "name=systemd":
@@ -73,6 +85,25 @@ def paths(host: Host, cgroups_path: "str | None", container_id: str) -> "dict[st
     if "devices" not in result:
         raise PyruncError("the devices cgroup is not mounted: a container could use every device of the host")
     return result
+
+
+def own_procs(host: Host) -> "str | None":
+    """The file by which a process goes into the cgroup of this one that counts processes; None without one."""
+    if host.mode == "v2":
+        return _TOP + host.own.get("", "/").rstrip("/") + "/cgroup.procs"
+    if "pids" not in host.mounts:
+        return None
+    point, root = host.mounts["pids"]
+    return point + _relative(host.own.get("pids", "/"), root) + "/tasks"
+
+
+def manager(saved: "dict[str, str]", rootless: bool = False) -> "AnyManager":
+    """The manager for paths() of this host, or for those that state.json has kept."""
+    if "" in saved:
+        from pyrunc.cgroups import v2
+
+        return v2.Manager(saved, rootless)
+    return Manager(saved, rootless)
 
 
 def parse_mountinfo(data: bytes, hierarchies: "list[str]") -> "dict[str, tuple[str, str]]":

@@ -106,6 +106,10 @@ class Manager:
         limits.update(resources)
         return limits.warnings
 
+    def clone_fd(self, sub: "Mapping[str, str] | None" = None) -> int:
+        """-1: no process can be born in a cgroup of v1; it joins."""
+        return -1
+
     def join_fds(self, sub: "Mapping[str, str] | None" = None) -> "list[int]":
         """Descriptors for join(): `tasks` of each hierarchy, O_WRONLY and O_CLOEXEC.
 

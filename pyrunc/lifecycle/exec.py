@@ -72,13 +72,11 @@ class OpenCgroup(Step):
     def apply(self, context: Context) -> None:
         context.cgroup = self.container.manager()
         context.cgroup_fds = context.cgroup.join_fds(self.paths)
-        host = cgroups.detect()
-        if "pids" in host.mounts:
-            point, root = host.mounts["pids"]
-            own = host.own["pids"]
-            path = point + (own[len(root) :] if root != "/" and own.startswith(root) else own)
+        context.cgroup_directory_fd = context.cgroup.clone_fd(self.paths)
+        home = cgroups.own_procs(cgroups.detect())
+        if home:
             try:
-                context.home_fd = posix.open(path + "/tasks", posix.O_WRONLY | posix.O_CLOEXEC)
+                context.home_fd = posix.open(home, posix.O_WRONLY | posix.O_CLOEXEC)
             except OSError:
                 context.home_fd = -1
 
@@ -86,6 +84,9 @@ class OpenCgroup(Step):
         if context.home_fd >= 0:
             posix.close(context.home_fd)
             context.home_fd = -1
+        if context.cgroup_directory_fd >= 0:
+            posix.close(context.cgroup_directory_fd)
+            context.cgroup_directory_fd = -1
         for fd in context.cgroup_fds:
             posix.close(fd)
         context.cgroup_fds = []

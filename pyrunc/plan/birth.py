@@ -35,7 +35,7 @@ class Clone(Step):
 
     def apply(self, context: "Context") -> None:
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-        pid, pidfd = _linux.clone(self.flags)
+        pid, pidfd = self._clone(context)
         if pid == 0:
             ours.close()
             context.sync = theirs
@@ -52,6 +52,33 @@ class Clone(Step):
         context.pidfd = pidfd
         if self.time is not None:
             self.time.leave()
+
+    def _clone(self, context: "Context") -> "tuple[int, int]":
+        """Into the cgroup where that can be (cgroup v2): nothing has to be moved then. Else JoinCgroup moves it."""
+        directory = context.cgroup_directory_fd
+        if directory < 0:
+            return _linux.clone(self.flags)
+        try:
+            born = _linux.clone(self.flags, directory)
+        except OSError as error:
+            # A full pids limit, a cgroup whose processes are in children of it, a parent that is not ours.
+            if error.errno not in (
+                errno.EAGAIN,
+                errno.EBUSY,
+                errno.EOPNOTSUPP,
+                errno.EACCES,
+                errno.ENOSYS,
+                errno.E2BIG,
+            ):
+                raise
+            return _linux.clone(self.flags)
+        finally:
+            posix.close(directory)
+            context.cgroup_directory_fd = -1
+        for fd in context.cgroup_fds:
+            posix.close(fd)
+        context.cgroup_fds = []
+        return born
 
     def undo(self, context: "Context") -> None:
         if context.sync is not None:

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from pyrunc.cgroups import Manager
+    from pyrunc.cgroups import AnyManager
     from pyrunc.plan.context import Context
 
 # Below this many bytes a copy of our own pages, made when the child writes to them, is too much for the cgroup.
@@ -25,12 +25,14 @@ SMALL_MEMORY: "Final" = 4 << 20
 class MakeCgroup(Step):
     """Make the cgroup in every hierarchy and write linux.resources."""
 
-    __slots__ = ("manager", "resources")
+    __slots__ = ("manager", "resources", "small")
     name = "cgroup"
     section = "config-linux.md#control-groups"
 
-    def __init__(self, manager: "Manager", resources: "dict[str, Any]") -> None:
+    def __init__(self, manager: "AnyManager", resources: "dict[str, Any]", small: bool = False) -> None:
+        """small: the memory limit is, and the process must not be charged for what it does before it joins."""
         Step.__init__(self, "/linux/resources")
+        self.small = small
         self.manager = manager
         self.resources = resources
 
@@ -43,11 +45,16 @@ class MakeCgroup(Step):
         self.manager.create()
         context.warnings += self.manager.set(self.resources)
         context.cgroup_fds = self.manager.join_fds()
+        if not self.small:
+            context.cgroup_directory_fd = self.manager.clone_fd()
 
     def undo(self, context: "Context") -> None:
         for fd in context.cgroup_fds:
             posix.close(fd)
         context.cgroup_fds = []
+        if context.cgroup_directory_fd >= 0:
+            posix.close(context.cgroup_directory_fd)
+            context.cgroup_directory_fd = -1
         try:
             self.manager.delete()
         except PyruncError as error:

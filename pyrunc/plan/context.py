@@ -4,7 +4,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrunc.cgroups import Manager
+    from pyrunc.cgroups import AnyManager
     from pyrunc.config.types import Config
     from pyrunc.plan.host import Host
 
@@ -19,6 +19,7 @@ class Context:
     __slots__ = (
         "bundle",
         "cgroup",
+        "cgroup_directory_fd",
         "cgroup_fds",
         "config",
         "console_fd",
@@ -59,8 +60,10 @@ class Context:
         self.pidfd = -1
         # The process's end of the socket pair between the two: an _socket.socket, SOCK_SEQPACKET.
         self.sync: "Any" = None
-        self.cgroup: "Manager | None" = None
+        self.cgroup: "AnyManager | None" = None
         self.cgroup_fds: "list[int]" = []
+        # On cgroup v2, where the container process can be born in its cgroup.
+        self.cgroup_directory_fd = -1
         # `tasks` of the runtime's own pids cgroup, for an exec into one that is full.
         self.home_fd = -1
         self.namespace_fds: "list[tuple[int, int, str, str]]" = []

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrunc.cgroups import Manager
+    from pyrunc.cgroups import AnyManager
     from pyrunc.config.types import Config
     from pyrunc.plan.host import Host
 
@@ -40,7 +40,7 @@ class Options:
 
 
 def compile_create(
-    config: "Config", bundle: str, rootfs: str, host: "Host", options: Options, manager: "Manager | None"
+    config: "Config", bundle: str, rootfs: str, host: "Host", options: Options, manager: "AnyManager | None"
 ) -> Plan:
     """The plan of create for a checked config. Raises ConfigError for what this host cannot do."""
     builder = _Builder(config, bundle, rootfs, host, options)
@@ -74,7 +74,11 @@ class _Builder:
         self.mount_steps = self._mount_steps()
         self.device_steps = self._device_steps()
 
-    def preparation(self, manager: "Manager | None") -> "list[Step]":
+    def is_small(self) -> bool:
+        """Whether the memory limit is so small that the set-up itself counts."""
+        return 0 < _memory_limit(self.linux) < cgroup.SMALL_MEMORY
+
+    def preparation(self, manager: "AnyManager | None") -> "list[Step]":
         """In the runtime, before there is a second process: as much as can fail for the config's sake fails here."""
         steps: "list[Step]" = [MakeFifo()]
         if self.spaces.joined:
@@ -86,10 +90,10 @@ class _Builder:
         steps += self.trees
         # The cgroup comes last of what the runtime makes: from here on delete has something to remove.
         if manager is not None:
-            steps.append(cgroup.MakeCgroup(manager, self.linux.get("resources") or {}))
+            steps.append(cgroup.MakeCgroup(manager, self.linux.get("resources") or {}, self.is_small()))
         return steps
 
-    def birth(self, manager: "Manager | None") -> "list[Step]":
+    def birth(self, manager: "AnyManager | None") -> "list[Step]":
         """The clone, and everything that makes the new process one of the container's."""
         steps: "list[Step]" = []
         clone_time = None
@@ -115,12 +119,12 @@ class _Builder:
         steps += self._enter(manager, twice, flags, kinds)
         return steps
 
-    def _enter(self, manager: "Manager | None", twice: bool, flags: int, kinds: "list[str]") -> "list[Step]":
+    def _enter(self, manager: "AnyManager | None", twice: bool, flags: int, kinds: "list[str]") -> "list[Step]":
         steps: "list[Step]" = []
         if not self.options.no_new_keyring:
             steps.append(process.Keyring(""))
         if manager is not None:
-            if 0 < _memory_limit(self.linux) < cgroup.SMALL_MEMORY:
+            if self.is_small():
                 steps.append(cgroup.Populate())
             # Before anything is allocated for the container, so that all of it is charged to it and judged by its
             # device rules; and before the cgroup namespace, whose root is where the process is.

@@ -1,0 +1,210 @@
+"""linux.resources on cgroup v2: what is written to which file (admin-guide/cgroup-v2.rst), with runc's conversions.
+
+0 means "not asked" where it means so to runc, since engines rely on it.
+"""
+
+import math
+import posix
+
+from pyrunc.cgroups.v1 import failure, read_file, write_file
+from pyrunc.errors import ConfigError, PyruncError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Final
+
+    # (file, value, config pointer below resources)
+    Setting = tuple[str, str, str]
+
+_DEFAULT_PERIOD: "Final" = 100000
+
+
+def weight_of_shares(shares: int) -> int:
+    """cpu.weight (1 to 10000) for v1's cpu.shares (2 to 262144), such that 1024 becomes 100 (as runc since 1.3.2)."""
+    if shares <= 2:
+        return 1
+    if shares >= 262144:
+        return 10000
+    log = math.log2(shares)
+    return math.ceil(10 ** ((log * log + 125 * log) / 612 - 7 / 34))
+
+
+def swap_of(swap: int, limit: int, pointer: str) -> int:
+    """memory.swap.max for v1's memory plus swap; -1 unlimited, 0 as given. Raises ConfigError."""
+    if limit == -1 and swap == 0:
+        return -1
+    if swap in (-1, 0):
+        return swap
+    if limit <= 0:
+        raise ConfigError("unable to set swap limit without memory limit", pointer=pointer)
+    if swap < limit:
+        raise ConfigError("memory+swap limit must be >= memory limit", pointer=pointer)
+    return swap - limit
+
+
+def _text(value: int) -> str:
+    return "max" if value == -1 else str(value)
+
+
+def settings(resources: "Mapping[str, Any]", base: str, directory: str) -> "list[Setting]":
+    """All writes for resources, in order; directory: the cgroup, to see which files it has. Raises ConfigError."""
+    found: "list[Setting]" = []
+    found += _memory(resources.get("memory") or {}, base)
+    found += _cpu(resources.get("cpu") or {}, base)
+    limit = (resources.get("pids") or {}).get("limit")
+    if limit is not None:
+        found.append(("pids.max", _text(max(limit, -1)), "/pids/limit"))
+    found += _io(resources.get("blockIO") or {}, directory)
+    for index, page in enumerate(resources.get("hugepageLimits") or ()):
+        name = "hugetlb." + page["pageSize"]
+        pointer = "/hugepageLimits/" + str(index)
+        # Reservations, where the kernel counts them: a process must not map what it can't be given.
+        if _has(directory, name + ".rsvd.max"):
+            found.append((name + ".rsvd.max", str(page["limit"]), pointer))
+        found.append((name + ".max", str(page["limit"]), pointer))
+    for device, limits in (resources.get("rdma") or {}).items():
+        words = [device]
+        for key, word in (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object")):
+            if limits.get(key) is not None:
+                words.append(word + "=" + str(limits[key]))
+        found.append(("rdma.max", " ".join(words), "/rdma"))
+    if resources.get("network"):
+        raise ConfigError("cgroup v2 has no network classes and priorities", pointer=base + "/network")
+    for name, value in (resources.get("unified") or {}).items():
+        if "/" in name or name in ("", ".", ".."):
+            raise ConfigError("unified resource " + repr(name) + " must be a file name", pointer=base + "/unified")
+        found.append((name, value, "/unified/" + name.replace("~", "~0")))
+    return found
+
+
+def _memory(memory: "Mapping[str, Any]", base: str) -> "list[Setting]":
+    limit = memory.get("limit") or 0
+    asked = memory.get("swap") or 0
+    swap = swap_of(asked, limit, base + "/memory/swap")
+    found: "list[Setting]" = []
+    if swap != 0 or asked > 0:
+        found.append(("memory.swap.max", _text(swap), "/memory/swap"))
+    if limit != 0:
+        found.append(("memory.max", _text(limit), "/memory/limit"))
+    reservation = memory.get("reservation") or 0
+    if reservation != 0:
+        found.append(("memory.low", _text(reservation), "/memory/reservation"))
+    for name in ("swappiness", "disableOOMKiller"):
+        if memory.get(name):
+            raise ConfigError("memory." + name + " does not exist on cgroup v2", pointer=base + "/memory/" + name)
+    return found
+
+
+def _cpu(cpu: "Mapping[str, Any]", base: str) -> "list[Setting]":
+    found: "list[Setting]" = []
+    for name in ("realtimeRuntime", "realtimePeriod"):
+        if cpu.get(name):
+            raise ConfigError("cpu." + name + " does not exist on cgroup v2", pointer=base + "/cpu/" + name)
+    if cpu.get("idle") is not None:
+        found.append(("cpu.idle", str(cpu["idle"]), "/cpu/idle"))
+    # A weight can't be set for an idle cgroup.
+    if cpu.get("shares") and not cpu.get("idle"):
+        found.append(("cpu.weight", str(weight_of_shares(cpu["shares"])), "/cpu/shares"))
+    quota, period = cpu.get("quota") or 0, cpu.get("period") or 0
+    if quota or period:
+        words = (str(quota) if quota > 0 else "max") + " " + str(period or _DEFAULT_PERIOD)
+        found.append(("cpu.max", words, "/cpu/quota" if quota else "/cpu/period"))
+    if cpu.get("burst") is not None:
+        found.append(("cpu.max.burst", str(cpu["burst"]), "/cpu/burst"))
+    for name in ("cpus", "mems"):
+        if cpu.get(name):
+            found.append(("cpuset." + name, cpu[name], "/cpu/" + name))
+    return found
+
+
+def _io(block: "Mapping[str, Any]", directory: str) -> "list[Setting]":
+    found: "list[Setting]" = []
+    weight = block.get("weight") or 0
+    bfq = _has(directory, "io.bfq.weight")
+    if weight:
+        if bfq:
+            found.append(("io.bfq.weight", str(weight), "/blockIO/weight"))
+        else:
+            # 10 to 1000 onto 1 to 10000.
+            found.append(("io.weight", "default " + str(1 + (weight - 10) * 9999 // 990), "/blockIO/weight"))
+    for index, device in enumerate(block.get("weightDevice") or ()):
+        if device.get("weight"):
+            line = f"{device['major']}:{device['minor']} {device['weight']}"
+            found.append(("io.bfq.weight", line, "/blockIO/weightDevice/" + str(index)))
+    for key, word in (
+        ("throttleReadBpsDevice", "rbps"),
+        ("throttleWriteBpsDevice", "wbps"),
+        ("throttleReadIOPSDevice", "riops"),
+        ("throttleWriteIOPSDevice", "wiops"),
+    ):
+        for index, device in enumerate(block.get(key) or ()):
+            line = f"{device['major']}:{device['minor']} {word}={device['rate'] or 'max'}"
+            found.append(("io.max", line, "/blockIO/" + key + "/" + str(index)))
+    return found
+
+
+def _has(directory: str, name: str) -> bool:
+    try:
+        posix.stat(directory + "/" + name)
+    except OSError:
+        return False
+    return True
+
+
+def apply(directory: str, resources: "Mapping[str, Any]", base: "str | None", *, undo: bool) -> None:
+    """Write resources to a cgroup. undo: on failure write back what was there. Raises ConfigError, PyruncError."""
+    old: "list[tuple[str, str]]" = []
+    memory = resources.get("memory") or {}
+    if undo and memory.get("checkBeforeUpdate") and (memory.get("limit") or 0) > 0:
+        usage = int(read_file(directory + "/memory.current"))
+        if memory["limit"] < usage:
+            raise PyruncError(
+                f"memory limit {memory['limit']} is below the current usage {usage}",
+                pointer=base + "/memory/limit" if base is not None else None,
+            )
+    try:
+        for name, value, pointer in settings(resources, base or "", directory):
+            if undo:
+                old.append((name, _before(directory, name)))
+            _put(directory, name, value, base + pointer if base is not None else None)
+    except PyruncError:
+        for name, value in reversed(old):
+            try:
+                write_file(directory + "/" + name, value)
+            except OSError:
+                continue
+        raise
+
+
+def _before(directory: str, name: str) -> str:
+    try:
+        return read_file(directory + "/" + name).partition("\n")[0]
+    except OSError:
+        return ""
+
+
+def _put(directory: str, name: str, value: str, pointer: "str | None") -> None:
+    try:
+        write_file(directory + "/" + name, value)
+    except FileNotFoundError as exc:
+        controller = name.partition(".")[0]
+        if controller not in _controllers(directory) and controller != "cgroup":
+            raise PyruncError(
+                "cgroup controller " + controller + " is not available: cannot write " + name,
+                step="cgroup",
+                pointer=pointer,
+                errno=exc.errno,
+            ) from exc
+        if name == "memory.swap.max":
+            return  # a kernel without swap accounting: nothing is swapped that could be limited
+        raise failure("write " + repr(value) + " to " + directory + "/" + name, exc, pointer) from exc
+    except OSError as exc:
+        raise failure("write " + repr(value) + " to " + directory + "/" + name, exc, pointer) from exc
+
+
+def _controllers(directory: str) -> "list[str]":
+    try:
+        return read_file(directory + "/cgroup.controllers").split()
+    except OSError:
+        return []

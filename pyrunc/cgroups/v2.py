@@ -1,0 +1,322 @@
+"""A container's cgroup on cgroup v2 (admin-guide/cgroup-v2.rst), by its files. The same methods as v1.Manager."""
+
+import posix
+import select
+import time
+from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP, EPERM, EROFS
+
+from pyrunc.cgroups.v1 import failure, read_file, write_file
+from pyrunc.errors import ConfigError, PyruncError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Final
+
+# The key of the one hierarchy in state.json.
+UNIFIED: "Final" = ""
+_PATIENCE: "Final" = 5.0
+_DIRECTORY: "Final" = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
+
+
+class Manager:
+    """paths: {"": directory}; rootless: the caller may lack rights to some of it; foreign: it is somebody else's."""
+
+    __slots__ = ("directory", "existed", "foreign", "mount", "paths", "rootless")
+
+    def __init__(self, paths: "dict[str, str]", rootless: bool = False, mount: str = "/sys/fs/cgroup") -> None:
+        self.paths = paths
+        self.directory = paths[UNIFIED]
+        self.rootless = rootless
+        self.mount = mount
+        self.existed: "list[str]" = []
+        self.foreign = False
+
+    # --- birth
+
+    def check(self) -> None:
+        """Refuse a cgroup that has processes or is frozen (as runc ≥ 1.2). Raises PyruncError."""
+        if not self.exists():
+            return
+        inside = self.pids()
+        if inside or self.frozen():
+            self.foreign = True
+            state = "not empty: " + str(len(inside)) + " process(es) found in" if inside else "frozen:"
+            raise PyruncError(
+                "container's cgroup is " + state + " " + self.directory, step="cgroup", pointer="/linux/cgroupsPath"
+            )
+
+    def create(self) -> None:
+        """Make the directory and its parents, with every controller that is there passed down. Raises PyruncError."""
+        below = [part for part in self.directory[len(self.mount) :].split("/") if part]
+        current = self.mount
+        made = ""
+        try:
+            for index, name in enumerate(below):
+                self._enable(current)
+                current += "/" + name
+                try:
+                    posix.mkdir(current, 0o755)
+                    if index == len(below) - 1:
+                        made = current
+                except FileExistsError:
+                    if index == len(below) - 1:
+                        self.existed = [current]
+                        self.check()
+            kind = read_file(self.directory + "/cgroup.type")
+            if kind == "domain invalid":
+                raise PyruncError(
+                    "cgroup " + self.directory + " is below a threaded cgroup and cannot take a container",
+                    step="cgroup",
+                    pointer="/linux/cgroupsPath",
+                )
+            if read_file(self.directory + "/cgroup.freeze") == "0" and " frozen 1" in self._events():
+                raise PyruncError("the cgroup above " + self.directory + " is frozen", step="cgroup")
+        except OSError as exc:
+            if made:
+                self._remove_quietly(made)
+            raise failure("create cgroup " + current, exc, "/linux/cgroupsPath") from exc
+        except PyruncError:
+            if made:
+                self._remove_quietly(made)
+            raise
+
+    def _events(self) -> str:
+        return " " + read_file(self.directory + "/cgroup.events").replace("\n", " ")
+
+    def _remove_quietly(self, directory: str) -> None:
+        try:
+            posix.rmdir(directory)
+        except OSError:
+            return
+
+    def _enable(self, directory: str) -> None:
+        """Pass all controllers on to the children. What another runtime enables meanwhile is enabled all the same."""
+        available = read_file(directory + "/cgroup.controllers").split()
+        enabled = read_file(directory + "/cgroup.subtree_control").split()
+        missing = [name for name in available if name not in enabled]
+        if not missing:
+            return
+        path = directory + "/cgroup.subtree_control"
+        try:
+            write_file(path, " ".join("+" + name for name in missing))
+            return
+        except OSError:
+            pass
+        # One cannot be: the others one by one. A cgroup with processes of its own (EBUSY) takes none, or only threaded
+        # ones; what then is missing is told by whoever needs it.
+        for name in missing:
+            try:
+                write_file(path, "+" + name)
+            except OSError as exc:
+                if exc.errno not in (EBUSY, EOPNOTSUPP, EINVAL, EACCES, EPERM, EROFS, ENOENT):
+                    raise
+
+    def set(self, resources: "Mapping[str, Any]", pointer: "str | None" = "/linux/resources") -> "list[str]":
+        """Apply linux.resources, device rules included. Returns warnings. Raises ConfigError, PyruncError."""
+        from pyrunc.cgroups import devices, ebpf, limits2
+
+        try:
+            rules = devices.parse(resources.get("devices") or ())
+            # Where the last word is that all is allowed, no program says so more quickly.
+            if not rules or rules[-1] != (True, "a", devices.ANY, devices.ANY, devices.ALL):
+                ebpf.attach(self.directory, [*rules, *devices.DEFAULTS])
+        except PyruncError as exc:
+            # Without privilege no program can be attached; without CAP_MKNOD no device can be made either.
+            if not (self.rootless and exc.errno in (EPERM, EACCES)):
+                raise
+        limits2.apply(self.directory, resources, pointer, undo=False)
+        return self._warnings(resources)
+
+    def update(self, resources: "Mapping[str, Any]", pointer: "str | None" = None) -> "list[str]":
+        """Change limits; what is not named stays, devices always. On failure the old values are written back."""
+        from pyrunc.cgroups import limits2
+
+        limits2.apply(self.directory, resources, pointer, undo=True)
+        return self._warnings(resources)
+
+    def _warnings(self, resources: "Mapping[str, Any]") -> "list[str]":
+        memory = resources.get("memory") or {}
+        return [
+            "memory." + name + " is ignored: the kernel no longer has it"
+            for name in ("kernel", "kernelTCP")
+            if memory.get(name)
+        ]
+
+    def clone_fd(self, sub: "Mapping[str, str] | None" = None) -> int:
+        """A descriptor of the directory, for clone3(2) to make the process there, without waiting for any lock."""
+        directory = self._below(sub)
+        try:
+            return posix.open(directory, _DIRECTORY)
+        except OSError as exc:
+            raise failure("open " + directory, exc) from exc
+
+    def join_fds(self, sub: "Mapping[str, str] | None" = None) -> "list[int]":
+        """[descriptor of cgroup.procs], for join(). sub: exec --cgroup. Raises PyruncError, ConfigError."""
+        directory = self._below(sub)
+        try:
+            return [posix.open(directory + "/cgroup.procs", posix.O_WRONLY | posix.O_CLOEXEC)]
+        except OSError as exc:
+            raise failure("open " + directory + "/cgroup.procs", exc) from exc
+
+    def join(self, fds: "Sequence[int]") -> None:
+        """Move the calling process into the cgroup; closes the descriptors. Raises PyruncError."""
+        for fd in fds:
+            try:
+                posix.write(fd, b"0")
+            except OSError as exc:
+                raise failure("join cgroup " + self.directory, exc) from exc
+            finally:
+                posix.close(fd)
+
+    def add(self, pid: int, sub: "Mapping[str, str] | None" = None) -> None:
+        """Move another process. Raises PyruncError."""
+        directory = self._below(sub)
+        try:
+            write_file(directory + "/cgroup.procs", str(pid))
+        except OSError as exc:
+            raise failure(f"move process {pid} to cgroup {directory}", exc) from exc
+
+    def _below(self, sub: "Mapping[str, str] | None") -> str:
+        if not sub:
+            return self.directory
+        for controller, path in sub.items():
+            if controller:
+                raise ConfigError("--cgroup " + controller + ": cgroup v2 has one hierarchy for all controllers")
+            if ".." in path.split("/") or "\0" in path:
+                raise ConfigError("bad sub cgroup path: " + path)
+        parts = [part for part in sub[UNIFIED].split("/") if part not in ("", ".")]
+        return "/".join((self.directory, *parts))
+
+    # --- life
+
+    def exists(self) -> bool:
+        try:
+            posix.stat(self.directory)
+        except OSError:
+            return False
+        return True
+
+    def freeze(self) -> None:
+        """Stop every process inside, and wait until they stand still. On failure they run on. Raises PyruncError."""
+        try:
+            write_file(self.directory + "/cgroup.freeze", "1")
+            self._await_frozen()
+        except OSError as exc:
+            self.thaw_all()
+            raise failure("freeze cgroup " + self.directory, exc) from exc
+
+    def _await_frozen(self) -> None:
+        fd = posix.open(self.directory + "/cgroup.events", posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            poll = select.poll()
+            # A change of the file is announced as urgent data.
+            poll.register(fd, select.POLLPRI)
+            deadline = time.monotonic() + 10
+            while True:
+                posix.lseek(fd, 0, 0)
+                if b"frozen 1" in posix.read(fd, 4096):
+                    return
+                if time.monotonic() > deadline:
+                    self.thaw_all()
+                    raise PyruncError(
+                        "unable to freeze cgroup " + self.directory, hint="a process may be stuck in the kernel"
+                    )
+                poll.poll(100)
+        finally:
+            posix.close(fd)
+
+    def thaw(self) -> None:
+        """Let them run again, but for child cgroups that the container froze itself. Raises PyruncError."""
+        try:
+            write_file(self.directory + "/cgroup.freeze", "0")
+        except OSError as exc:
+            raise failure("thaw cgroup " + self.directory, exc) from exc
+
+    def thaw_all(self) -> None:
+        """As thaw(), for SIGKILL. A frozen process of cgroup v2 takes its death. Never fails."""
+        try:
+            write_file(self.directory + "/cgroup.freeze", "0")
+        except OSError:
+            return
+
+    def frozen(self) -> bool:
+        try:
+            return read_file(self.directory + "/cgroup.freeze") == "1"
+        except OSError:
+            return False
+
+    def pids(self, recursive: bool = True) -> "list[int]":
+        """The processes inside, in child cgroups too, ascending; [] when the cgroup is gone. Raises PyruncError."""
+        from pyrunc.cgroups.tree import pids
+
+        return sorted(pids((self.directory,), recursive))
+
+    def kill_all(self, signal: int = 9) -> None:
+        """Send signal to every process inside, child cgroups included. No error when the cgroup is gone."""
+        if signal == 9:
+            try:
+                write_file(self.directory + "/cgroup.kill", "1")
+                return
+            except OSError as exc:
+                # Before Linux 5.14 the file is not there; neither is it when the cgroup is gone.
+                if exc.errno in (ENODEV,) or not self.exists():
+                    return
+        for _ in range(20 if signal == 9 else 1):
+            inside = [pid for pid in self.pids() if pid not in (0, posix.getpid())]
+            if not inside:
+                return
+            for pid in inside:
+                try:
+                    posix.kill(pid, signal)
+                except ProcessLookupError:
+                    continue
+
+    def oom_kills(self) -> "int | None":
+        """How many processes the kernel has killed here for want of memory; None when that can't be known."""
+        try:
+            for line in read_file(self.directory + "/memory.events").split("\n"):
+                if line.startswith("oom_kill "):
+                    return int(line[9:])
+        except OSError:
+            pass
+        return None
+
+    def stats(self) -> "dict[str, Any]":
+        """The data of a stats event, in runc's shape. Raises PyruncError."""
+        from pyrunc.cgroups.stats2 import read
+
+        return read(self.directory)
+
+    # --- end
+
+    def delete(self, kill: bool = True) -> None:
+        """Remove the cgroup and all beneath it; kill: end what is left inside first. Waits at most 5 s.
+
+        Does nothing when check() or create() refused it as somebody else's. Raises PyruncError.
+        """
+        if self.foreign:
+            return
+        from pyrunc.cgroups import tree
+
+        deadline = time.monotonic() + (_PATIENCE if kill else 0.2)
+        pause = 0.0001
+        while True:
+            try:
+                posix.rmdir(self.directory)
+                return
+            except OSError as exc:
+                if exc.errno == ENOENT:
+                    return
+                if exc.errno not in (EBUSY, ENOTEMPTY):
+                    raise failure("remove cgroup " + self.directory, exc) from exc
+            if pause > 0.0005 and kill:
+                self.kill_all()
+            if tree.remove(self.directory):
+                return
+            if time.monotonic() > deadline:
+                raise PyruncError(
+                    "remove cgroup " + self.directory + ": " + posix.strerror(EBUSY), step="cgroup", errno=EBUSY
+                )
+            time.sleep(pause)
+            pause = min(pause * 2, 0.1)
