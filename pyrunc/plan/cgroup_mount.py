@@ -1,9 +1,13 @@
-"""mounts of type cgroup: the container's view of its cgroups, on cgroup v1.
+"""mounts of type cgroup: the container's view of its cgroups.
 
-A tmpfs with a directory for every hierarchy. With a cgroup namespace of its own each is a new mount of the hierarchy,
+cgroup v2: one new mount of the hierarchy; where the kernel refuses that (in a user namespace, say), a bind
+mount of the host's, of the container's own cgroup alone when there is a cgroup namespace.
+
+cgroup v1: a tmpfs with a directory for every hierarchy. With a cgroup namespace of its own each is a new mount of the hierarchy,
 which shows the container's cgroup as its root; without one, a bind mount of the container's cgroup alone.
 """
 
+import errno
 import posix
 
 from pyrunc import _linux
@@ -23,12 +27,14 @@ def mount(step: "MountStep", context: "Context") -> None:
         raise PyruncError("mount cgroup: the container has no cgroup")
     target = paths.make_directories(context.root_fd, step.destination)
     options = step.options
+    if "" in manager.paths:
+        _unified(step, context, target, manager.paths[""])
+        return
     read_only = options.attr_set & _linux.MOUNT_ATTR_RDONLY
     top = mounts.create("tmpfs", "tmpfs", [("mode", "755")], options.attr_set & ~_linux.MOUNT_ATTR_RDONLY)
     mounts.attach(top, target)
     posix.close(target)
-    spaces = (context.config.get("linux") or {}).get("namespaces") or ()
-    own_namespace = any(entry["type"] == "cgroup" for entry in spaces)
+    own_namespace = _has_cgroup_namespace(context)
     for names, directory in _hierarchies(manager.paths).items():
         folder = names[len("name=") :] if names.startswith("name=") else names
         posix.mkdir(folder, 0o755, dir_fd=top)
@@ -49,6 +55,33 @@ def mount(step: "MountStep", context: "Context") -> None:
     for value, recursive in options.propagation:
         mounts.set_attributes(top, 0, 0, propagation=value, recursive=recursive)
     posix.close(top)
+
+
+def _unified(step: "MountStep", context: "Context", target: int, directory: str) -> None:
+    """cgroup v2."""
+    options = step.options
+    try:
+        tree = mounts.create("cgroup2", "cgroup", [*options.parameters], options.attr_set)
+    except OSError as error:
+        # Rootless without a cgroup namespace the host's whole tree would show, and be writable (CVE-2023-25809).
+        if error.errno not in (errno.EPERM, errno.EBUSY):
+            raise
+        own_namespace = _has_cgroup_namespace(context)
+        tree = mounts.clone(-100, directory if own_namespace else "/sys/fs/cgroup", recursive=not own_namespace)
+        attributes = options.attr_set
+        if not own_namespace and (context.host.rootless or context.host.in_user_namespace):
+            attributes |= _linux.MOUNT_ATTR_RDONLY
+        mounts.set_attributes(tree, attributes, options.attr_clr & ~_linux.MOUNT_ATTR_RDONLY)
+    mounts.attach(tree, target)
+    for value, recursive in options.propagation:
+        mounts.set_attributes(tree, 0, 0, propagation=value, recursive=recursive)
+    posix.close(tree)
+    posix.close(target)
+
+
+def _has_cgroup_namespace(context: "Context") -> bool:
+    spaces = (context.config.get("linux") or {}).get("namespaces") or ()
+    return any(entry["type"] == "cgroup" for entry in spaces)
 
 
 def _hierarchies(controllers: "dict[str, str]") -> "dict[str, str]":
