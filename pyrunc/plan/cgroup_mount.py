@@ -1,10 +1,10 @@
 """mounts of type cgroup: the container's view of its cgroups.
 
-cgroup v2: one new mount of the hierarchy; where the kernel refuses that (in a user namespace, say), a bind
-mount of the host's, of the container's own cgroup alone when there is a cgroup namespace.
+cgroup v2: one new mount of the hierarchy. Where the kernel refuses that (in a user namespace, say), a bind mount of the
+host's, and with a cgroup namespace of the container's own cgroup alone.
 
-cgroup v1: a tmpfs with a directory for every hierarchy. With a cgroup namespace of its own each is a new mount of the hierarchy,
-which shows the container's cgroup as its root; without one, a bind mount of the container's cgroup alone.
+cgroup v1: a tmpfs with a directory for every hierarchy. With a cgroup namespace of its own each is a new mount of the
+hierarchy, which shows the container's cgroup as its root; without one, a bind mount of the container's cgroup alone.
 """
 
 import errno
