@@ -27,8 +27,8 @@ version=$($python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 wanted=
 for group in "$@"; do
     case $group in
-    run) # what an installed pyrunc needs
-        wanted="$wanted libpython$version python3-seccomp python3-jsonschema python3-pyroute2" ;;
+    run) # what an installed pyrunc needs; of procps, `ps`
+        wanted="$wanted libpython$version python3-seccomp python3-jsonschema python3-pyroute2 procps" ;;
     build)
         wanted="$wanted gcc libc6-dev libpython$version-dev python3-fastjsonschema python3-jsonschema" ;;
     demo)
