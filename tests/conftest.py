@@ -9,6 +9,8 @@ may be left. A test that wants leftovers takes them away itself (`box.delete("--
 """
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -33,6 +35,18 @@ def runtime() -> Path:
         if candidate and os.access(candidate, os.X_OK):
             return Path(candidate).absolute()
     pytest.skip("no runtime: neither PYRUNC, build/pyrunc nor /usr/local/bin/pyrunc")
+
+
+@pytest.fixture(scope="session")
+def public_tree() -> Iterator[Path]:
+    """A folder with a copy of the package, for sys.path of a test's program that is run by an ordinary user.
+
+    The work tree itself may lie where only its owner may look.
+    """
+    with tempfile.TemporaryDirectory(prefix="pyrunc-tree-", dir="/tmp") as folder:
+        shutil.copytree(TOP / "pyrunc", Path(folder, "pyrunc"), ignore=shutil.ignore_patterns("__pycache__"))
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @pytest.fixture
