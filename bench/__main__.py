@@ -51,6 +51,7 @@ def main() -> int:
         return 0
     if INSIDE not in os.environ:
         return in_private_namespaces()
+    load = os.getloadavg()[0]
     programs = contestants(options.pyrunc)
     leave_cgroup2()
     workplace.become_subreaper()

@@ -72,14 +72,20 @@ class Report:
     cpu_source: str
     versions: dict[str, str]
     tables: list[Table]
+    #: Average load before the first call.
+    load: float
 
     def text(self) -> str:
         lines = [f"{name}: {what}" for name, what in self.versions.items()]
         lines += [
-            f"{self.rounds} rounds, in turns; {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}",
+            f"{self.rounds} rounds, in turns; {os.cpu_count()} CPUs",
             f"CPU time by {self.cpu_source}",
             f"ms, and in brackets times {YARDSTICK}'s",
         ]
+        if self.load > 1:
+            lines.append(
+                f"BUSY MACHINE: load {self.load:.1f} before the first call; trust CPU times more than the clock"
+            )
         for table in self.tables:
             for name, why in table.failed.items():
                 lines += ["", f"{table.kind}: {name} is out: {why}"]
@@ -158,4 +164,9 @@ class Report:
             }
             for table in self.tables
         ]
-        return json.dumps({"rounds": self.rounds, "versions": self.versions, "tables": tables}, indent=1) + "\n"
+        return (
+            json.dumps(
+                {"rounds": self.rounds, "load": self.load, "versions": self.versions, "tables": tables}, indent=1
+            )
+            + "\n"
+        )
