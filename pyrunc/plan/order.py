@@ -115,9 +115,19 @@ class _Builder:
             )
         if self.process and self.process.get("oomScoreAdj") is not None:
             steps.append(process.OomScore(self.process["oomScoreAdj"]))
+        again = twice and "network" in self.spaces.new
+        steps += [] if again else self._net_devices()
         steps.append(Meet(RUNTIME, RECORDED))
         steps += self._enter(manager, twice, flags, kinds)
         return steps
+
+    def _net_devices(self) -> "list[Step]":
+        """As soon as the network namespace is there: sysctls and hooks find the devices in it."""
+        if not self.linux.get("netDevices"):
+            return []
+        from pyrunc.plan import network
+
+        return network.compile(self.linux["netDevices"], self.host)
 
     def _enter(self, manager: "AnyManager | None", twice: bool, flags: int, kinds: "list[str]") -> "list[Step]":
         steps: "list[Step]" = []
@@ -133,7 +143,10 @@ class _Builder:
         if joined:
             steps.append(namespaces.JoinNamespaces(joined))
         if twice:
-            steps += [birth.CloneAgain(flags, kinds), birth.RecordAgain(), Meet(RUNTIME, RECORDED_AGAIN)]
+            steps += [birth.CloneAgain(flags, kinds), birth.RecordAgain()]
+            if "network" in self.spaces.new:
+                steps += self._net_devices()
+            steps.append(Meet(RUNTIME, RECORDED_AGAIN))
         if "user" in self.spaces.new:
             # The maps are written: user 0 of the namespace owns all the other new namespaces.
             steps.append(namespaces.BecomeRoot())
