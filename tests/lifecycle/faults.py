@@ -6,11 +6,13 @@ wrapped. The shipped program has nothing of this.
 """
 
 import json
+import mmap
 import os
 import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,14 +41,14 @@ class Fault:
     own, goes on when the runtime is dead.
     """
 
-    def __init__(self, step: int, when: str, how: str, reached: int) -> None:
+    def __init__(self, step: int, when: str, how: str, word: mmap.mmap) -> None:
         self.step = step
         self.when = when
         self.how = how
-        #: Pipe to the driver: the runtime is to be killed.
-        self.reached = reached
+        #: Memory shared with the driver, since descriptors are closed on the way: 1 asks it to kill the runtime, 2 says
+        #: that it is dead.
+        self.word = word
         self.runtime = os.getpid()
-        self.runtime_pidfd = os.pidfd_open(self.runtime)
 
     def strike(self) -> None:
         if self.how == "fail":
@@ -54,10 +56,9 @@ class Fault:
         if os.getpid() == self.runtime:
             os.kill(self.runtime, signal.SIGKILL)
         # In the container: its pid namespace may not know the runtime, so that the driver has to kill it.
-        os.write(self.reached, b"R")
-        poll = select.poll()
-        poll.register(self.runtime_pidfd, select.POLLIN)
-        poll.poll()
+        self.word[0] = 1
+        while self.word[0] != 2:
+            time.sleep(0.0005)
 
     def put_into(self, plan: Plan) -> None:
         if self.step < 0:
@@ -125,28 +126,30 @@ def act(request: dict[str, Any], put_into: Callable[[Plan], None]) -> int:
         chosen = ExecOptions()
         for name, value in settings.items():
             setattr(chosen, name, value)
-        compile_exec = exec_module.compile_exec
+        module: Any = exec_module
+        compile_exec = module.compile_exec
 
         def compiled(*args: Any) -> tuple[Context, Plan]:
             context, plan = compile_exec(*args)
             put_into(plan)
             return context, plan
 
-        exec_module.compile_exec = compiled
+        module.compile_exec = compiled
         return exec_module.exec_(store, request["id"], chosen)
     os.chdir(request["bundle"])
     options = CreateOptions(request["bundle"])
     options.detach = request["command"] == "create"
     for name, value in settings.items():
         setattr(options, name, value)
-    prepare = create.prepare
+    module = create
+    prepare = module.prepare
 
     def prepared(*args: Any) -> create.Creation:
-        creation = prepare(*args)
+        creation: create.Creation = prepare(*args)
         put_into(creation.plan)
         return creation
 
-    create.prepare = prepared
+    module.prepare = prepared
     if request["command"] == "create":
         create.create(store, request["id"], options)
         return 0
@@ -157,7 +160,7 @@ class Listed(Exception):
     """Only the steps were asked for."""
 
 
-def in_runtime(request: dict[str, Any], answer: int, reached: int) -> None:
+def in_runtime(request: dict[str, Any], answer: int, word: mmap.mmap) -> None:
     """The fork: never returns."""
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
     status = 1
@@ -168,7 +171,7 @@ def in_runtime(request: dict[str, Any], answer: int, reached: int) -> None:
         if request["command"] == "cli":
             status = cli.main(["pyrunc", "--root", request["root"], *request["argv"]])
         elif "fault" in request:
-            status = act(request, Fault(reached=reached, **request["fault"]).put_into)
+            status = act(request, Fault(word=word, **request["fault"]).put_into)
         else:
             status = act(request, lambda plan: _list(plan, answer))
     except Listed:
@@ -193,35 +196,31 @@ def _list(plan: Plan, answer: int) -> None:
 def serve(request: dict[str, Any]) -> dict[str, Any]:
     """Carry out one request: how the runtime ended, whether the fault was reached, and what it said."""
     answer, to_answer = os.pipe2(os.O_CLOEXEC)
-    reached, to_reached = os.pipe2(os.O_CLOEXEC)
+    word = mmap.mmap(-1, mmap.PAGESIZE)
     pid = os.fork()
     if pid == 0:
-        in_runtime(request, to_answer, to_reached)
+        in_runtime(request, to_answer, word)
     os.close(to_answer)
-    os.close(to_reached)
     pidfd = os.pidfd_open(pid)
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    poll.register(reached, select.POLLIN)
     text = b""
     # The steps of a large plan are more than a pipe holds.
     if "fault" not in request and request["command"] != "cli":
         while chunk := os.read(answer, 65536):
             text += chunk
-    met = False
-    while pidfd not in (ready := dict(poll.poll())):
-        if ready[reached] & select.POLLIN:
-            met = True
+    while not select.select([pidfd], [], [], 0.001)[0]:
+        if word[0] == 1:
             os.kill(pid, signal.SIGKILL)
-        poll.unregister(reached)
+            break
     status = os.waitpid(pid, 0)[1]
+    met = word[0] == 1
+    word[0] = 2
     os.set_blocking(answer, False)
     if not text:
         try:
             text = os.read(answer, 65536)
         except BlockingIOError:
             pass
-    for fd in (answer, reached, pidfd):
+    for fd in (answer, pidfd):
         os.close(fd)
     return {"status": os.waitstatus_to_exitcode(status), "met": met, "said": json.loads(text) if text else None}
 

@@ -236,7 +236,10 @@ class Walk:
             around = [self.steps[at]["kind"] for at in (index - 1, index + 1) if 0 <= at <= last]
             if around == [step["kind"]] * 2:
                 continue
+            following = self.steps[min(index + 1, last)]
             for when in step["when"]:
+                if when == "after" and following["side"] == step["side"] and following["when"]:
+                    continue  # the same as before the next
                 name = f"{how} {when} step {index} of {last}, {step['side']}: {step['does']}"
                 yield {"step": index, "when": when, "how": how}, name
         if self.case.command != "exec":
