@@ -64,9 +64,7 @@ def main() -> int:
     finally:
         meter.close()
         workplace.remove_cgroups(CGROUP)
-    made = report.Report(
-        options.rounds, meter.source, {name: version(path) for name, path in programs.items()}, results
-    )
+    made = report.Report(options.rounds, meter.source, versions, results, load)
     print(made.text())
     if options.json:
         Path(options.json).write_text(made.json())
