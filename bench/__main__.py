@@ -64,6 +64,7 @@ def main() -> int:
     finally:
         meter.close()
         workplace.remove_cgroups(CGROUP)
+    versions = {name: version(path) for name, path in programs.items()}
     made = report.Report(options.rounds, meter.source, versions, results, load)
     print(made.text())
     if options.json:
