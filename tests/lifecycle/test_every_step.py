@@ -332,6 +332,8 @@ def finish(case: Case, walk: Walk) -> None:
     outcome = walk.faults.call(case.command, case.box, case.options, {"step": -1, "when": "", "how": ""})
     output = case.box.path / "runtime"
     assert outcome["status"] == 0, (outcome, output.read_text() if output.exists() else "")
+    if case.command == "exec":
+        assert not walk.left()
     for box in reversed(case.box.place.bundles):
         # A pid namespace ends when all its processes are reaped; those that orphaned are for us to reap.
         reap()
