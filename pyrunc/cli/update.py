@@ -111,20 +111,19 @@ def _read(path: str) -> bytes:
 
 
 def run(call: "Call") -> int:
+    schemas = ("", "")
     if call.flags["resources"]:
         from pyrunc.config.load import load_resources
 
         resources: dict[str, Any] = dict(load_resources(_read(call.flags["resources"])))
     else:
         resources = from_flags(call.flags, call.given)
-        for flag, what in (("l3-cache-schema", "CAT: l3 cache"), ("mem-bw-schema", "MBA: memory bandwidth")):
-            if call.flags[flag]:
-                raise PyruncError("Intel RDT/" + what + " schema is not enabled")
+        schemas = (call.flags["l3-cache-schema"], call.flags["mem-bw-schema"])
     memory = resources.get("memory") or {}
     if "kernel" in memory or "kernelTCP" in memory:
         log.warning("Kernel memory settings are ignored and will be removed")
     from pyrunc.lifecycle.store import Store
     from pyrunc.lifecycle.update import update
 
-    update(Store(call.root), call.args[0], resources)
+    update(Store(call.root), call.args[0], resources, schemas)
     return 0

@@ -132,6 +132,12 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
     state_step = StateDirectory(container, raw, manager)
     plan.steps.insert(0, state_step)
     context.on_pid = _recorder(container)
+
+    def record(name: str, value: "Any") -> None:
+        container.fields[name] = value
+        container.save()
+
+    context.record = record
     context.state = container.state_json("created")
     context.state.pop("owner")
     return Creation(container, context, plan, state_step, options)

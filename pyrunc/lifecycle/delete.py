@@ -78,6 +78,10 @@ def destroy(container: Container) -> None:
         # Recorded, but perhaps never made: then what is in there is somebody else's, and nothing is killed.
         certain = container.fields["phase"] != "creating" or container.pid != 0
         container.manager().delete(kill=certain)
+    if container.fields.get("intelRdt"):
+        from pyrunc.plan import intel_rdt
+
+        intel_rdt.remove(container.fields["intelRdt"])
     if not container.fields.get("ownMounts", True):
         from pyrunc.plan import mounts
 

@@ -242,6 +242,10 @@ def compile_exec(
     steps += [OpenCgroup(container, options.cgroup), birth.Clone(0, [], None)]
     if wanted.get("oomScoreAdj") is not None:
         steps.append(process.OomScore(wanted["oomScoreAdj"]))
+    if container.fields.get("intelRdt"):
+        from pyrunc.plan import intel_rdt
+
+        steps.append(intel_rdt.EnterClos(container.fields["intelRdt"]))
     steps.append(Meet(RUNTIME, order.RECORDED))
     # In the new process: the cgroup while the host's tree is there, then all namespaces, the pid namespace last.
     affinity = wanted.get("execCPUAffinity") or {}

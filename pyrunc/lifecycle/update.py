@@ -11,16 +11,23 @@ if TYPE_CHECKING:
     from pyrunc.lifecycle.store import Store
 
 
-def update(store: "Store", container_id: str, resources: "dict[str, Any]") -> None:
+def update(
+    store: "Store", container_id: str, resources: "dict[str, Any]", schemas: "tuple[str, str]" = ("", "")
+) -> None:
     """Apply linux.resources to the container's cgroup, all or nothing. Device rules are left as they are, as in runc.
 
-    Raises StateError for a stopped container, PyruncError when the kernel refuses; the old limits hold then.
+    schemas: for L3 cache and memory bandwidth (linux.intelRdt), "" for as it is. Raises StateError for a stopped
+    container, PyruncError when the kernel refuses; the old limits hold then.
     """
     lock = Lock(store.directory(container_id))
     try:
         container = store.load(container_id)
         if container.status() == "stopped":
             raise StateError("cannot update a container that has stopped: container not running")
+        if schemas != ("", ""):
+            from pyrunc.plan import intel_rdt
+
+            intel_rdt.update(container.fields.get("intelRdt"), *schemas)
         for warning in container.manager().update(resources):
             log.warning(warning)
     finally:

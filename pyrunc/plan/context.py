@@ -38,6 +38,7 @@ class Context:
         "preserve_fds",
         "proc_fd",
         "program",
+        "record",
         "root_fd",
         "rootfs",
         "seccomp",
@@ -79,4 +80,6 @@ class Context:
         self.warnings: "list[str]" = []
         # Called in the runtime process as soon as the container process's number is known.
         self.on_pid: "Any" = None
+        # Called in the runtime process with a name and a value that state.json is to have before what they tell of.
+        self.record: "Any" = None
         self.done: "list[Any]" = []

@@ -66,6 +66,7 @@ class _Builder:
         self.spaces = namespaces.Namespaces(self.linux.get("namespaces") or [])
         self.hooks: "Any" = config.get("hooks") or {}
         self.warnings: "list[str]" = []
+        self.clos: "Any" = None
         # Where the container's user is not the host's root, the runtime opens what only the host's root may reach.
         self.foreign = self.spaces.has("user")
         self.trees: "list[mounts.OpenTree]" = []
@@ -88,6 +89,11 @@ class _Builder:
 
             steps.append(CompileFilter(self.linux["seccomp"], self.options.seccomp_cache))
         steps += self.trees
+        if self.linux.get("intelRdt") is not None:
+            from pyrunc.plan import intel_rdt
+
+            self.clos = intel_rdt.MakeClos(self.linux["intelRdt"])
+            steps.append(self.clos)
         # The cgroup comes last of what the runtime makes: from here on delete has something to remove.
         if manager is not None:
             steps.append(cgroup.MakeCgroup(manager, self.linux.get("resources") or {}, self.is_small()))
@@ -115,6 +121,10 @@ class _Builder:
             )
         if self.process and self.process.get("oomScoreAdj") is not None:
             steps.append(process.OomScore(self.process["oomScoreAdj"]))
+        if self.clos is not None:
+            from pyrunc.plan import intel_rdt
+
+            steps.append(intel_rdt.EnterClos(None, self.clos))
         again = twice and "network" in self.spaces.new
         steps += [] if again else self._net_devices()
         steps.append(Meet(RUNTIME, RECORDED))
