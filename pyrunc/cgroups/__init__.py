@@ -12,11 +12,14 @@ from pyrunc.errors import ConfigError, PyruncError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrunc.cgroups import v2
+    from typing import Any
 
-    AnyManager = Manager | v2.Manager
+    from pyrunc.cgroups import systemd, v2
 
-__all__ = ["Host", "Manager", "detect", "manager", "paths"]
+    FilesManager = Manager | v2.Manager
+    AnyManager = FilesManager | systemd.Manager
+
+__all__ = ["Host", "Manager", "detect", "files_manager", "manager", "own_procs", "parse_mountinfo", "paths"]
 
 _TOP = "/sys/fs/cgroup"
 
@@ -97,8 +100,19 @@ def own_procs(host: Host) -> "str | None":
     return point + _relative(host.own.get("pids", "/"), root) + "/tasks"
 
 
-def manager(saved: "dict[str, str]", rootless: bool = False) -> "AnyManager":
-    """The manager for paths() of this host, or for those that state.json has kept."""
+def manager(
+    saved: "dict[str, str]", rootless: bool = False, unit: "dict[str, Any] | None" = None, container_id: str = ""
+) -> "AnyManager":
+    """The manager for paths() of this host, or for those that state.json has kept. unit: of systemd's, if it is one."""
+    if unit:
+        from pyrunc.cgroups import systemd
+
+        return systemd.reopen(unit, saved, container_id, rootless=rootless)
+    return files_manager(saved, rootless)
+
+
+def files_manager(saved: "dict[str, str]", rootless: bool = False) -> "FilesManager":
+    """The manager of the cgroups' files."""
     if "" in saved:
         from pyrunc.cgroups import v2
 

@@ -36,6 +36,16 @@ class Manager:
         self.existed: "list[str]" = []
         self.foreign = False
 
+    # The cgroup is made before there is a process.
+    needs_process = False
+
+    def unit(self) -> "dict[str, Any] | None":
+        """No service manager's unit."""
+        return None
+
+    def start(self, pid: int, resources: "Mapping[str, Any]") -> None:
+        """Nothing to start."""
+
     # --- birth
 
     def check(self) -> None:
@@ -60,7 +70,7 @@ class Manager:
                 if directory in made or directory in self.existed:
                     continue
                 try:
-                    if _make(directory):
+                    if make(directory):
                         made.append(directory)
                     else:
                         self.existed.append(directory)
@@ -351,7 +361,7 @@ def _exists(directory: str) -> bool:
     return True
 
 
-def _make(directory: str) -> bool:
+def make(directory: str) -> bool:
     """mkdir -p; whether directory itself is new. Raises OSError."""
     for attempt in range(3):
         try:
@@ -364,7 +374,7 @@ def _make(directory: str) -> bool:
             parent = directory.rpartition("/")[0]
             if attempt == 2 or not parent:
                 raise
-            _make(parent)
+            make(parent)
     return False
 
 

@@ -32,6 +32,16 @@ class Manager:
         self.existed: "list[str]" = []
         self.foreign = False
 
+    # The cgroup is made before there is a process.
+    needs_process = False
+
+    def unit(self) -> "dict[str, Any] | None":
+        """No service manager's unit."""
+        return None
+
+    def start(self, pid: int, resources: "Mapping[str, Any]") -> None:
+        """Nothing to start."""
+
     # --- birth
 
     def check(self) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pyrunc.lifecycle.options import CreateOptions
     from pyrunc.lifecycle.store import Store
+    from pyrunc.plan.host import Host
 
 
 class StateDirectory(Step):
@@ -102,17 +103,7 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
     rootfs = _rootfs(config, options.bundle)
     _check_terminal(config, options)
     host = read_host(options.rootless)
-    linux: "Any" = config.get("linux") or {}
-    manager = None
-    if not options.systemd_cgroup:
-        manager = cgroups.manager(
-            cgroups.paths(cgroups.detect(), linux.get("cgroupsPath"), container_id), host.rootless
-        )
-    else:
-        raise PyruncError(
-            "systemd cgroup flag passed, but systemd support for managing cgroups is not available",
-            hint="this pyrunc manages cgroup v1 by cgroupfs",
-        )
+    manager = _manager(config, container_id, options, host)
     preserve = inherited(config.get("process"), options.preserve_fds)
     plan = order.compile_create(
         config,
@@ -143,6 +134,17 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
     return Creation(container, context, plan, state_step, options)
 
 
+def _manager(config: "Any", container_id: str, options: "CreateOptions", host: "Host") -> "cgroups.AnyManager":
+    path = (config.get("linux") or {}).get("cgroupsPath")
+    if not options.systemd_cgroup:
+        return cgroups.manager(cgroups.paths(cgroups.detect(), path, container_id), host.rootless)
+    # Only here: what speaks to systemd is not for the others to load.
+    from pyrunc.cgroups import systemd
+
+    place = systemd.Place(path, container_id, user=host.rootless)
+    return systemd.manager(place, container_id, config.get("annotations") or {}, rootless=host.rootless)
+
+
 def _container(
     store: "Store", directory: str, context: Context, manager: "cgroups.AnyManager | None", own_keyring: bool
 ) -> Container:
@@ -164,6 +166,7 @@ def _container(
             "created": timestamp(),
             "annotations": config.get("annotations") or {},
             "cgroup": manager.paths if manager is not None else {},
+            "systemd": manager.unit() if manager is not None else None,
             "hooks": {kind: hooks[kind] for kind in ("poststart", "poststop") if hooks.get(kind)},
             "ownMounts": "mount" in spaces,
             "ownPids": "pid" in spaces,

@@ -175,7 +175,8 @@ class Container:
 
     def manager(self) -> "AnyManager":
         """The container's cgroup."""
-        return manager(self.fields["cgroup"], bool(self.fields.get("rootless")))
+        fields = self.fields
+        return manager(fields["cgroup"], bool(fields.get("rootless")), fields.get("systemd"), self.id)
 
     def pids(self) -> "list[int]":
         """All processes in the container's cgroup, as the runtime's pid namespace counts them."""

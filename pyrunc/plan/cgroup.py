@@ -42,8 +42,15 @@ class MakeCgroup(Step):
 
     def apply(self, context: "Context") -> None:
         context.cgroup = self.manager
+        if self.manager.needs_process:
+            self.manager.start(context.pid, self.resources)
         self.manager.create()
         context.warnings += self.manager.set(self.resources)
+        if self.manager.needs_process:
+            if "" not in self.manager.paths:
+                # systemd has moved it in its own hierarchies only.
+                self.manager.add(context.pid)
+            return
         context.cgroup_fds = self.manager.join_fds()
         if not self.small:
             context.cgroup_directory_fd = self.manager.clone_fd()

@@ -26,10 +26,10 @@ class Context:
         "done",
         "error_fd",
         "fifo_fd",
-        "home_fd",
         "host",
         "id",
         "in_container",
+        "mount_fds",
         "namespace_fds",
         "null_fd",
         "on_pid",
@@ -65,11 +65,11 @@ class Context:
         self.cgroup_fds: "list[int]" = []
         # On cgroup v2, where the container process can be born in its cgroup.
         self.cgroup_directory_fd = -1
-        # `tasks` of the runtime's own pids cgroup, for an exec into one that is full.
-        self.home_fd = -1
         self.namespace_fds: "list[tuple[int, int, str, str]]" = []
         self.root_fd = -1
         self.null_fd = -1
+        # Mounts of the container that a later step changes by their descriptors.
+        self.mount_fds: "list[int]" = []
         self.proc_fd = -1
         self.console_fd = -1
         self.fifo_fd = -1

@@ -95,7 +95,7 @@ class _Builder:
             self.clos = intel_rdt.MakeClos(self.linux["intelRdt"])
             steps.append(self.clos)
         # The cgroup comes last of what the runtime makes: from here on delete has something to remove.
-        if manager is not None:
+        if manager is not None and not manager.needs_process:
             steps.append(cgroup.MakeCgroup(manager, self.linux.get("resources") or {}, self.is_small()))
         return steps
 
@@ -127,6 +127,9 @@ class _Builder:
             steps.append(intel_rdt.EnterClos(None, self.clos))
         again = twice and "network" in self.spaces.new
         steps += [] if again else self._net_devices()
+        if manager is not None and manager.needs_process:
+            # systemd makes a scope only around a process.
+            steps.append(cgroup.MakeCgroup(manager, self.linux.get("resources") or {}))
         steps.append(Meet(RUNTIME, RECORDED))
         steps += self._enter(manager, twice, flags, kinds)
         return steps
@@ -226,7 +229,9 @@ class _Builder:
             steps.append(process.MakeCwd(self.process["cwd"]))
         if "pid" in self.spaces.joined:
             # Entered last of all namespaces: nothing of the host is left here that its processes could reach.
-            steps += [birth.CloneAgain(0, [], pid_namespace=True), birth.RecordAgain(), Meet(RUNTIME, RECORDED_AGAIN)]
+            terminal = bool(self.process and self.process.get("terminal"))
+            again = birth.CloneAgain(0, [], pid_namespace=True, terminal=terminal)
+            steps += [again, birth.RecordAgain(), Meet(RUNTIME, RECORDED_AGAIN)]
         steps += self._settings()
         return steps
 

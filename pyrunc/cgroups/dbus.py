@@ -1,0 +1,165 @@
+"""systemd's manager on D-Bus: start, change and stop a transient unit (org.freedesktop.systemd1).
+
+jeepney does the protocol; it is loaded here only, so only where --systemd-cgroup is given. Every wait is bounded.
+"""
+
+import socket
+import time
+
+from jeepney import DBusAddress, HeaderFields, MatchRule, MessageType, new_method_call
+from jeepney.io.blocking import DBusConnection
+from jeepney.low_level import Message
+
+from pyrunc.errors import PyruncError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+_SYSTEM_BUS: "Final" = "/run/dbus/system_bus_socket"
+_SERVICE: "Final" = "org.freedesktop.systemd1"
+# Seconds: for one answer, and for a job to be done (runc waits as long for a job).
+_ANSWER: "Final" = 25.0
+_JOB: "Final" = 30.0
+
+
+class Failure(PyruncError):
+    """systemd said no. name: the D-Bus error's."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        PyruncError.__init__(self, message, step="systemd")
+        self.name = name
+
+
+class Systemd:
+    """A connection to the system's manager, or to a user's. Raises PyruncError when there is no answer."""
+
+    __slots__ = ("_bus",)
+
+    def __init__(self, *, user: bool, uid: int, session_bus: "str | None" = None) -> None:
+        path = session_bus if user and session_bus else _SYSTEM_BUS
+        if user and not session_bus:
+            raise PyruncError(
+                "no D-Bus session bus for the systemd cgroup driver",
+                step="systemd",
+                hint="DBUS_SESSION_BUS_ADDRESS or XDG_RUNTIME_DIR must name it",
+            )
+        try:
+            self._bus = DBusConnection(_authenticated(path, uid))
+        except (OSError, ValueError) as error:
+            raise PyruncError(
+                "connect to D-Bus at " + path + " for the systemd cgroup driver: " + str(error), step="systemd"
+            ) from None
+
+    def close(self) -> None:
+        self._bus.close()
+
+    def start(self, unit: str, properties: "list[tuple[str, tuple[str, Any]]]") -> None:
+        """StartTransientUnit, and wait until its job is done. Raises Failure."""
+        self._job("StartTransientUnit", "ssa(sv)a(sa(sv))", (unit, "replace", properties, []), unit)
+
+    def stop(self, unit: str) -> None:
+        """StopUnit, and wait. A unit that is not there is stopped."""
+        try:
+            self._job("StopUnit", "ss", (unit, "replace"), unit)
+        except Failure as error:
+            if not error.name.endswith(("NoSuchUnit", "UnitMasked")):
+                raise
+
+    def forget_failure(self, unit: str) -> None:
+        """ResetFailedUnit: a failed unit would keep its name taken."""
+        try:
+            self._call("ResetFailedUnit", "s", (unit,))
+        except Failure:
+            return
+
+    def set(self, unit: str, properties: "list[tuple[str, tuple[str, Any]]]") -> None:
+        """SetUnitProperties, until the next start of the machine. Raises Failure."""
+        self._call("SetUnitProperties", "sba(sv)", (unit, True, properties))
+
+    def control_group(self) -> str:
+        """The cgroup below which the manager keeps all its units: "" for the system's."""
+        address = DBusAddress(
+            "/org/freedesktop/systemd1", bus_name=_SERVICE, interface="org.freedesktop.DBus.Properties"
+        )
+        reply = self._send(new_method_call(address, "Get", "ss", (_SERVICE + ".Manager", "ControlGroup")))
+        return str(reply[0][1]).rstrip("/")
+
+    def version(self) -> int:
+        """systemd's version; 0 when it does not say."""
+        address = DBusAddress(
+            "/org/freedesktop/systemd1", bus_name=_SERVICE, interface="org.freedesktop.DBus.Properties"
+        )
+        reply = self._send(new_method_call(address, "Get", "ss", (_SERVICE + ".Manager", "Version")))
+        digits = ""
+        for letter in str(reply[0][1]):
+            if not letter.isdigit():
+                break
+            digits += letter
+        return int(digits or 0)
+
+    def _job(self, method: str, signature: str, body: "tuple[Any, ...]", unit: str) -> None:
+        rule = MatchRule(type="signal", interface=_SERVICE + ".Manager", member="JobRemoved")
+        bus = DBusAddress("/org/freedesktop/DBus", bus_name="org.freedesktop.DBus", interface="org.freedesktop.DBus")
+        # Before the call: the job may be done before its answer is read.
+        self._send(new_method_call(bus, "AddMatch", "s", (rule.serialise(),)))
+        with self._bus.filter(rule, bufsize=1024) as signals:
+            (job,) = self._call(method, signature, body)
+            deadline = time.monotonic() + _JOB
+            while True:
+                try:
+                    signal = self._bus.recv_until_filtered(signals, timeout=max(deadline - time.monotonic(), 0.0))
+                except TimeoutError:
+                    raise Failure("systemd did not finish " + method + " of " + unit + " within 30 s") from None
+                except OSError as error:
+                    raise Failure("systemd: " + str(error)) from None
+                _, path, _, result = signal.body
+                if path == job:
+                    break
+        if result != "done":
+            raise Failure("systemd: " + method + " of " + unit + " ended with: " + str(result))
+
+    def _call(self, method: str, signature: str, body: "tuple[Any, ...]") -> "Any":
+        address = DBusAddress("/org/freedesktop/systemd1", bus_name=_SERVICE, interface=_SERVICE + ".Manager")
+        return self._send(new_method_call(address, method, signature, body))
+
+    def _send(self, message: Message) -> "Any":
+        what = str(message.header.fields[HeaderFields.member])
+        try:
+            reply = self._bus.send_and_get_reply(message, timeout=_ANSWER)
+        except TimeoutError:
+            raise Failure("systemd does not answer: " + what) from None
+        except OSError as error:
+            raise Failure("systemd: " + what + ": " + str(error)) from None
+        if reply.header.message_type is MessageType.error:
+            name = str(reply.header.fields.get(HeaderFields.error_name, ""))
+            text = str(reply.body[0]) if reply.body else name
+            raise Failure("systemd: " + what + ": " + text, name)
+        return reply.body
+
+
+def _authenticated(path: str, uid: int) -> socket.socket:
+    """A connected socket after the SASL dialogue (D-Bus specification, "Authentication Protocol").
+
+    jeepney's own says our own uid; in a user namespace the bus knows us by another one.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    sock.settimeout(5)
+    try:
+        sock.connect(path)
+        sock.sendall(b"\0AUTH EXTERNAL " + str(uid).encode("ascii").hex().encode("ascii") + b"\r\n")
+        answer = b""
+        while not answer.endswith(b"\r\n"):
+            data = sock.recv(256)
+            if not data:
+                break
+            answer += data
+        if not answer.startswith(b"OK"):
+            raise ValueError("authentication refused: " + answer.decode("ascii", "replace").strip())
+        sock.sendall(b"BEGIN\r\n")
+    except BaseException:
+        sock.close()
+        raise
+    # jeepney waits by itself, with timeouts of its own.
+    sock.settimeout(None)
+    return sock
