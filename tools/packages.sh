@@ -28,7 +28,7 @@ wanted=
 for group in "$@"; do
     case $group in
     run) # what an installed pyrunc needs; of procps, `ps`
-        wanted="$wanted libpython$version python3-seccomp python3-jsonschema python3-pyroute2 procps" ;;
+        wanted="$wanted libpython$version python3-seccomp python3-jsonschema python3-pyroute2 python3-jeepney procps" ;;
     build)
         wanted="$wanted gcc libc6-dev libpython$version-dev python3-fastjsonschema python3-jsonschema" ;;
     demo)
