@@ -208,12 +208,10 @@ def loads(
 
 
 def quote(text: str) -> str:
-    """A string as JSON, on one line and encodable whatever it holds."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return str(_accelerator().encode_basestring_ascii(text))
-    return str(_accelerator().encode_basestring(text))
+    """A string as JSON for a message: printable, on one line and encodable whatever it holds."""
+    accelerator = _accelerator()
+    escape = accelerator.encode_basestring if text.isprintable() else accelerator.encode_basestring_ascii
+    return str(escape(text))
 
 
 def _indented(value: object, indent: str, margin: str, scalar: "Any") -> str:

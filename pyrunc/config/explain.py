@@ -143,7 +143,7 @@ def explain(value: object, part: str = "config") -> "list[Violation]":
         elif error.validator == "additionalProperties":
             names = [name for name in error.instance if name not in schema.get("properties", {})]
             allowed = "only " + ", ".join(schema.get("properties", {}))
-            stands = ", ".join(names)
+            stands = ", ".join(map(quote, names))
             message = f"{stands} is not a property of the specification"
         else:
             allowed = expected(schema)

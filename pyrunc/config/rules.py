@@ -225,7 +225,7 @@ def _sysctl(sysctl: "dict[str, str]", kinds: "dict[str, str]") -> "Broken":
             text = shown + ' is not allowed as it conflicts with the OCI "hostname" field'
         elif top == "user":
             if "user" not in kinds:
-                text = "setting ucounts without a user namespace not allowed: " + name
+                text = "setting ucounts without a user namespace not allowed: " + quote(name)[1:-1]
         else:
             text = shown + " is not in a separate kernel namespace"
         if text:
@@ -277,10 +277,11 @@ def warnings(config: "Config") -> "list[str]":
     if version[0] != "0" and (version[0] != "1" or version[1] not in ("0", "1", "2", "3")):
         found.append("ociVersion " + config["ociVersion"] + " is newer than 1.3, which pyrunc follows")
     for mount in config.get("mounts") or ():
-        if mount["destination"][0] != "/":
-            found.append("mount destination " + mount["destination"] + " is not absolute: deprecated, taken as below /")
+        shown = quote(mount["destination"])
+        if shown[1] != "/":
+            found.append("mount destination " + shown + " is not absolute: deprecated, taken as below /")
         if mount.get("uidMappings") and not {"idmap", "ridmap"} & set(mount.get("options") or ()):
-            found.append("mount " + mount["destination"] + " has uidMappings, but not the option idmap or ridmap")
+            found.append("mount " + shown + " has uidMappings, but not the option idmap or ridmap")
     linux = config.get("linux") or {}
     memory = (linux.get("resources") or {}).get("memory") or {}
     if "kernel" in memory or "kernelTCP" in memory:

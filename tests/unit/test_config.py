@@ -579,10 +579,10 @@ def test_all_at_once(tmp_path: Path) -> None:
         (minimal(ociVersion="1.30.0"), "ociVersion 1.30.0 is newer than 1.3, which pyrunc follows"),
         (minimal(ociVersion="2.0.0"), "ociVersion 2.0.0 is newer than 1.3, which pyrunc follows"),
         (minimal(ociVersion="9" * 5000 + ".0.0"), "is newer than 1.3"),
-        (mount("a/b", type="tmpfs"), "mount destination a/b is not absolute: deprecated, taken as below /"),
+        (mount("a/b", type="tmpfs"), 'mount destination "a/b" is not absolute: deprecated, taken as below /'),
         (
             mount("/a", "bind", source="/b", uidMappings=ONE, gidMappings=ONE),
-            "mount /a has uidMappings, but not the option idmap or ridmap",
+            'mount "/a" has uidMappings, but not the option idmap or ridmap',
         ),
         (resources(memory={"kernel": -1}), "Kernel memory settings are ignored and will be removed"),
         (
