@@ -7,6 +7,7 @@ Frozen into stage2-debug only, as _pyrunc_debug. PYRUNC_DEBUG_FD names a descrip
 kind: "builtin", "frozen" (bytes of its source, 0 for Python's own) or "file" (bytes of the file).
 """
 
+import _imp
 import posix
 import sys
 
@@ -42,10 +43,10 @@ def _module(name: str) -> str:
         kind, size = "builtin", 0
     elif name in _pyrunc_sources.BYTES:
         kind, size = "frozen", _pyrunc_sources.BYTES[name]
-    elif path and (spec is None or spec.origin != "frozen"):
-        kind, size = "file", posix.stat(path).st_size
-    else:
+    elif _imp.is_frozen(name) or (spec is not None and spec.origin == "frozen"):
         kind, size = "frozen", 0
+    else:
+        kind, size = "file", posix.stat(path).st_size if path else 0
     return _text(name) + ': {"kind": ' + _text(kind) + ', "bytes": ' + str(size) + "}"
 
 

@@ -138,6 +138,7 @@ def prepare(
     path: bytes,
     argv: list[bytes],
     env: list[bytes],
+    *,
     filter: bytes | None,
     filter_flags: int,
     filter_first: bool,
@@ -147,7 +148,7 @@ def prepare(
     fifo: bool,
     report: bool,
 ) -> Prepared:
-    """Lay out as flat memory all that finish() needs; every argument may be given by name.
+    """Lay out as flat memory all that finish() needs.
 
     path, argv, env: for execve(2). filter: the BPF program or None; filter_flags: SECCOMP_FILTER_FLAG_*; filter_first:
     load it before capset, while privileged (without no_new_privs it must be so). caps: the (effective, permitted,
