@@ -237,6 +237,94 @@ def test_the_check_agrees_with_jsonschema(part: str) -> None:
     assert min(seen.values()) > sum(seen.values()) // 10, seen
 
 
+def branch(path: list[Any]) -> dict[str, Any]:
+    """The config that has everything, less what is beside a path: quicker to judge."""
+    config = copy.deepcopy({"ociVersion": EVERYTHING["ociVersion"], path[0]: EVERYTHING[path[0]]})
+    if len(path) > 1 and path[0] == "linux":
+        config["linux"] = {path[1]: config["linux"][path[1]]}
+    return config
+
+
+def paths(value: Any) -> list[list[Any]]:
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [[name, *rest] for name, item in pairs for rest in [[], *paths(item)]]
+
+
+def at(value: Any, path: list[Any]) -> Any:
+    for name in path:
+        value = value[name]
+    return value
+
+
+def schema_of(path: list[Any]) -> dict[str, Any]:
+    value = BUNDLE["definitions"]["config.json"]
+    for name in path:
+        value = resolve(value)
+        value = (
+            value["items"]
+            if isinstance(name, int)
+            else value.get("properties", {}).get(name, value.get("additionalProperties"))
+        )
+    return resolve(value)
+
+
+@pytest.mark.parametrize("top", sorted(EVERYTHING))
+def test_every_place(top: str) -> None:
+    """Not left to chance: at each place of the config that has everything, each kind of value, and nothing."""
+    from pyrunc.config import _check
+
+    def verdict(config: Any) -> bool:
+        try:
+            _check.config(config)
+        except _check.Mismatch:
+            return False
+        return True
+
+    judge = explain.validator().is_valid
+    for path in paths({top: EVERYTHING[top]}):
+        config = branch(path)
+        assert verdict(config)
+        owner = at(config, path[:-1])
+        rule = schema_of(path)
+        for value in [
+            None,
+            True,
+            -2,
+            -1,
+            0,
+            1,
+            6,
+            8,
+            1.0,
+            (1 << 64) - 1,
+            "",
+            "x",
+            "/",
+            "\n",
+            "/\n",
+            [],
+            {},
+            ["x"],
+            {"x": 1},
+        ]:
+            owner[path[-1]] = value
+            assert verdict(config) == judge(config), (path, value)
+        for value in rule.get("enum", []):
+            owner[path[-1]] = value
+            assert verdict(config), (path, value)
+            owner[path[-1]] = value.swapcase()
+            assert not verdict(config), (path, value)
+        for value in [rule[name] + step for name in ("minimum", "maximum") if name in rule for step in (-1, 0, 1)]:
+            if -(1 << 63) <= value < 1 << 64:
+                owner[path[-1]] = value
+                assert verdict(config) == judge(config) == (rule["minimum"] <= value <= rule.get("maximum", value)), (
+                    path,
+                    value,
+                )
+        del owner[path[-1]]
+        assert verdict(config) == judge(config), path
+
+
 @quick(EXAMPLES // 10)
 @given(values("config"))
 def test_a_rejection_is_explained(variants: list[Any]) -> None:
