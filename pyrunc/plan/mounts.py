@@ -29,7 +29,7 @@ _ALL: "Final" = _linux.MOUNT_ATTR_RDONLY | _linux.MOUNT_ATTR_NOSUID | _linux.MOU
 class OpenTree(Step):
     """Open a source that the container's user namespace may not reach, before the container process is made."""
 
-    __slots__ = ("attributes", "fd", "path", "recursive", "slave")
+    __slots__ = ("attributes", "fd", "mapping", "path", "recursive", "slave")
     name = "source"
     section = "config.md#mounts"
 
@@ -39,10 +39,13 @@ class OpenTree(Step):
         self.path = path
         self.recursive = recursive
         self.slave = slave
+        # Module idmap_mount, the mapping, and whether it is for the mounts below too.
+        self.mapping: "tuple[Any, Any, bool] | None" = None
         self.fd = -1
 
     def describe(self) -> str:
-        return "open a copy of the mount at " + self.path + " for the user namespace"
+        words = "open a copy of the mount at " + self.path
+        return words + (" for the user namespace" if self.mapping is None else " and map its ids")
 
     def apply(self, context: "Context") -> None:
         self.fd = open_source(self.path, self.recursive)
@@ -51,6 +54,9 @@ class OpenTree(Step):
             mounts.set_attributes(self.fd, 0, 0, propagation=_linux.MS_SLAVE, recursive=True)
         if self.attributes:
             mounts.set_attributes(self.fd, self.attributes)
+        if self.mapping is not None:
+            module, mapping, recursive = self.mapping
+            module.apply(self.fd, mapping, recursive, self.path, context)
 
     def undo(self, context: "Context") -> None:
         if self.fd >= 0:
@@ -92,15 +98,17 @@ class HostPropagation(Step):
 class Rootfs(Step):
     """Make the rootfs a mount of its own, on its own path."""
 
-    __slots__ = ("path", "source")
+    __slots__ = ("path", "slave", "source")
     name = "rootfs"
     section = "config.md#root"
     side = CONTAINER
 
-    def __init__(self, path: str, source: "OpenTree | None") -> None:
+    def __init__(self, path: str, source: "OpenTree | None", slave: bool = False) -> None:
+        """slave: what the host mounts below the rootfs later appears in the container."""
         Step.__init__(self, "/root/path")
         self.path = path
         self.source = source
+        self.slave = slave
 
     def describe(self) -> str:
         return "bind the rootfs " + self.path + " to itself"
@@ -113,23 +121,29 @@ class Rootfs(Step):
             except PermissionError:
                 # The namespace's root cannot walk there: any directory will do, the new root will be the only one.
                 target = posix.open("/", posix.O_PATH | posix.O_CLOEXEC | posix.O_DIRECTORY)
+            _make_parent_slave(target)
         else:
             context.null_fd = _open_null()
-            tree = mounts.clone(-100, self.path, recursive=True)
             target = posix.open(self.path, posix.O_PATH | posix.O_CLOEXEC | posix.O_DIRECTORY)
-        _make_parent_private(target)
+            _make_parent_slave(target)
+            tree = mounts.clone(-100, self.path, recursive=True)
+        # It has the propagation of its original, and pivot_root(2) refuses a shared root too.
+        mounts.set_attributes(tree, 0, 0, propagation=_linux.MS_SLAVE if self.slave else _linux.MS_PRIVATE)
         mounts.attach(tree, target)
         posix.close(target)
         context.root_fd = tree
 
 
-def _make_parent_private(fd: int) -> None:
-    """pivot_root(2) refuses a root whose parent mount is shared, and the host must not see the bind either."""
+def _make_parent_slave(fd: int) -> None:
+    """The host must not see the bind, and pivot_root(2) refuses a root whose parent mount is shared.
+
+    Slave, not private as in runc: binds made from the same mount still show what the host mounts there later.
+    """
     current = posix.dup(fd)
     try:
         while True:
             try:
-                mounts.set_attributes(current, 0, 0, propagation=_linux.MS_PRIVATE)
+                mounts.set_attributes(current, 0, 0, propagation=_linux.MS_SLAVE)
                 return
             except OSError as error:
                 # EINVAL: not the root of a mount; its mount's root is further up.
@@ -160,7 +174,7 @@ def _open_null() -> int:
 class MountStep(Step):
     """One entry of mounts[]."""
 
-    __slots__ = ("destination", "fstype", "helper", "label", "options", "source", "tree")
+    __slots__ = ("destination", "fstype", "helper", "label", "mapping", "options", "source", "tree")
     name = "mount"
     section = "config.md#mounts"
     side = CONTAINER
@@ -176,6 +190,8 @@ class MountStep(Step):
         self.source = source
         self.tree = tree
         self.label = label
+        # Of a new file system: module idmap_mount and the mapping.
+        self.mapping: "tuple[Any, Any] | None" = None
         # Loaded now and only when needed: nothing is imported once the container process exists.
         self.helper: "Any" = None
         if self.fstype in ("cgroup", "cgroup2"):
@@ -256,6 +272,8 @@ class MountStep(Step):
             tree = mounts.create(self.fstype, self.source or self.fstype, parameters, attributes)
         if options.tmpcopyup:
             self.helper.copy(target, tree)
+        if self.mapping is not None:
+            self.mapping[0].apply(tree, self.mapping[1], False, self.destination, context)
         self._attributes(tree, only_new=True)
         mounts.attach(tree, target)
         posix.close(target)

@@ -196,7 +196,7 @@ class _Builder:
             steps.append(mounts.HostPropagation(word, pointer))
         elif not self.spaces.has("mount"):
             steps.append(mounts.MountNamespaceUndo())
-        steps.append(mounts.Rootfs(self.rootfs, self.root_tree))
+        steps.append(mounts.Rootfs(self.rootfs, self.root_tree, propagation in ("slave", "rslave")))
         steps += self.mount_steps
         # After the mounts: /dev is usually one of them.
         steps += self.device_steps
