@@ -89,7 +89,8 @@ def reduce(
 
     The controller keeps one default and a set of exceptions, and silently ignores a rule that takes back a part of an
     exception (allow 136:*, then deny 136:5): a configured rule that would is a ConfigError, a default one is left out.
-    Exceptions that overlap share their accesses, since one of them alone must cover what an open asks for.
+    Exceptions that overlap share read and write, since one of them alone must cover what an open asks for; mknod is
+    never asked for together with another access.
     """
     default = False
     exceptions: dict[Device, int] = {}
@@ -102,9 +103,11 @@ def reduce(
             device = (type_, major, minor)
             shared = [(other, both) for other in exceptions if (both := _both(other, device))]
             if allow != default:
-                added = dict.fromkeys((device,), access)
+                added = {device: exceptions.get(device, 0) | access}
                 for other, both in shared:
-                    added[both] = added.get(both, 0) | exceptions[other] | access
+                    opened = (exceptions[other] | access) & ~ACCESS["m"]
+                    if opened & ~exceptions[other] and opened & ~access:
+                        added[both] = added.get(both, exceptions.get(both, 0)) | opened
                 exceptions.update(added)
                 continue
             hole = [other for other, both in shared if both != other and exceptions[other] & access]
