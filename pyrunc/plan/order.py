@@ -67,6 +67,7 @@ class _Builder:
         self.hooks: "Any" = config.get("hooks") or {}
         self.warnings: "list[str]" = []
         self.clos: "Any" = None
+        self.mapper: "Any" = None
         # Where the container's user is not the host's root, the runtime opens what only the host's root may reach.
         self.foreign = self.spaces.has("user")
         self.trees: "list[mounts.OpenTree]" = []
@@ -88,6 +89,8 @@ class _Builder:
             from pyrunc.plan.seccomp_step import CompileFilter
 
             steps.append(CompileFilter(self.linux["seccomp"], self.options.seccomp_cache))
+        if self.mapper is not None:
+            steps += self.mapper.steps
         steps += self.trees
         if self.linux.get("intelRdt") is not None:
             from pyrunc.plan import intel_rdt
@@ -292,8 +295,10 @@ class _Builder:
             self.warnings += ["unknown capability " + name + " is ignored" for name in caps.unknown]
         return steps
 
-    def _tree(self, path: str, recursive: bool, pointer: str, attributes: int = 0) -> "mounts.OpenTree | None":
-        if not self.foreign:
+    def _tree(
+        self, path: str, recursive: bool, pointer: str, attributes: int = 0, *, always: bool = False
+    ) -> "mounts.OpenTree | None":
+        if not self.foreign and not always:
             return None
         slave = (self.linux.get("rootfsPropagation") or "") not in ("shared", "rshared")
         tree = mounts.OpenTree(path, recursive, pointer, slave, attributes)
@@ -307,10 +312,25 @@ class _Builder:
         for index, mount in enumerate(self.config.get("mounts") or ()):
             pointer = "/mounts/" + str(index)
             step = mounts.MountStep(mount, self.bundle, pointer, None, self.linux.get("mountLabel") or "")
+            # Mappings without the option that belongs to them mean the mount alone, as in runc.
+            mapped = bool(step.options.idmap or mount.get("uidMappings"))
             if step.options.bind:
-                step.tree = self._tree(step.source, step.options.recursive, pointer)
+                step.tree = self._tree(step.source, step.options.recursive, pointer, always=mapped)
+            if mapped:
+                self._map_ids(mount, step, pointer)
             steps.append(step)
         return steps
+
+    def _map_ids(self, mount: "Any", step: "mounts.MountStep", pointer: str) -> None:
+        from pyrunc.plan import idmap_mount
+
+        if self.mapper is None:
+            self.mapper = idmap_mount.Mapper(self.linux, self.spaces)
+        mapping = self.mapper.of(mount, step.options, pointer)
+        if step.tree is not None:
+            step.tree.mapping = (idmap_mount, mapping, step.options.idmap == "ridmap")
+        else:
+            step.mapping = (idmap_mount, mapping)
 
     def _own_dev(self) -> bool:
         """Whether /dev is the container's own to fill: not when the config binds one."""
