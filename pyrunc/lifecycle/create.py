@@ -118,6 +118,7 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
     plan.warnings += rules.warnings(config)
     context = Context(container_id, options.bundle, config, host, directory)
     context.rootfs = rootfs
+    context.cgroup = manager
     context.preserve_fds = preserve
     container = _container(store, directory, context, manager, not options.no_new_keyring)
     state_step = StateDirectory(container, raw, manager)

@@ -22,9 +22,9 @@ def copy(source_fd: int, target_fd: int) -> None:
     source = posix.open(".", posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=source_fd)
     target = posix.open(".", posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=target_fd)
     try:
+        # The mount's own mode and owner come from its options.
         for name in posix.listdir(source):
             _entry(name, source, target)
-        _attributes(posix.fstat(source), target)
     finally:
         posix.close(source)
         posix.close(target)

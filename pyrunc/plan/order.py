@@ -298,7 +298,8 @@ class _Builder:
     def _tree(
         self, path: str, recursive: bool, pointer: str, attributes: int = 0, *, always: bool = False
     ) -> "mounts.OpenTree | None":
-        if not self.foreign and not always:
+        # An ordinary user has the right to copy a mount only in the user namespace: the container process does it then.
+        if not always and (not self.foreign or self.host.rootless):
             return None
         slave = (self.linux.get("rootfsPropagation") or "") not in ("shared", "rshared")
         tree = mounts.OpenTree(path, recursive, pointer, slave, attributes)

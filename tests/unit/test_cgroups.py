@@ -87,8 +87,10 @@ def test_paths_that_leave_their_place(asked: str) -> None:
 def test_no_devices_no_v1_and_other_named_hierarchies() -> None:
     with pytest.raises(PyruncError, match="the devices cgroup is not mounted"):
         cgroups.paths(Host("v1", {"memory": ("/cg/memory", "/")}, {}), "/a", "id")
-    with pytest.raises(PyruncError, match="no cgroup v1 hierarchy is mounted"):
-        cgroups.paths(Host("v2", {}, {}), "/a", "id")
+    with pytest.raises(PyruncError, match="no cgroup hierarchy is mounted"):
+        cgroups.paths(Host("none", {}, {}), "/a", "id")
+    assert cgroups.paths(Host("v2", {}, {"": "/user.slice/x"}), "/a", "id") == {"": "/sys/fs/cgroup/a"}
+    assert cgroups.paths(Host("v2", {}, {"": "/user.slice/x"}), None, "id") == {"": "/sys/fs/cgroup/user.slice/id"}
     named = {"devices": ("/cg/d", "/"), "name=openrc": ("/cg/openrc", "/"), "name=systemd": ("/cg/systemd", "/")}
     assert set(cgroups.paths(Host("v1", named, {}), "/a", "id")) == {"devices", "name=systemd"}
 
