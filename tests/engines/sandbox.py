@@ -2,24 +2,21 @@
 
 Engines write to /run, /var and /etc, make bridges, iptables rules and mounts, and leave monitor processes. Each run of
 this suite therefore gets one process that is PID 1 of private pid, mount and network namespaces; daemons and command
-lines are started in there with nsenter(1). When that process ends, the kernel takes everything back but the cgroups,
-which are all below one folder of ours and are removed here.
+lines are started in there with nsenter(1). When its input ends, be it that pytest was killed, it kills what is left,
+removes our cgroups, all below one of ours, and the kernel takes back the rest.
 """
 
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 #: Seconds that one command of an engine may take. Generous: only a hang reaches it.
 PATIENCE = 60.0
 
-_CGROUPS = Path("/sys/fs/cgroup")
 _PREFIX = "pyrunc-engines-"
 
 
@@ -43,7 +40,7 @@ class Sandbox:
         }
         self._daemons: list[subprocess.Popen[bytes]] = []
         log = self.work / "sandbox.log"
-        init = [sys.executable, str(Path(__file__).with_name("sandbox_init.py")), str(self.work)]
+        init = [sys.executable, str(Path(__file__).with_name("sandbox_init.py")), str(self.work), name]
         unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--propagation", "private"]
         with open(log, "wb") as said:
             self._init = subprocess.Popen(
@@ -52,12 +49,15 @@ class Sandbox:
                 stdout=subprocess.PIPE,
                 stderr=said,
                 env=self.env,
+                start_new_session=True,  # ^C is for pytest
             )
         assert self._init.stdout is not None
-        words = self._init.stdout.readline().split()
+        with self._init.stdout as answer:
+            words = answer.readline().split()
         if len(words) != 2:
             raise RuntimeError(f"no sandbox: {log.read_text()}")
         self._pid = int(words[0])
+        self._cgroups = Path(f"/proc/{self._pid}/root/sys/fs/cgroup")
         #: The storage driver that works here: overlay or vfs.
         self.storage = words[1].decode()
 
@@ -139,8 +139,13 @@ class Sandbox:
         return [line.split()[4] for line in Path(f"/proc/{self._pid}/mountinfo").read_text().splitlines()]
 
     def cgroups(self) -> list[Path]:
-        """Every cgroup below our parent cgroup, deepest first."""
-        return _below(self.cgroup[1:])
+        """Every cgroup below our parent cgroup, in every hierarchy."""
+        root = self._cgroups
+        bases = (
+            [root] if (root / "cgroup.procs").exists() else [path for path in root.iterdir() if not path.is_symlink()]
+        )
+        tops = [base / self.cgroup[1:] for base in bases]
+        return [Path(folder) / name for top in tops for folder, names, _ in os.walk(top) for name in names]
 
     def cgroup_file(self, pid: int, v1: str, v2: str) -> str:
         """Read one cgroup file of a process inside; `v1` is "controller/file", `v2` the unified hierarchy's file."""
@@ -148,57 +153,24 @@ class Sandbox:
         lines = self.run("cat", f"/proc/{pid}/cgroup", check=True).stdout.splitlines()
         paths = {part: path for _, parts, path in (line.split(":", 2) for line in lines) for part in parts.split(",")}
         if controller in paths:
-            return (_CGROUPS / controller / paths[controller][1:] / name).read_text().strip()
-        return (_CGROUPS / paths[""][1:] / v2).read_text().strip()
+            return (self._cgroups / controller / paths[controller][1:] / name).read_text().strip()
+        return (self._cgroups / paths[""][1:] / v2).read_text().strip()
 
     def close(self) -> None:
-        """Stop the daemons, end the namespaces, remove the cgroups and the work folder."""
+        """Stop the daemons, end what is left with the namespaces and cgroups, remove the work folder."""
         for daemon in list(self._daemons):
             self.stop(daemon)
         assert self._init.stdin is not None
         self._init.stdin.close()
         self._init.wait()
         shutil.rmtree(self.work)
-        left = _remove_cgroups(self.cgroup[1:])
+        left = [path for path in Path("/sys/fs/cgroup").glob(f"**{self.cgroup}") if path.is_dir()]
         if left:
             raise AssertionError(f"cgroups that cannot be removed: {left}")
 
 
-def _hierarchies() -> list[Path]:
-    """The mounted cgroup hierarchies: several of version 1, or the single one of version 2."""
-    if (_CGROUPS / "cgroup.procs").exists():
-        return [_CGROUPS]
-    return [path for path in sorted(_CGROUPS.iterdir()) if path.is_dir() and (path / "cgroup.procs").exists()]
-
-
-def _below(name: str) -> list[Path]:
-    """The cgroups below the top cgroup `name`, deepest first, in every hierarchy; without that one itself."""
-    found: list[Path] = []
-    for base in _hierarchies():
-        inside = [Path(folder) / name for folder, names, _ in os.walk(base / name) for name in names]
-        found.extend(sorted(inside, reverse=True))
-    return found
-
-
-def _remove_cgroups(name: str) -> list[Path]:
-    """Remove the top cgroup `name` with all below it; what could not be removed, after some patience."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        for path in [*_below(name), *(base / name for base in _hierarchies())]:
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        left = [base / name for base in _hierarchies() if (base / name).is_dir()]
-        if not left or time.monotonic() > deadline:
-            return left
-        time.sleep(0.05)
-
-
 def _clear_the_dead() -> None:
-    """Remove what an earlier session left that was killed before it could; its processes went with it."""
-    tops = {path for base in _hierarchies() for path in base.glob(f"{_PREFIX}*")}
-    for path in [*tops, *Path("/tmp").glob(f"{_PREFIX}*")]:
+    """Remove the work folders of earlier sessions that were killed before they could."""
+    for path in Path("/tmp").glob(f"{_PREFIX}*"):
         if not Path("/proc", path.name.removeprefix(_PREFIX)).exists():
-            if path.is_relative_to("/tmp"):
-                shutil.rmtree(path)
-            else:
-                _remove_cgroups(path.name)
+            shutil.rmtree(path)

@@ -172,7 +172,9 @@ def test_privileged(engine: Engine) -> None:
         # docker 20.10 asks for every capability that the kernel knows; runc refuses what it cannot give.
         pytest.skip(f"a capability is missing here: {own:x}")
     assert done.returncode == 0, done
-    assert caps(done.stdout)["CapEff"] == own
+    given = caps(done.stdout)["CapEff"]
+    # docker 20.10 knows capabilities up to CAP_AUDIT_READ, 37.
+    assert given in (own, own & (1 << 38) - 1)
     assert status(done.stdout)["Seccomp"] == "0"
     assert "mounted" in done.stdout
     assert int(done.stdout.splitlines()[-1]) > 20
