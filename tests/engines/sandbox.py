@@ -140,10 +140,9 @@ class Sandbox:
 
     def cgroups(self) -> list[Path]:
         """Every cgroup below our parent cgroup, in every hierarchy."""
-        root = self._cgroups
-        bases = (
-            [root] if (root / "cgroup.procs").exists() else [path for path in root.iterdir() if not path.is_symlink()]
-        )
+        bases = [self._cgroups]
+        if not (self._cgroups / "cgroup.procs").exists():
+            bases = [path for path in self._cgroups.iterdir() if not path.is_symlink()]
         tops = [base / self.cgroup[1:] for base in bases]
         return [Path(folder) / name for top in tops for folder, names, _ in os.walk(top) for name in names]
 
