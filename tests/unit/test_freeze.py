@@ -1,0 +1,96 @@
+"""tools/freeze.py: which modules are frozen, and that what is left of them means the same."""
+
+import marshal
+from pathlib import Path
+from types import CodeType
+
+import pytest
+
+from tools import freeze
+
+TOP = Path(__file__).parent.parent.parent
+
+SOURCE = '''
+"""Words."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nowhere import Nothing
+else:
+    other = 1
+bare: "Nothing"
+value: "Nothing" = 2
+
+
+class Thing:
+    """Words."""
+
+    __slots__ = ("a",)
+    a: int
+
+
+class Empty:
+    """Words and no more."""
+
+
+def shadow(value: "Nothing", *rest: "Nothing", key: "Nothing" = 3, **more: "Nothing") -> "Nothing":
+    """Words."""
+    assert value != 2, "left out"
+    total: int = value + key
+
+    def inner(x: int) -> int:
+        local: int
+        try:
+            return local
+        except UnboundLocalError:
+            local = x
+        return local
+
+    return inner(total)
+'''
+
+
+def run(data: bytes) -> "dict[str, object]":
+    names: dict[str, object] = {"__name__": "m"}
+    exec(marshal.loads(data), names)
+    return names
+
+
+def test_what_is_left_means_the_same() -> None:
+    names = run(freeze.code(SOURCE.encode(), "m.py"))
+    assert (names["other"], names["value"]) == (1, 2)
+    assert "bare" not in names and "__annotations__" not in names and names.get("__doc__") is None
+    shadow = names["shadow"]
+    assert callable(shadow)
+    assert shadow(2, 9, key=4, z=5) == 6
+    assert shadow.__annotations__ == {} and shadow.__doc__ is None
+
+
+def test_lines_are_kept() -> None:
+    """An internal error names file and line."""
+    code = marshal.loads(freeze.code(b"\n\ndef f():\n    raise ValueError\n", "pyrunc/x.py"))
+    (function,) = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    assert (function.co_filename, function.co_firstlineno) == ("pyrunc/x.py", 3)
+    assert {line for _, _, line in function.co_lines()} >= {4}
+
+
+def test_the_listing(tmp_path: Path) -> None:
+    for name in ("a/__init__.py", "a/b.py", "a/c.py", "a/d/__init__.py", "other.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = freeze.files("# words\n\na/*.py\na/d/*.py\n!a/c.py\nstdlib encodings/__init__.py\n", tmp_path)
+    assert list(found) == ["a", "a.b", "a.d", "encodings"]
+
+
+def test_ours() -> None:
+    """The commands that engines call are frozen, with no types and no jsonschema among them."""
+    found = freeze.files((TOP / "native/frozen.txt").read_text(), TOP)
+    for command in ("create", "start", "state", "kill", "delete", "exec", "run"):
+        assert f"pyrunc.cli.{command}" in found
+    assert "pyrunc.config.types" not in found and "pyrunc.config.explain" not in found
+
+
+@pytest.mark.parametrize("data", [b"", bytes(range(256)), b"??/\\\"'\n" * 3000])
+def test_bytes_in_c(data: bytes) -> None:
+    """Three octal digits each: nothing that follows can be taken for a part of an escape."""
+    text = "".join([line.strip()[1:-1] for line in freeze.literal(data).splitlines()])
+    assert bytes(int(digits, 8) for digits in text.split("\\")[1:]) == data
