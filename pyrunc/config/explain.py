@@ -179,4 +179,15 @@ def problems(bundle: str, config: "str | None" = None) -> "tuple[list[Violation]
             found.append(Violation(error.pointer or "", "", "", section(error.pointer or ""), error.message))
     for place, text in rules.violations(value):
         found.append(Violation(place, "", "", section(place), text))
-    return found, rules.warnings(value)
+    return found, rules.warnings(value) + _unknown_capabilities(value)
+
+
+def _unknown_capabilities(config: "Any") -> "list[str]":
+    """As the plan warns of them (config.md, "Linux Process": a warning, no error)."""
+    try:
+        from pyrunc._linux import CAPS
+    except ImportError:
+        return []
+    sets = (config.get("process") or {}).get("capabilities") or {}
+    names = {name: None for kind in sets.values() if isinstance(kind, list) for name in kind if isinstance(name, str)}
+    return ["unknown capability " + quote(name)[1:-1] + " is ignored" for name in names if name not in CAPS]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def read(path: str, what: str) -> bytes:
     """The bytes of a file of at most MAX_BYTES. what: its name for errors. Raises ConfigError."""
     try:
-        # O_NONBLOCK: a FIFO that stands there must not hang the runtime; it reads as empty.
+        # O_NONBLOCK: a FIFO that nobody writes to must not hang the open; it reads as empty.
         descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOCTTY | posix.O_NONBLOCK)
     except FileNotFoundError as error:
         # runc's words, which callers show to their users.
@@ -23,6 +23,7 @@ def read(path: str, what: str) -> bytes:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(f"open {path}: {reason}", errno=getattr(error, "errno", None)) from None
     try:
+        posix.set_blocking(descriptor, True)
         pieces = []
         size = 0
         while piece := posix.read(descriptor, 65536):

@@ -141,6 +141,16 @@ def test_odd_files(tmp_path: Path) -> None:
         load.load_bundle(str(tmp_path), str(big))
 
 
+def test_config_from_a_pipe() -> None:
+    """As a shell's <(...): what comes late is waited for."""
+    reader, writer = os.pipe()
+    with subprocess.Popen(["sh", "-c", f"sleep 0.2; echo '{json.dumps(minimal())}'"], stdout=writer):
+        os.close(writer)
+        config, _ = load.load_bundle("/nonexistent", f"/proc/self/fd/{reader}")
+    os.close(reader)
+    assert config == minimal()
+
+
 def test_process_and_resources() -> None:
     process = load.load_process(b'{"cwd": "/", "args": ["a"], "user": {"uid": 5, "gid": 6}}')
     assert process["user"] == {"uid": 5, "gid": 6}
@@ -595,6 +605,16 @@ def test_warned(config: Json, text: str) -> None:
     assert problems(config) == []
     (found,) = rules.warnings(config)  # type: ignore[arg-type]
     assert text in found
+
+
+def test_validate_warns_of_unknown_capabilities(tmp_path: Path) -> None:
+    pytest.importorskip("pyrunc._linux")
+    sets = {"bounding": ["CAP_KILL", "CAP_NEW"], "effective": ["CAP_NEW", "kill"], "later": [1]}
+    (tmp_path / "config.json").write_text(json.dumps(started(capabilities=sets)))
+    assert explain.problems(str(tmp_path)) == (
+        [],
+        ["unknown capability CAP_NEW is ignored", "unknown capability kill is ignored"],
+    )
 
 
 # --- the schemas and what is made of them ----------------------------------------------------------------------------
