@@ -1,6 +1,5 @@
 /* finish(): the container process's last steps, from the closing of descriptors to execve, as one flat C call. */
-#ifndef PYRUNC_FINISH_H
-#define PYRUNC_FINISH_H
+#pragma once
 
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -27,5 +26,3 @@ struct prepared {
 void finish_until_fifo(struct prepared *p);
 int reset_signals(void); /* all to default, none blocked; -1 and errno */
 _Noreturn void finish_execve(struct prepared *p);
-
-#endif

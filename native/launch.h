@@ -1,6 +1,5 @@
 /* Stage one's work, which uses nothing of libc: it runs before libc is set up, and again after that if it failed. */
-#ifndef PYRUNC_LAUNCH_H
-#define PYRUNC_LAUNCH_H
+#pragma once
 
 struct failure {
 	const char *what, *hint;
@@ -12,5 +11,3 @@ int steers_loader(const char *variable);
 
 /* Executes stage two. Comes back only when that failed, and says why. */
 struct failure launch(char **argv, char **env);
-
-#endif

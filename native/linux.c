@@ -84,7 +84,6 @@ static char *text(PyObject *bytes)
 static void give_up(PyObject *const *made, size_t count)
 {
 	int saved = errno;
-
 	while (count)
 		Py_XDECREF(made[--count]);
 	errno = saved;
@@ -103,7 +102,6 @@ static PyObject *numbers(const char *name, long call, PyObject *args, Py_ssize_t
 {
 	unsigned long a[5] = {0};
 	Py_ssize_t given = PyTuple_GET_SIZE(args);
-
 	if (given < least || given > most)
 		return PyErr_Format(PyExc_TypeError, "%s() takes %zd to %zd numbers, not %zd", name, least, most, given);
 	for (Py_ssize_t i = 0; i < given; i++) {
@@ -179,6 +177,17 @@ CALL(fsopen)
 	return number("fsopen", result);
 }
 
+CALL(fspick)
+{
+	int dirfd;
+	unsigned int flags;
+	PyObject *path;
+	PARSE("iO&I:fspick", &dirfd, PATH, &path, &flags);
+	long result = syscall(SYS_fspick, dirfd, text(path), flags);
+	RELEASE(path);
+	return number("fspick", result);
+}
+
 CALL_KW(fsconfig)
 {
 	static char *names[] = {"fd", "cmd", "key", "value", "aux", NULL};
@@ -186,12 +195,7 @@ CALL_KW(fsconfig)
 	unsigned int command;
 	PyObject *key, *value, *bytes = NULL;
 	PARSE_KW("iIO&O|i:fsconfig", names, &fd, &command, optional, &key, &value, &aux);
-	if (command == FSCONFIG_SET_BINARY) { /* the only value that may hold a NUL; aux is its size */
-		if (!PyBytes_Check(value)) {
-			Py_XDECREF(key);
-			PyErr_SetString(PyExc_TypeError, "FSCONFIG_SET_BINARY wants bytes");
-			return NULL;
-		}
+	if (command == FSCONFIG_SET_BINARY && PyBytes_Check(value)) { /* it may hold a NUL; aux is its size */
 		bytes = Py_NewRef(value);
 		aux = (int)PyBytes_GET_SIZE(value);
 	} else if (!optional(value, &bytes)) {
@@ -307,7 +311,6 @@ CALL(capget)
 {
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
 	struct __user_cap_data_struct d[2];
-
 	if (syscall(SYS_capget, &header, d) < 0)
 		return fail("capget");
 #define WIDE(set) (d[0].set | (unsigned long long)d[1].set << 32)
@@ -386,10 +389,8 @@ CALL(seccomp_load)
 	Py_ssize_t size;
 	unsigned int flags;
 	PARSE("y#I:seccomp_load", &program, &size, &flags);
-	if ((size_t)size % sizeof(struct sock_filter) || (size_t)size / sizeof(struct sock_filter) > USHRT_MAX) {
-		PyErr_SetString(PyExc_ValueError, "not a filter's size");
-		return NULL;
-	}
+	if ((size_t)size % sizeof(struct sock_filter) || (size_t)size / sizeof(struct sock_filter) > USHRT_MAX)
+		return PyErr_Format(PyExc_ValueError, "not a filter's size");
 	struct sock_fprog filter = {(unsigned short)((size_t)size / sizeof(struct sock_filter)), (void *)program};
 	return number("seccomp", syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter));
 }
@@ -419,10 +420,8 @@ CALL(set_mempolicy)
 	unsigned long most, mask[64] = {0}; /* the kernel reads whole words, so the bytes are padded */
 
 	PARSE("iz#k:set_mempolicy", &mode, &nodes, &size, &most);
-	if ((nodes && (size_t)size > sizeof mask) || most > sizeof mask * 8) {
-		PyErr_SetString(PyExc_ValueError, "nodemask too long");
-		return NULL;
-	}
+	if ((nodes && (size_t)size > sizeof mask) || most > sizeof mask * 8)
+		return PyErr_Format(PyExc_ValueError, "nodemask too long");
 	for (Py_ssize_t i = 0; nodes && i < size; i++)
 		mask[(size_t)i / sizeof *mask] |= (unsigned long)(unsigned char)nodes[i] << (size_t)i % sizeof *mask * 8;
 	return nothing("set_mempolicy", syscall(SYS_set_mempolicy, mode, nodes ? mask : NULL, most));
@@ -458,8 +457,7 @@ CALL(bpf)
 	PARSE("iy*:bpf", &command, &given);
 	if ((size_t)given.len > sizeof attributes) {
 		PyBuffer_Release(&given);
-		PyErr_SetString(PyExc_ValueError, "bpf attributes too long");
-		return NULL;
+		return PyErr_Format(PyExc_ValueError, "bpf attributes too long");
 	}
 	memcpy(attributes, given.buf, (size_t)given.len);
 	long result = syscall(SYS_bpf, command, attributes, sizeof attributes);
@@ -494,10 +492,8 @@ CALL(tty_restore)
 	Py_ssize_t size;
 	struct termios saved;
 	PARSE("iy#:tty_restore", &fd, &bytes, &size);
-	if (size != sizeof saved) {
-		PyErr_SetString(PyExc_ValueError, "not what tty_raw gave");
-		return NULL;
-	}
+	if (size != sizeof saved)
+		return PyErr_Format(PyExc_ValueError, "not what tty_raw gave");
 	memcpy(&saved, bytes, sizeof saved);
 	return nothing("tcsetattr", tcsetattr(fd, TCSANOW, &saved));
 }
@@ -562,18 +558,14 @@ CALL_KW(prepare)
 	unsigned long long ambient, effective = 0, permitted = 0, inheritable = 0;
 	PARSE_KW("y#O!O!$z#IpOKipp:prepare", names, &path, &path_size, &PyList_Type, &argv, &PyList_Type, &env, &filter,
 		 &filter_size, &flags, &first, &caps, &ambient, &keep, &fifo, &report);
-	if (caps != Py_None && (!PyTuple_Check(caps) ||
-				!PyArg_ParseTuple(caps, "KKK:prepare", &effective, &permitted, &inheritable))) {
-		if (!PyErr_Occurred())
-			PyErr_SetString(PyExc_TypeError, "caps must be (effective, permitted, inheritable) or None");
+	if (caps != Py_None && !PyTuple_Check(caps))
+		return PyErr_Format(PyExc_TypeError, "caps must be (effective, permitted, inheritable) or None");
+	if (caps != Py_None && !PyArg_ParseTuple(caps, "KKK:prepare", &effective, &permitted, &inheritable))
 		return NULL;
-	}
 	size_t filter_bytes = filter ? (size_t)filter_size : 0;
 	if (strlen(path) != (size_t)path_size || filter_bytes % sizeof(struct sock_filter) ||
-	    filter_bytes / sizeof(struct sock_filter) > USHRT_MAX || keep < 3 || keep > INT_MAX - 3) {
-		PyErr_SetString(PyExc_ValueError, "path, filter or keep is not possible");
-		return NULL;
-	}
+	    filter_bytes / sizeof(struct sock_filter) > USHRT_MAX || keep < 3 || keep > INT_MAX - 3)
+		return PyErr_Format(PyExc_ValueError, "path, filter or keep is not possible");
 
 	/* One block: the struct, the two vectors, the filter (which keeps their alignment), the strings. */
 	size_t pointers = (size_t)(PyList_GET_SIZE(argv) + PyList_GET_SIZE(env) + 2) * sizeof(char *);
@@ -631,7 +623,6 @@ CALL(finish) { return end(args, true, true); }
 CALL(signalfd)
 {
 	sigset_t mask;
-
 	sigemptyset(&mask);
 	for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); i++)
 		sigaddset(&mask, (int)PyLong_AsLong(PyTuple_GET_ITEM(args, i)));
@@ -652,7 +643,6 @@ CALL(sealed)
 {
 	const int all = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
 	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-
 	if (fd < 0)
 		return fail("open");
 	int seals = fcntl(fd, F_GET_SEALS);
@@ -666,7 +656,7 @@ CALL(sealed)
 #define F_KW(name) {#name, (PyCFunction)(void (*)(void))l_##name, METH_VARARGS | METH_KEYWORDS, NULL},
 
 static PyMethodDef functions[] = {
-	F(open_tree) F(move_mount) F(fsopen) F_KW(fsconfig) F(fsmount) F_KW(mount_setattr) F(mount) F(umount2)
+	F(open_tree) F(move_mount) F(fsopen) F(fspick) F_KW(fsconfig) F(fsmount) F_KW(mount_setattr) F(mount) F(umount2)
 	F(pivot_root) F_KW(openat2) F(fstatfs) F_KW(clone) F(setns) F(unshare) F(pidfd_open) F(pidfd_getfd)
 	F(pidfd_send_signal) F(prctl) F(set_name) F(capget) F(capset) F(sethostname) F(setdomainname) F(prlimit)
 	F(keyctl_join_session_keyring) F(keyctl_setperm) F(keyctl_describe) F(close_range) F(madvise) F(personality)
@@ -679,7 +669,6 @@ static PyMethodDef functions[] = {
 static int add(PyObject *dict, const char *name, PyObject *value) /* steals value */
 {
 	int result = value ? PyDict_SetItemString(dict, name, value) : -1;
-
 	Py_XDECREF(value);
 	return result;
 }
@@ -688,7 +677,6 @@ static int populate(PyObject *module)
 {
 	PyObject *dict = PyModule_GetDict(module);
 	PyObject *caps = PyDict_New(), *rlimits = PyDict_New();
-
 	if (!caps || !rlimits || add(dict, "CAPS", caps) < 0 || add(dict, "RLIMITS", rlimits) < 0)
 		return -1;
 	for (size_t i = 0; i < sizeof constants / sizeof *constants; i++) {

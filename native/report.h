@@ -1,6 +1,5 @@
 /* The one line on stderr, and in --log, for what fails before Python runs. Shared by both stages. */
-#ifndef PYRUNC_REPORT_H
-#define PYRUNC_REPORT_H
+#pragma once
 
 #include <errno.h>
 #include <fcntl.h>
@@ -48,5 +47,3 @@ static int report(char **argv, const char *message, int error, const char *hint)
 	dprintf(2, "pyrunc: %s\n", line);
 	return 1;
 }
-
-#endif

@@ -15,7 +15,6 @@ static char **arguments;
 static PyObject *complete(PyObject *module, PyObject *args)
 {
 	PyStatus status = _Py_InitializeMain();
-
 	if (PyStatus_Exception(status))
 		return PyErr_Format(PyExc_ImportError, "Python cannot be set up: %s", status.err_msg ? status.err_msg : "it exits");
 	Py_RETURN_NONE;
@@ -24,7 +23,6 @@ static PyObject *complete(PyObject *module, PyObject *args)
 static int populate(PyObject *module)
 {
 	PyObject *argv = PyList_New(0);
-
 	for (char **word = arguments; argv && *word; word++) {
 		PyObject *text = PyUnicode_DecodeFSDefault(*word);
 		if (!text || PyList_Append(argv, text) < 0)
@@ -59,7 +57,6 @@ static PyStatus start(int argc, char **argv)
 {
 	PyPreConfig early;
 	PyConfig config;
-
 	PyPreConfig_InitIsolatedConfig(&early);
 	early.utf8_mode = 1; /* whatever the locale is: what is not UTF-8 goes through as surrogates */
 	PyStatus status = Py_PreInitialize(&early);
@@ -71,13 +68,9 @@ static PyStatus start(int argc, char **argv)
 	config.site_import = 0;
 	config.write_bytecode = 0;
 	config.pathconfig_warnings = 0;
-	const struct { wchar_t **field; const wchar_t *value; } strings[] = {
-		{&config.program_name, L"pyrunc"}, {&config.executable, WIDE(PYTHON)}, {&config.base_executable, WIDE(PYTHON)},
-		{&config.prefix, L"/usr"}, {&config.exec_prefix, L"/usr"}, {&config.base_prefix, L"/usr"},
-		{&config.base_exec_prefix, L"/usr"}, {&config.stdlib_dir, WIDE(STDLIB)},
-	};
-	for (size_t i = 0; i < sizeof strings / sizeof *strings && !PyStatus_Exception(status); i++)
-		status = PyConfig_SetString(&config, strings[i].field, strings[i].value);
+	status = PyConfig_SetString(&config, &config.program_name, L"pyrunc");
+	if (!PyStatus_Exception(status))
+		status = PyConfig_SetString(&config, &config.executable, WIDE(PYTHON));
 	const wchar_t *path[] = {WIDE(STDLIB), WIDE(DYNLOAD), WIDE(SITE)};
 	for (size_t i = 0; i < sizeof path / sizeof *path && !PyStatus_Exception(status); i++)
 		status = PyWideStringList_Append(&config.module_search_paths, path[i]);

@@ -23,6 +23,9 @@ def open_tree(dirfd: int, path: _Path, flags: int, /) -> int:
 
 def move_mount(from_dirfd: int, from_path: _Path, to_dirfd: int, to_path: _Path, flags: int, /) -> None: ...
 def fsopen(fsname: _Path, flags: int, /) -> int: ...
+def fspick(dirfd: int, path: _Path, flags: int, /) -> int:
+    """A descriptor for fsconfig() of the file system that is mounted at path, which must be the root of a mount."""
+
 def fsconfig(fd: int, cmd: int, key: _Path | None, value: _Path | None, aux: int = 0) -> None:
     """cmd: FSCONFIG_*. With FSCONFIG_SET_BINARY value must be bytes and aux is its size, whatever is given."""
 
@@ -246,6 +249,8 @@ MOVE_MOUNT_T_EMPTY_PATH: Final[int]
 MOVE_MOUNT_SET_GROUP: Final[int]
 FSOPEN_CLOEXEC: Final[int]
 FSMOUNT_CLOEXEC: Final[int]
+FSPICK_CLOEXEC: Final[int]
+FSPICK_EMPTY_PATH: Final[int]
 FSCONFIG_SET_FLAG: Final[int]
 FSCONFIG_SET_STRING: Final[int]
 FSCONFIG_SET_BINARY: Final[int]
