@@ -21,6 +21,7 @@ class PyruncError(Exception):
     pointer: JSON pointer (RFC 6901) of the config property that asked for it, or None.
     errno: the kernel's error number, or None.
     hint: what the user can do about it, or None.
+    file: the name of the file that pointer points into.
     """
 
     def __init__(
@@ -31,8 +32,10 @@ class PyruncError(Exception):
         pointer: "str | None" = None,
         errno: "int | None" = None,
         hint: "str | None" = None,
+        file: str = "config.json",
     ) -> None:
         Exception.__init__(self, message)
+        self.file = file
         self.message = message
         self.step = step
         self.pointer = pointer
@@ -43,10 +46,18 @@ class PyruncError(Exception):
         """The error as the one line that goes to stderr and into "msg" of the JSON log."""
         text = self.message
         if self.pointer:
-            text += " (config.json " + self.pointer + ")"
+            text += " (" + self.file + " " + self.pointer + ")"
         if self.hint:
             text += ": hint: " + self.hint
-        return text.replace("\n", " ")
+        if text.isprintable():
+            return text
+        # What an image or a config names must not speak to the terminal.
+        return "".join(
+            [
+                letter if letter.isprintable() else " " if letter == "\n" else "\\u" + format(ord(letter), "04x")
+                for letter in text
+            ]
+        )
 
 
 class ConfigError(PyruncError):

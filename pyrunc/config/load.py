@@ -55,19 +55,27 @@ def load_bundle(bundle: str, config: "str | None" = None) -> "tuple[Config, byte
 
 def load_process(data: bytes) -> "Process":
     """A process object, as `exec --process` reads it (config.md, "Process"). Raises ConfigError."""
-    value = loads(data, "process.json")
-    schema.check(value, "process")
-    if b"\\u0000" in data:
-        rules.check_nul(value)
-    rules.check_process(value, "")
+    try:
+        value = loads(data, "process.json")
+        schema.check(value, "process")
+        if b"\\u0000" in data:
+            rules.check_nul(value)
+        rules.check_process(value, "")
+    except ConfigError as error:
+        error.file = "process.json"
+        raise
     return value  # type: ignore[no-any-return]
 
 
 def load_resources(data: bytes) -> "Resources":
     """A resources object, as `update --resources` reads it (config-linux.md, "Control groups"). Raises ConfigError."""
-    value = loads(data, "resources.json")
-    schema.check(value, "resources")
-    if b"\\u0000" in data:
-        rules.check_nul(value)
-    rules.check_resources(value, "")
+    try:
+        value = loads(data, "resources.json")
+        schema.check(value, "resources")
+        if b"\\u0000" in data:
+            rules.check_nul(value)
+        rules.check_resources(value, "")
+    except ConfigError as error:
+        error.file = "resources.json"
+        raise
     return value  # type: ignore[no-any-return]

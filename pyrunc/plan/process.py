@@ -6,6 +6,7 @@ import fcntl
 import posix
 
 from pyrunc import _linux
+from pyrunc.config import rules
 from pyrunc.errors import ConfigError, PyruncError, reason
 from pyrunc.linux import files, paths, procfs
 from pyrunc.plan.devices import reopen_null
@@ -154,7 +155,7 @@ class Sysctl(Step):
         proc = procfs.open_private(full=True)
         try:
             for key, value in self.values.items():
-                path = "sys/" + (key if "/" in key else key.replace(".", "/"))
+                path = "sys/" + rules.sysctl_path(key)
                 try:
                     procfs.write(proc, path, value.encode("utf-8", "surrogateescape"))
                 except OSError as error:
