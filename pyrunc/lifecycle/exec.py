@@ -2,7 +2,7 @@
 
 import posix
 
-from pyrunc import _linux, cgroups, log
+from pyrunc import _linux, log
 from pyrunc.config import load, rules
 from pyrunc.errors import EXIT_EXEC_FAILURE, ConfigError, PyruncError, StateError, reason
 from pyrunc.lifecycle import create, execute
@@ -73,17 +73,8 @@ class OpenCgroup(Step):
         context.cgroup = self.container.manager()
         context.cgroup_fds = context.cgroup.join_fds(self.paths)
         context.cgroup_directory_fd = context.cgroup.clone_fd(self.paths)
-        home = cgroups.own_procs(cgroups.detect())
-        if home:
-            try:
-                context.home_fd = posix.open(home, posix.O_WRONLY | posix.O_CLOEXEC)
-            except OSError:
-                context.home_fd = -1
 
     def undo(self, context: Context) -> None:
-        if context.home_fd >= 0:
-            posix.close(context.home_fd)
-            context.home_fd = -1
         if context.cgroup_directory_fd >= 0:
             posix.close(context.cgroup_directory_fd)
             context.cgroup_directory_fd = -1
@@ -262,7 +253,8 @@ def compile_exec(
         steps.append(process.Keyring(""))
     steps.append(OpenRoot() if "mount" in joined else mounts.ChangeRoot())
     if "pid" in joined:
-        steps += [birth.CloneAgain(0, [], pid_namespace=True), birth.RecordAgain(), Meet(RUNTIME, order.RECORDED_AGAIN)]
+        again = birth.CloneAgain(0, [], pid_namespace=True, terminal=bool(wanted.get("terminal")))
+        steps += [again, birth.RecordAgain(), Meet(RUNTIME, order.RECORDED_AGAIN)]
     if wanted.get("terminal"):
         size = wanted.get("consoleSize") or {}
         uid = (wanted.get("user") or {}).get("uid") or 0

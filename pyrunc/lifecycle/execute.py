@@ -3,6 +3,7 @@
 The processes speak over a socket pair (SOCK_SEQPACKET), one message a packet, its kind in the first byte:
   runtime to container   G  a meeting point is reached: go on
   container to runtime   M  a meeting point is reached (with a terminal's master as SCM_RIGHTS, once)
+                         F  the cgroup is too full to clone in: move this process out of it
                          P  the number of a second process that takes this one's place
                          X  a step failed: its index, errno, and what to say
                          E, L  from finish(): a failed stage; a seccomp listener's number
@@ -15,6 +16,7 @@ import select
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
+from pyrunc.linux import files
 from pyrunc.plan import birth
 from pyrunc.plan.step import CONTAINER, RUNTIME, Meet
 
@@ -235,18 +237,38 @@ def _memory_limit(context: "Context") -> int:
     return memory.get("limit") or 0
 
 
+def _leave_full_cgroup(pid: int) -> None:
+    """Move our child into the cgroup of this process: its own has no room for the process that it is to clone."""
+    from pyrunc import cgroups
+
+    home = cgroups.own_procs(cgroups.detect())
+    if home:
+        files.write(home, str(pid).encode("ascii"))
+
+
 def _take_over(plan: "Plan", context: "Context") -> None:
     """A second process takes the first one's place: learn its number, let the first one end."""
     message = _receive(plan, context)
+    if message == b"F":
+        _leave_full_cgroup(context.pid)
+        _send(context, b"G")
+        message = _receive(plan, context)
     if message[:1] != b"P":
         raise PyruncError("unexpected message from the container process")
     pid = int.from_bytes(message[1:5], "little")
-    if message[5:6] == b"O" and context.cgroup is not None:
-        context.cgroup.add(pid)
     first = context.pid
     old = context.pidfd
-    # It is our child, not reaped by anybody else: the number cannot be another's.
-    context.pidfd = _linux.pidfd_open(pid, 0)
+    # The new process is visible in the container already: the message may be the work of somebody who took hold of it,
+    # and name any process of the host. A child of ours that nobody else reaps is the right one.
+    pidfd = _linux.pidfd_open(pid, 0)
+    try:
+        posix.waitid(posix.P_PIDFD, pidfd, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
+    except ChildProcessError:
+        posix.close(pidfd)
+        raise PyruncError("unexpected message from the container process") from None
+    if message[5:6] == b"O" and context.cgroup is not None:
+        context.cgroup.add(pid)
+    context.pidfd = pidfd
     context.pid = pid
     posix.close(old)
     posix.waitpid(first, 0)

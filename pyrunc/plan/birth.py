@@ -109,16 +109,19 @@ class CloneAgain(Step):
     Into namespaces that a joined user namespace must own, or into a joined pid namespace.
     """
 
-    __slots__ = ("flags", "kinds", "pid_namespace")
+    __slots__ = ("flags", "kinds", "pid_namespace", "terminal")
     name = "clone"
     section = "config-linux.md#namespaces"
     side = CONTAINER
 
-    def __init__(self, flags: int, kinds: "list[str]", *, pid_namespace: bool = False) -> None:
+    def __init__(
+        self, flags: int, kinds: "list[str]", *, pid_namespace: bool = False, terminal: bool = False
+    ) -> None:
         Step.__init__(self, "/linux/namespaces")
         self.flags = flags
         self.kinds = kinds
         self.pid_namespace = pid_namespace
+        self.terminal = terminal
 
     def describe(self) -> str:
         if self.pid_namespace:
@@ -130,8 +133,8 @@ class CloneAgain(Step):
             for fd, flag, kind, _ in context.namespace_fds:
                 if kind == "pid":
                     _linux.setns(fd, flag)
-                    posix.close(fd)
             context.namespace_fds = []
+            _let_go(context, self.terminal)
         pid, outside = self._clone(context)
         if pid:
             # The new process does nothing before the runtime has recorded it and said so.
@@ -148,10 +151,40 @@ class CloneAgain(Step):
         try:
             return _linux.clone(self.flags | _linux.CLONE_PARENT)[0], False
         except OSError as error:
-            if error.errno != errno.EAGAIN or context.home_fd < 0:
+            if error.errno != errno.EAGAIN or not self.pid_namespace:
                 raise
-        posix.write(context.home_fd, b"0")
+        # By the runtime's hand: no descriptor of the host's cgroups may be here any more.
+        context.sync.send(b"F")
+        if context.sync.recv(16) != b"G":
+            raise OSError(errno.EAGAIN, "clone3")
         return _linux.clone(self.flags | _linux.CLONE_PARENT)[0], True
+
+
+def _let_go(context: "Context", terminal: bool) -> None:
+    """Close all but what is still needed: what stays open is in reach of every process of the joined pid namespace.
+
+    A process in there that has CAP_SYS_PTRACE takes descriptors out of ours: a directory of the host's, the caller's
+    console socket, a cgroup's file to leave its own limits by (CVE-2016-9962). terminal: the process will get one of
+    the container's own, and the standard streams are still the caller's, perhaps a terminal that takes commands.
+    """
+    if terminal:
+        for fd, end in zip((0, 1, 2), (*posix.pipe2(posix.O_CLOEXEC), 1), strict=True):
+            posix.dup2(end, fd)
+    needed = {
+        context.sync.fileno(),
+        context.root_fd,
+        context.null_fd,
+        context.fifo_fd,
+        context.error_fd,
+        *context.mount_fds,
+    }
+    first = 3 + context.preserve_fds
+    for fd in sorted(needed):
+        if fd >= first:
+            if fd > first:
+                _linux.close_range(first, fd - 1, 0)
+            first = fd + 1
+    _linux.close_range(first, 0xFFFFFFFF, 0)
 
 
 class RecordAgain(Step):
