@@ -7,6 +7,7 @@ PYTHON = /usr/bin/python3
 VENV = .venv
 BENCH_ARGS =
 SOAK_ARGS =
+CONFORMANCE_ARGS =
 TESTS = tests
 PYTEST_ARGS =
 RUNC = $(HOME)/go/bin/runc
@@ -23,7 +24,7 @@ export PYRUNC ?= $(CURDIR)/build/pyrunc
 export RUNC
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: all build demo install uninstall test lint types unit bench soak clean packages venv peers
+.PHONY: all build demo install uninstall test lint types unit conformance bench soak clean packages venv peers
 .NOTPARALLEL:
 
 all: build
@@ -37,7 +38,7 @@ build: packages pyrunc/config/_check.py
 # All in one call of apt. Who is not root is told what is missing, and goes on without: pytest says which tests it skips.
 PACKAGES = build run
 demo: PACKAGES = build run demo
-bench soak: PACKAGES = build run demo peers tools
+conformance bench soak: PACKAGES = build run demo peers tools
 test: PACKAGES = build run demo peers tools engines
 packages:
 	@tools/packages.sh $(PACKAGES) || [ $$? = 3 ]
@@ -76,6 +77,10 @@ unit: venv build
 # runc 1.5.2 and Debian's crun, for comparisons.
 peers: packages venv
 	@tools/peers.sh $(VENV)
+
+# runtime-tools' validation suite against pyrunc, runc and crun, as a table. Needs root; 7 minutes.
+conformance: build peers
+	$(VENV)/bin/python -m tests.conformance $(CONFORMANCE_ARGS)
 
 bench: build peers
 	$(PYTHON) -m bench --json build/bench.json $(BENCH_ARGS)
