@@ -163,7 +163,8 @@ class Sandbox:
         self._init.stdin.close()
         self._init.wait()
         shutil.rmtree(self.work)
-        left = [path for path in Path("/sys/fs/cgroup").glob(f"**{self.cgroup}") if path.is_dir()]
+        visible = Path("/sys/fs/cgroup")
+        left = [*visible.glob(self.cgroup[1:]), *visible.glob(f"*{self.cgroup}")]
         if left:
             raise AssertionError(f"cgroups that cannot be removed: {left}")
 
