@@ -65,7 +65,12 @@ def _check(container: Container, pidfd: "int | None") -> None:
     if container.fields["phase"] == "creating":
         raise StateError("cannot start a container that is being created")
     if pidfd is None:
-        raise StateError("cannot start a container that has stopped")
+        error = StateError("cannot start a container that has stopped")
+        if (container.manager().oom_kills() or 0) > 0:
+            error.message += ": its process was killed because it reached the memory limit"
+            error.hint = "the memory limit is too low"
+            error.pointer = "/linux/resources/memory/limit"
+        raise error
     if not container.fields.get("hasProcess", True):
         raise StateError("cannot start a container without a process", pointer="/process")
     if container.manager().frozen():
