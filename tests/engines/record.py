@@ -69,7 +69,12 @@ def neutral(text: str, sandbox: Sandbox) -> Any:
     text = re.sub(r"\bt[0-9a-f]{10}\b", "t0000000001", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+(Z|[+-]\d\d:\d\d)", "2000-01-01T00:00:00Z", text)
     config = json.loads(text)
-    config["process"]["env"].sort()  # podman's order is another one each time
+    # podman's order of these is another one each time, since Go's maps have none.
+    config["process"]["env"].sort()
+    binds = sorted(
+        (mount for mount in config["mounts"] if mount["type"] == "bind"), key=lambda m: str(m["destination"])
+    )
+    config["mounts"] = [binds.pop(0) if mount["type"] == "bind" else mount for mount in config["mounts"]]
     return config
 
 
