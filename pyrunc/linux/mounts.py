@@ -61,21 +61,42 @@ def create(
         try:
             if source:
                 _linux.fsconfig(fs_fd, _linux.FSCONFIG_SET_STRING, "source", source, 0)
-            for key, value in parameters:
-                if value is None:
-                    _linux.fsconfig(fs_fd, _linux.FSCONFIG_SET_FLAG, key, None, 0)
-                elif isinstance(value, int):
-                    _linux.fsconfig(fs_fd, _linux.FSCONFIG_SET_FD, key, None, value)
-                else:
-                    _linux.fsconfig(fs_fd, _linux.FSCONFIG_SET_STRING, key, value, 0)
+            _configure(fs_fd, parameters)
             _linux.fsconfig(fs_fd, _linux.FSCONFIG_CMD_CREATE, None, None, 0)
             return _linux.fsmount(fs_fd, _linux.FSMOUNT_CLOEXEC, attributes)
         except OSError as error:
-            why = posix.strerror(error.errno or 0).lower()
-            said = _reason(fs_fd)
-            raise FilesystemError(error.errno, why + (": " + said if said else "")) from None
+            raise _failure(fs_fd, error) from None
     finally:
         posix.close(fs_fd)
+
+
+def reconfigure(mount_fd: int, parameters: "list[tuple[str, str | int | None]]") -> None:
+    """Change the file system of the mount that mount_fd is the root of; what is not named stays. Raises OSError."""
+    fs_fd = _linux.fspick(mount_fd, "", _linux.FSPICK_CLOEXEC | _linux.FSPICK_EMPTY_PATH)
+    try:
+        try:
+            _configure(fs_fd, parameters)
+            _linux.fsconfig(fs_fd, _linux.FSCONFIG_CMD_RECONFIGURE, None, None, 0)
+        except OSError as error:
+            raise _failure(fs_fd, error) from None
+    finally:
+        posix.close(fs_fd)
+
+
+def _configure(fs_fd: int, parameters: "list[tuple[str, str | int | None]]") -> None:
+    for key, value in parameters:
+        if value is None:
+            _linux.fsconfig(fs_fd, _linux.FSCONFIG_SET_FLAG, key, None, 0)
+        elif isinstance(value, int):
+            _linux.fsconfig(fs_fd, _linux.FSCONFIG_SET_FD, key, None, value)
+        else:
+            _linux.fsconfig(fs_fd, _linux.FSCONFIG_SET_STRING, key, value, 0)
+
+
+def _failure(fs_fd: int, error: OSError) -> FilesystemError:
+    why = posix.strerror(error.errno or 0).lower()
+    said = _reason(fs_fd)
+    return FilesystemError(error.errno, why + (": " + said if said else ""))
 
 
 def _reason(fs_fd: int) -> str:

@@ -1,7 +1,7 @@
 """Mount options idmap and ridmap: the ids of a mount's files shown by another mapping (MOUNT_ATTR_IDMAP).
 
-The kernel takes the mapping from a user namespace. A mount with mappings of its own gets one made for it, which holds no
-process; others get the container's. Loaded only for a config that has such a mount.
+The kernel takes the mapping from a user namespace. A mount with mappings of its own gets one made for it, without any
+process in it; others get the container's. Loaded only for a config that has such a mount.
 """
 
 import errno

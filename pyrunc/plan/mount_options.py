@@ -31,6 +31,13 @@ _ATTRIBUTES: "Final[dict[str, tuple[int, int]]]" = {
     "nostrictatime": (_L.MOUNT_ATTR_RELATIME, _L.MOUNT_ATTR__ATIME),
 }
 
+# What these take away; then the kernel's default holds, which is relatime.
+_TAKEN_AWAY: "Final[dict[str, int]]" = {
+    "atime": _L.MOUNT_ATTR_NOATIME,
+    "nostrictatime": _L.MOUNT_ATTR_STRICTATIME,
+    "norelatime": _L.MOUNT_ATTR_RELATIME,
+}
+
 PROPAGATION: "Final[dict[str, tuple[int, bool]]]" = {
     "private": (_L.MS_PRIVATE, False),
     "rprivate": (_L.MS_PRIVATE, True),
@@ -51,10 +58,13 @@ _SUPERBLOCK: "Final[dict[str, tuple[str, int, bool]]]" = {
     "nolazytime": ("lazytime", _L.MS_LAZYTIME, True),
     "mand": ("mand", _L.MS_MANDLOCK, False),
     "nomand": ("mand", _L.MS_MANDLOCK, True),
+    # For mount(2) alone: fsconfig(2) knows no such parameter.
+    "iversion": ("iversion", _L.MS_I_VERSION, False),
+    "noiversion": ("iversion", _L.MS_I_VERSION, True),
 }
 
-# Accepted without an effect: the mount API has no flag for them (and iversion is no longer one of the kernel's).
-_IGNORED: "Final" = ("defaults", "silent", "loud", "iversion", "noiversion")
+# Accepted without an effect: the mount API has no flag for them. Silent and loud are about the kernel's log.
+_IGNORED: "Final" = ("defaults", "silent", "loud")
 
 
 class Options:
@@ -62,13 +72,15 @@ class Options:
 
     bind, recursive: from bind and rbind. attr_set, attr_clr: for the mount itself; rec_set, rec_clr: the r* options,
     for it and all below. propagation: [(MS_*, recursive)] in order. parameters: fsconfig(2) parameters;
-    superblock: names of superblock flags to set. idmap: "", "idmap" or "ridmap".
+    superblock: names of superblock flags to set, with their MS_*; cleared: words that take such a flag away.
+    idmap: "", "idmap" or "ridmap".
     """
 
     __slots__ = (
         "attr_clr",
         "attr_set",
         "bind",
+        "cleared",
         "idmap",
         "parameters",
         "propagation",
@@ -91,11 +103,12 @@ class Options:
         self.propagation: "list[tuple[int, bool]]" = []
         self.parameters: "list[tuple[str, str | None]]" = []
         self.superblock: "dict[str, int]" = {}
+        self.cleared: "list[str]" = []
         self.idmap = ""
         self.tmpcopyup = False
 
-    def mount_flags(self) -> int:
-        """The attributes as the MS_* flags of mount(2)."""
+    def mount_flags(self, attributes: int) -> int:
+        """The superblock's flags, and MOUNT_ATTR_*, as the MS_* flags of mount(2)."""
         flags = 0
         for attribute, flag in (
             (_L.MOUNT_ATTR_RDONLY, _L.MS_RDONLY),
@@ -103,10 +116,11 @@ class Options:
             (_L.MOUNT_ATTR_NODEV, _L.MS_NODEV),
             (_L.MOUNT_ATTR_NOEXEC, _L.MS_NOEXEC),
             (_L.MOUNT_ATTR_NODIRATIME, _L.MS_NODIRATIME),
+            (_L.MOUNT_ATTR_NOSYMFOLLOW, _L.MS_NOSYMFOLLOW),
         ):
-            if self.attr_set & attribute:
+            if attributes & attribute:
                 flags |= flag
-        atime = self.attr_set & _L.MOUNT_ATTR__ATIME
+        atime = attributes & _L.MOUNT_ATTR__ATIME
         if atime == _L.MOUNT_ATTR_NOATIME:
             flags |= _L.MS_NOATIME
         elif atime == _L.MOUNT_ATTR_STRICTATIME:
@@ -132,7 +146,9 @@ def parse(options: "list[str]", pointer: str) -> Options:
         elif option in _SUPERBLOCK:
             name, flag, clear = _SUPERBLOCK[option]
             result.superblock.pop(name, None)
-            if not clear:
+            if clear:
+                result.cleared.append(option)
+            else:
                 result.superblock[name] = flag
         elif option == "remount":
             result.remount = True
@@ -150,6 +166,10 @@ def parse(options: "list[str]", pointer: str) -> Options:
 
 def _attribute(result: Options, option: str, *, recursive: bool) -> None:
     set_, clear = _ATTRIBUTES[option]
+    # Not this one of the ways to keep access times: nothing is said about the others (mount(8)).
+    earlier = (result.rec_set if recursive else result.attr_set) & _L.MOUNT_ATTR__ATIME
+    if earlier and earlier != _TAKEN_AWAY.get(option, earlier):
+        return
     # A later option wins over an earlier one: what is cleared is no longer set, and the other way round.
     if recursive:
         result.rec_set = result.rec_set & ~clear | set_

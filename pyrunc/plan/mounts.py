@@ -250,20 +250,20 @@ class MountStep(Step):
         if self.fstype == "tmpfs":
             # What is put into it before the program starts must be writable until then: see ReadOnlyMounts.
             attributes &= ~_linux.MOUNT_ATTR_RDONLY
-        if any(
-            value is not None and len(value.encode("utf-8", "surrogateescape")) > mounts.FSCONFIG_VALUE_MAX
-            for _, value in options.parameters
-        ):
-            self._old_api(target)
-            return
         parameters: "list[tuple[str, str | int | None]]" = [*options.parameters]
-        parameters += [(flag, None) for flag in options.superblock]
-        if self.fstype not in _SHARED_SUPERBLOCK and attributes & _linux.MOUNT_ATTR_RDONLY:
-            parameters.append(("ro", None))
         if self.fstype == "tmpfs" and not any(key == "mode" for key, _ in options.parameters):
             parameters.append(("mode", format(posix.fstat(target).st_mode & 0o7777, "o")))
         if self.label and self.fstype in ("tmpfs", "mqueue", "devpts"):
             parameters.append(("context", self.label))
+        if "iversion" in options.superblock or any(
+            value is not None and len(value.encode("utf-8", "surrogateescape")) > mounts.FSCONFIG_VALUE_MAX
+            for _, value in options.parameters
+        ):
+            self._old_api(target, parameters, attributes)
+            return
+        parameters += [(flag, None) for flag in options.superblock]
+        if self.fstype not in _SHARED_SUPERBLOCK and attributes & _linux.MOUNT_ATTR_RDONLY:
+            parameters.append(("ro", None))
         joined = [entry[0] for entry in context.namespace_fds if entry[2] == "pid"]
         if self.fstype == "proc" and joined:
             # This process enters a joined pid namespace only later: see order.py.
@@ -308,25 +308,37 @@ class MountStep(Step):
             mounts.set_attributes(tree, 0, 0, propagation=value, recursive=recursive)
 
     def _remount(self, root_fd: int) -> None:
+        """What the options name changes, and nothing else; never whether the file system itself is read-only."""
+        options = self.options
         target = paths.open_in_root(root_fd, self.destination)
+        if not options.bind and (options.parameters or options.superblock or options.cleared):
+            parameters: "list[tuple[str, str | int | None]]" = [*options.parameters]
+            words = [*options.superblock, *options.cleared]
+            parameters += [(word, None) for word in words if not word.endswith("iversion")]
+            mounts.reconfigure(target, parameters)
         self._attributes(target, only_new=False)
         posix.close(target)
 
-    def _old_api(self, target: int) -> None:
-        """A value that fsconfig(2) cannot carry: mount(2), on the target as the current directory."""
-        options = self.options
+    def _old_api(self, target: int, parameters: "list[tuple[str, str | int | None]]", attributes: int) -> None:
+        """What fsconfig(2) cannot carry: mount(2), on the target as the current directory."""
+        data = ",".join(key if value is None else key + "=" + str(value) for key, value in parameters)
+        name = posix.readlink("/proc/self/fd/" + str(target)).rpartition("/")[2]
         here = posix.open(".", posix.O_PATH | posix.O_CLOEXEC)
-        data = ",".join(key if value is None else key + "=" + value for key, value in options.parameters)
         posix.fchdir(target)
         try:
-            _linux.mount(self.source or self.fstype, ".", self.fstype, options.mount_flags(), data)
-            made = posix.open("../" + self.destination.rsplit("/", 1)[1], posix.O_PATH | posix.O_CLOEXEC)
+            flags = self.options.mount_flags(attributes)
+            _linux.mount(self.source or self.fstype, ".", self.fstype, flags, data)
+            made = posix.open("../" + name, posix.O_PATH | posix.O_CLOEXEC | posix.O_NOFOLLOW)
         finally:
             posix.fchdir(here)
             posix.close(here)
-            posix.close(target)
+        if posix.fstat(made).st_dev == posix.fstat(target).st_dev:
+            raise PyruncError("mount " + self.fstype + ": " + self.destination + " was moved away meanwhile")
+        if self.options.tmpcopyup:
+            self.helper.copy(target, made)
         self._attributes(made, only_new=True)
         posix.close(made)
+        posix.close(target)
 
 
 _PROC_FILES: "Final" = (

@@ -245,11 +245,7 @@ class _Builder:
             size = self.process.get("consoleSize") or {}
             uid = (self.process.get("user") or {}).get("uid") or 0
             steps.append(devices.Terminal(size.get("height") or 0, size.get("width") or 0, uid, self._own_dev()))
-        read_only = [
-            step.destination
-            for step in self.mount_steps
-            if isinstance(step, mounts.MountStep) and step.fstype == "tmpfs" and step.read_only()
-        ]
+        read_only = self._late_read_only()
         root_read_only = bool((self.config.get("root") or {}).get("readonly"))
         if read_only or root_read_only:
             steps.append(
@@ -275,6 +271,17 @@ class _Builder:
             if self.process.get("noNewPrivileges"):
                 steps.append(process.NoNewPrivileges())
         return steps
+
+    def _late_read_only(self) -> "list[str]":
+        """Where a tmpfs is to become read-only now that it has what the set-up puts there."""
+        found: "list[str]" = []
+        for step in self.mount_steps:
+            if isinstance(step, mounts.MountStep):
+                if step.destination in found and not (step.options.remount and step.read_only()):
+                    found.remove(step.destination)
+                if step.fstype == "tmpfs" and step.read_only() and not step.options.remount:
+                    found.append(step.destination)
+        return found
 
     def ending(self) -> "list[Step]":
         """The last meeting, and the way into the program."""
