@@ -2,6 +2,7 @@
 
 The processes speak over a socket pair (SOCK_SEQPACKET), one message a packet, its kind in the first byte:
   runtime to container   G  a meeting point is reached: go on
+                         S  descriptors (SCM_RIGHTS), in packets before the G
   container to runtime   M  a meeting point is reached (with a terminal's master as SCM_RIGHTS, once)
                          F  the cgroup is too full to clone in: move this process out of it
                          P  the number of a second process that takes this one's place
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 # Longer messages are cut: a packet must fit the socket's buffer.
 _MESSAGE_LIMIT: "Final" = 16384
+# Descriptors in one packet; the kernel takes 253 (SCM_MAX_FD of its net/scm.h).
+_RIGHTS_LIMIT: "Final" = 200
 
 
 def execute(plan: "Plan", context: "Context") -> None:
@@ -42,6 +45,7 @@ def execute(plan: "Plan", context: "Context") -> None:
         for index, step in enumerate(plan.steps):
             if isinstance(step, Meet):
                 if step.side == RUNTIME:
+                    _send_rights(context)
                     _send(context, b"G")
                 else:
                     _receive(plan, context)
@@ -99,13 +103,39 @@ def _container(plan: "Plan", context: "Context", first: int) -> None:
             if not isinstance(step, Meet):
                 step.apply(context)
             elif step.side == RUNTIME:
-                if context.sync.recv(16) != b"G":
+                if _take_rights(context) != b"G":
                     posix._exit(1)
             else:
                 _report_meeting(context)
     except BaseException as error:
         _report_failure(context, index, error)
     posix._exit(1)
+
+
+def _send_rights(context: "Context") -> None:
+    """The descriptors that the container process is to get: the runtime has no further use for them."""
+    while context.rights:
+        some = context.rights[:_RIGHTS_LIMIT]
+        numbers = b"".join(fd.to_bytes(4, "little") for fd in some)
+        try:
+            context.sync.sendmsg([b"S"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers)])
+        except OSError:
+            return  # It has ended; what it had to say comes first.
+        del context.rights[:_RIGHTS_LIMIT]
+        for fd in some:
+            posix.close(fd)
+
+
+def _take_rights(context: "Context") -> bytes:
+    """In the container process: the runtime's next word, after the descriptors that come with it."""
+    while True:
+        word, ancillary, _, _ = context.sync.recvmsg(
+            16, _socket.CMSG_SPACE(4 * _RIGHTS_LIMIT), _socket.MSG_CMSG_CLOEXEC
+        )
+        if word != b"S":
+            return bytes(word)
+        some = ancillary[0][2]
+        context.rights += [int.from_bytes(some[at : at + 4], "little") for at in range(0, len(some), 4)]
 
 
 def _report_meeting(context: "Context") -> None:

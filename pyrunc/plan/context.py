@@ -39,6 +39,7 @@ class Context:
         "proc_fd",
         "program",
         "record",
+        "rights",
         "root_fd",
         "rootfs",
         "seccomp",
@@ -68,6 +69,8 @@ class Context:
         self.namespace_fds: "list[tuple[int, int, str, str]]" = []
         self.root_fd = -1
         self.null_fd = -1
+        # Descriptors that the runtime sends with its next word, and those that came with the last one.
+        self.rights: "list[int]" = []
         # Mounts of the container that a later step changes by their descriptors.
         self.mount_fds: "list[int]" = []
         self.proc_fd = -1

@@ -68,8 +68,10 @@ class _Builder:
         self.warnings: "list[str]" = []
         self.clos: "Any" = None
         self.mapper: "Any" = None
-        # Where the container's user is not the host's root, the runtime opens what only the host's root may reach.
+        # Where the container's user is not the host's root, the runtime opens what only the host's root may reach,
+        # from within the new mount namespace, whose mounts are locked against that user.
         self.foreign = self.spaces.has("user")
+        self.locked = self.foreign and "mount" in self.spaces.new and not host.rootless
         self.trees: "list[mounts.OpenTree]" = []
         self.root_tree: "mounts.OpenTree | None" = None
         self.null_tree: "mounts.OpenTree | None" = None
@@ -91,7 +93,8 @@ class _Builder:
             steps.append(CompileFilter(self.linux["seccomp"], self.options.seccomp_cache))
         if self.mapper is not None:
             steps += self.mapper.steps
-        steps += self.trees
+        if not self.locked:
+            steps += self.trees
         if self.linux.get("intelRdt") is not None:
             from pyrunc.plan import intel_rdt
 
@@ -133,9 +136,18 @@ class _Builder:
         if manager is not None and manager.needs_process:
             # systemd makes a scope only around a process.
             steps.append(cgroup.MakeCgroup(manager, self.linux.get("resources") or {}))
-        steps.append(Meet(RUNTIME, RECORDED))
+        steps += self._handing_over(RECORDED, [] if twice else self.trees)
         steps += self._enter(manager, twice, flags, kinds)
         return steps
+
+    def _handing_over(self, label: str, trees: "list[mounts.OpenTree]") -> "list[Step]":
+        """A meeting point of the runtime's: the sources are handed over as soon as the mount namespace is there."""
+        meet = Meet(RUNTIME, label)
+        if not trees or not self.locked:
+            return [meet]
+        from pyrunc.plan import sources
+
+        return [sources.OpenSources(trees), meet, sources.TakeSources(trees)]
 
     def _net_devices(self) -> "list[Step]":
         """As soon as the network namespace is there: sysctls and hooks find the devices in it."""
@@ -162,7 +174,7 @@ class _Builder:
             steps += [birth.CloneAgain(flags, kinds), birth.RecordAgain()]
             if "network" in self.spaces.new:
                 steps += self._net_devices()
-            steps.append(Meet(RUNTIME, RECORDED_AGAIN))
+            steps += self._handing_over(RECORDED_AGAIN, self.trees)
         if "user" in self.spaces.new:
             # The maps are written: user 0 of the namespace owns all the other new namespaces.
             steps.append(namespaces.BecomeRoot())

@@ -18,7 +18,7 @@ from pyrunc.errors import ConfigError
 from pyrunc.lifecycle.exec import compile_exec
 from pyrunc.lifecycle.options import ExecOptions
 from pyrunc.lifecycle.store import Container, Store
-from pyrunc.plan import birth, cgroup, devices, hooks, mounts, namespaces, order, process
+from pyrunc.plan import birth, cgroup, devices, hooks, mounts, namespaces, order, process, sources
 from pyrunc.plan.host import Host
 from pyrunc.plan.seccomp_step import CompileFilter
 from pyrunc.plan.step import CONTAINER, RUNTIME, Meet, Plan, Step
@@ -203,9 +203,12 @@ def test_a_user_namespace() -> None:
     in_order(
         plan, cgroup.JoinCgroup, namespaces.BecomeRoot, namespaces.UnshareCgroup, namespaces.LoopbackUp, mounts.Rootfs
     )
-    # What the namespace's root may not reach is opened by the runtime before the clone.
-    opened = [step for step in plan.steps[: place(plan, birth.Clone)] if isinstance(step, mounts.OpenTree)]
-    assert {"/bundle/rootfs", "/srv", "/dev/null", "/dev/tty"} <= {step.path for step in opened}
+    # What the namespace's root may not reach is opened by the runtime, from within the new mount namespace.
+    in_order(plan, birth.Clone, sources.OpenSources, meeting(order.RECORDED), sources.TakeSources, mounts.Rootfs)
+    opens = plan.steps[place(plan, sources.OpenSources)]
+    assert isinstance(opens, sources.OpenSources)
+    opened = opens.trees
+    assert {"/bundle/rootfs", "/srv", "/dev/null", "/dev/tty"} <= {tree.path for tree in opened}
     bind = plan.steps[place(plan, mounted("/mnt"))]
     assert isinstance(bind, mounts.MountStep) and bind.tree in opened
     clone = plan.steps[place(plan, birth.Clone)]
@@ -409,14 +412,14 @@ def check(plan: Plan) -> None:
     assert all(step.side == RUNTIME for step in steps[: first_meeting + 1])
     for index, step in enumerate(steps):
         if isinstance(step, birth.CloneAgain):
-            following = steps[index + 1 : index + 3]
-            assert isinstance(following[0], birth.RecordAgain)
-            assert isinstance(following[1], Meet) and following[1].side == RUNTIME
+            assert isinstance(steps[index + 1], birth.RecordAgain)
+            following = next(one for one in steps[index + 1 :] if isinstance(one, Meet) or one.side != RUNTIME)
+            assert isinstance(following, Meet) and following.side == RUNTIME
         # Whatever the runtime does after the first meeting, it does while the container process waits for it, or the
         # two would race.
         acts = step.side == RUNTIME and not isinstance(step, (Meet, birth.RecordAgain, mounts.MountNamespaceUndo))
         if acts and index > first_meeting:
-            before = [one for one in steps[:index] if isinstance(one, Meet)]
+            before = [one for one in steps[:index] if isinstance(one, (Meet, birth.CloneAgain))]
             assert before[-1].side == CONTAINER, step.describe()
     assert isinstance(steps[-1], process.BecomeProgram)
     assert sum(isinstance(step, process.BecomeProgram) for step in steps) == 1
