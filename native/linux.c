@@ -188,17 +188,6 @@ CALL(fspick)
 	return number("fspick", result);
 }
 
-CALL(fspick)
-{
-	int dirfd;
-	unsigned int flags;
-	PyObject *path;
-	PARSE("iO&I:fspick", &dirfd, PATH, &path, &flags);
-	long result = syscall(SYS_fspick, dirfd, text(path), flags);
-	RELEASE(path);
-	return number("fspick", result);
-}
-
 CALL_KW(fsconfig)
 {
 	static char *names[] = {"fd", "cmd", "key", "value", "aux", NULL};

@@ -26,9 +26,6 @@ def fsopen(fsname: _Path, flags: int, /) -> int: ...
 def fspick(dirfd: int, path: _Path, flags: int, /) -> int:
     """A descriptor for fsconfig() of the file system that is mounted at path, which must be the root of a mount."""
 
-def fspick(dirfd: int, path: _Path, flags: int, /) -> int:
-    """A descriptor for fsconfig() of the file system that is mounted at path, which must be the root of a mount."""
-
 def fsconfig(fd: int, cmd: int, key: _Path | None, value: _Path | None, aux: int = 0) -> None:
     """cmd: FSCONFIG_*. With FSCONFIG_SET_BINARY value must be bytes and aux is its size, whatever is given."""
 
@@ -252,8 +249,6 @@ MOVE_MOUNT_T_EMPTY_PATH: Final[int]
 MOVE_MOUNT_SET_GROUP: Final[int]
 FSOPEN_CLOEXEC: Final[int]
 FSMOUNT_CLOEXEC: Final[int]
-FSPICK_CLOEXEC: Final[int]
-FSPICK_EMPTY_PATH: Final[int]
 FSPICK_CLOEXEC: Final[int]
 FSPICK_EMPTY_PATH: Final[int]
 FSCONFIG_SET_FLAG: Final[int]
