@@ -123,7 +123,7 @@ def test_in_a_user_namespace_that_is_joined(bundle: MakeBundle, folder: Path, ow
     first = bundle("sleep", "1000")
     in_user_namespace(first, runs((0, 100000, 1000)), runs((0, 100000, 1000)))
     first.create().ok()
-    box = shared(bundle, folder, ["bind", "idmap"])
+    box = shared(bundle, folder, ["rbind", "idmap"])
     if own:
         box.config["mounts"][-1].update(uidMappings=runs((0, 100007, 10)), gidMappings=runs((0, 100007, 10)))
     box.config["linux"]["namespaces"].append({"type": "user", "path": f"/proc/{first.pid()}/ns/user"})
