@@ -1096,9 +1096,9 @@ except PyruncError as exc:
 """
 
 
-def test_without_privilege(place: Place) -> None:
+def test_without_privilege(place: Place, public_tree: Path) -> None:
     """rootless: no cgroup at all is fine as long as no limit is asked for."""
-    command = ["/usr/bin/python3", "-c", ROOTLESS, str(TOP), place.path]
+    command = ["/usr/bin/python3", "-c", ROOTLESS, str(public_tree), place.path]
     run = subprocess.run(command, user=65534, group=65534, stdout=subprocess.PIPE, check=True, cwd="/")
     first, second, third = run.stdout.decode().splitlines()
     assert first.startswith("create cgroup /") and first.endswith(place.path + "/x: Permission denied")

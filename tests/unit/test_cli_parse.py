@@ -293,17 +293,19 @@ def test_bad_global_flags(argv: list[str], capfd: pytest.CaptureFixture[str], mo
     assert "internal error" not in err
 
 
-def child(code: str, env: "dict[str, str] | None" = None) -> "subprocess.CompletedProcess[bytes]":
+def child(
+    code: str, env: "dict[str, str] | None" = None, tree: Path = PACKAGE.parent
+) -> "subprocess.CompletedProcess[bytes]":
     """Run code, the package importable, under the bare interpreter: it comes nearest to the launcher."""
-    source = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r})\n" + code
-    return subprocess.run([sys.executable, "-I", "-S", "-c", source], capture_output=True, check=False, env=env)
+    source = f"import sys; sys.path.insert(0, {str(tree)!r})\n" + code
+    return subprocess.run(["/usr/bin/python3", "-I", "-S", "-c", source], capture_output=True, check=False, env=env)
 
 
 ROOT = "from pyrunc.cli import main; print(main._root('', False)[0])"
 
 
 @pytest.mark.parametrize("uid", [0, 1234])
-def test_the_default_root(uid: int, tmp_path: Path) -> None:
+def test_the_default_root(uid: int, tmp_path: Path, public_tree: Path) -> None:
     if os.geteuid() != 0 and uid != os.geteuid():
         uid = os.geteuid()
     tmp_path.chmod(0o755)
@@ -316,14 +318,14 @@ def test_the_default_root(uid: int, tmp_path: Path) -> None:
         if uid and not os.stat(parent).st_mode & 0o001:
             runtime = None
     environment = {"XDG_RUNTIME_DIR": str(runtime)} if runtime else {}
-    got = child(code, env=environment)
+    got = child(code, environment, public_tree)
     assert got.stderr == b""
     if uid == 0 or runtime is None:
         assert got.stdout == b"/run/pyrunc\n"
     else:
         assert got.stdout.decode() == f"{runtime}/pyrunc\n"
         assert (runtime / "pyrunc").stat().st_mode & 0o7777 == 0o1700
-    assert child(code, env={}).stdout == b"/run/pyrunc\n"
+    assert child(code, {}, public_tree).stdout == b"/run/pyrunc\n"
 
 
 def test_an_unwritable_runtime_directory_is_an_error() -> None:
