@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _SYSTEM_BUS: "Final" = "/run/dbus/system_bus_socket"
 _SERVICE: "Final" = "org.freedesktop.systemd1"
-# Seconds: for one answer, and for a job to be done (runc waits as long for a job).
+# Seconds: for a connection, for one answer, and for a job to be done (runc waits as long for a job).
+_CONNECT: "Final" = 5.0
 _ANSWER: "Final" = 25.0
 _JOB: "Final" = 30.0
 
@@ -36,7 +37,7 @@ class Systemd:
 
     __slots__ = ("_bus",)
 
-    def __init__(self, *, user: bool, uid: int, session_bus: "str | None" = None) -> None:
+    def __init__(self, *, user: bool, session_bus: "str | None" = None) -> None:
         path = session_bus if user and session_bus else _SYSTEM_BUS
         if user and not session_bus:
             raise PyruncError(
@@ -45,7 +46,7 @@ class Systemd:
                 hint="DBUS_SESSION_BUS_ADDRESS or XDG_RUNTIME_DIR must name it",
             )
         try:
-            self._bus = DBusConnection(_authenticated(path, uid))
+            self._bus = DBusConnection(_authenticated(path))
         except (OSError, ValueError) as error:
             raise PyruncError(
                 "connect to D-Bus at " + path + " for the systemd cgroup driver: " + str(error), step="systemd"
@@ -138,23 +139,24 @@ class Systemd:
         return reply.body
 
 
-def _authenticated(path: str, uid: int) -> socket.socket:
+def _authenticated(path: str) -> socket.socket:
     """A connected socket after the SASL dialogue (D-Bus specification, "Authentication Protocol").
 
-    jeepney's own says our own uid; in a user namespace the bus knows us by another one.
+    jeepney's own tells our uid; in a user namespace the bus knows us by another one. Nothing told, the bus takes the
+    uid that the kernel gives it.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    sock.settimeout(5)
+    sock.settimeout(_CONNECT)
     try:
         sock.connect(path)
-        sock.sendall(b"\0AUTH EXTERNAL " + str(uid).encode("ascii").hex().encode("ascii") + b"\r\n")
+        sock.sendall(b"\0AUTH EXTERNAL\r\nDATA\r\n")
         answer = b""
-        while not answer.endswith(b"\r\n"):
+        while answer.count(b"\r\n") < 2:
             data = sock.recv(256)
-            if not data:
+            if not data or not answer.startswith(b"DATA"[: len(answer)]):
                 break
             answer += data
-        if not answer.startswith(b"OK"):
+        if not answer.startswith(b"DATA\r\nOK "):
             raise ValueError("authentication refused: " + answer.decode("ascii", "replace").strip())
         sock.sendall(b"BEGIN\r\n")
     except BaseException:

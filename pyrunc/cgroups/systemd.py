@@ -197,8 +197,15 @@ class Manager:
         wanted += properties(resources, unified=unified) + self.extra
         bus = connect(self.place.user)
         try:
+            # One that failed may still have the name.
+            bus.forget_failure(self.place.unit)
             self.started = True
             bus.start(self.place.unit, wanted)
+        except PyruncError as error:
+            if getattr(error, "name", "").endswith("UnitExists"):
+                # Somebody else's, who shall keep it.
+                self.started = False
+            raise
         finally:
             bus.close()
 
@@ -228,7 +235,12 @@ class Manager:
         return warnings
 
     def delete(self, kill: bool = True) -> None:
-        """Stop the scope, then remove what is left of its cgroups. Raises PyruncError."""
+        """Stop the scope, then remove what is left of its cgroups. Raises PyruncError.
+
+        Does nothing when check() refused the cgroup as somebody else's.
+        """
+        if self.inner.foreign:
+            return
         if kill and self.inner.exists():
             self.inner.kill_all()
         if self.inner.exists() or self.started:
@@ -251,7 +263,25 @@ def connect(user: bool) -> "Systemd":
             step="systemd",
             hint="apt-get install python3-jeepney",
         ) from None
-    return Systemd(user=user, uid=_outer_uid(), session_bus=_session_bus())
+    return Systemd(user=user, session_bus=_session_bus())
+
+
+def is_users(in_user_namespace: bool) -> bool:
+    """Whether the caller's own manager is meant, not the system's.
+
+    The root of a user namespace is a rootless engine's when systemd, whose directory tells, is another root's; in a
+    machine container both are the same. Raises PyruncError without systemd.
+    """
+    try:
+        owner = posix.stat("/run/systemd/system").st_uid
+    except OSError as error:
+        raise PyruncError(
+            "systemd is not running on this host, the systemd cgroup driver cannot work",
+            step="systemd",
+            errno=error.errno,
+            hint="leave --systemd-cgroup out",
+        ) from None
+    return posix.geteuid() != 0 or (in_user_namespace and owner != 0)
 
 
 def _session_bus() -> "str | None":
@@ -262,24 +292,6 @@ def _session_bus() -> "str | None":
             return part[len("unix:path=") :].partition(",")[0]
     directory = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
     return directory + "/bus" if directory else None
-
-
-def _outer_uid() -> int:
-    """Our user as the first user namespace counts it: what the bus sees."""
-    uid = posix.geteuid()
-    try:
-        fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
-        try:
-            text = posix.read(fd, 65536).decode("ascii")
-        finally:
-            posix.close(fd)
-    except OSError:
-        return uid
-    for line in text.splitlines():
-        inside, outside, count = (int(word) for word in line.split())
-        if inside <= uid < inside + count:
-            return outside + uid - inside
-    return uid
 
 
 def manager(place: Place, container_id: str, annotations: "Mapping[str, str]", *, rootless: bool) -> Manager:

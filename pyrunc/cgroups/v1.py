@@ -116,6 +116,9 @@ class Manager:
         limits.update(resources)
         return limits.warnings
 
+    def give_to(self, uid: int) -> None:
+        """Never on v1, where a cgroup given away could be left or its limits changed."""
+
     def clone_fd(self, sub: "Mapping[str, str] | None" = None) -> int:
         """-1: no process can be born in a cgroup of v1; it joins."""
         return -1
@@ -135,6 +138,10 @@ class Manager:
                     posix.close(fd)
                 raise failure("open " + directory + "/tasks", exc) from exc
         return fds
+
+    def nested_fds(self, pid: int) -> "list[int]":
+        """None: a cgroup of v1 takes processes whatever is below it."""
+        return []
 
     def join(self, fds: "Sequence[int]") -> None:
         """Move the calling process, which must have one thread, into the cgroups of join_fds(); closes the descriptors.

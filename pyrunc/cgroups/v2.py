@@ -153,6 +153,27 @@ class Manager:
             if memory.get(name)
         ]
 
+    def give_to(self, uid: int) -> None:
+        """Let a user make cgroups below and move processes there: the directory and the kernel's list of files.
+
+        config-linux.md, "Cgroup ownership". Raises PyruncError.
+        """
+        try:
+            names = read_file("/sys/kernel/cgroup/delegate").split()
+        except OSError:
+            names = ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"]
+        try:
+            posix.chown(self.directory, uid, -1)
+            for name in names:
+                try:
+                    posix.chown(self.directory + "/" + name, uid, -1)
+                except FileNotFoundError:
+                    continue
+        except OSError as exc:
+            # An ordinary user gives nothing away; what it made is its own already.
+            if not self.rootless:
+                raise failure(f"give cgroup {self.directory} to uid {uid}", exc, "/linux/cgroupsPath") from exc
+
     def clone_fd(self, sub: "Mapping[str, str] | None" = None) -> int:
         """A descriptor of the directory, for clone3(2) to make the process there, without waiting for any lock."""
         directory = self._below(sub)
@@ -169,15 +190,39 @@ class Manager:
         except OSError as exc:
             raise failure("open " + directory + "/cgroup.procs", exc) from exc
 
+    def nested_fds(self, pid: int) -> "list[int]":
+        """Where the container's init process is below the container's cgroup: for join(), when that takes no process.
+
+        A cgroup that passes controllers on to its children has no processes itself (admin-guide/cgroup-v2.rst, "No
+        Internal Process Constraint"): a service manager in a container puts itself, and all others, below.
+        """
+        try:
+            below = read_file("/proc/" + str(pid) + "/cgroup").partition("0::")[2].partition("\n")[0]
+        except OSError:
+            return []
+        directory = self.mount + below
+        if not directory.startswith(self.directory + "/") or "/../" in directory + "/":
+            return []
+        try:
+            return [posix.open(directory + "/cgroup.procs", posix.O_WRONLY | posix.O_CLOEXEC)]
+        except OSError:
+            return []
+
     def join(self, fds: "Sequence[int]") -> None:
-        """Move the calling process into the cgroup; closes the descriptors. Raises PyruncError."""
+        """Move the calling process into the first cgroup that takes it; closes the descriptors. Raises PyruncError."""
+        refused: "OSError | None" = None
+        joined = False
         for fd in fds:
             try:
-                posix.write(fd, b"0")
+                if not joined:
+                    posix.write(fd, b"0")
+                    joined = True
             except OSError as exc:
-                raise failure("join cgroup " + self.directory, exc) from exc
+                refused = refused or exc
             finally:
                 posix.close(fd)
+        if refused is not None and not joined:
+            raise failure("join cgroup " + self.directory, refused) from refused
 
     def add(self, pid: int, sub: "Mapping[str, str] | None" = None) -> None:
         """Move another process. Raises PyruncError."""

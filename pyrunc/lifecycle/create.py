@@ -138,12 +138,12 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
 def _manager(config: "Any", container_id: str, options: "CreateOptions", host: "Host") -> "cgroups.AnyManager":
     path = (config.get("linux") or {}).get("cgroupsPath")
     if not options.systemd_cgroup:
-        return cgroups.manager(cgroups.paths(cgroups.detect(), path, container_id), host.rootless)
+        return cgroups.manager(cgroups.paths(cgroups.detect(), path, container_id), host.rootless_cgroups)
     # Only here: what speaks to systemd is not for the others to load.
     from pyrunc.cgroups import systemd
 
-    place = systemd.Place(path, container_id, user=host.rootless)
-    return systemd.manager(place, container_id, config.get("annotations") or {}, rootless=host.rootless)
+    place = systemd.Place(path, container_id, user=systemd.is_users(host.in_user_namespace))
+    return systemd.manager(place, container_id, config.get("annotations") or {}, rootless=host.rootless_cgroups)
 
 
 def _container(
@@ -172,7 +172,7 @@ def _container(
             "ownMounts": "mount" in spaces,
             "ownPids": "pid" in spaces,
             "ownKeyring": own_keyring,
-            "rootless": context.host.rootless,
+            "rootless": context.host.rootless_cgroups,
             "hasProcess": bool(config.get("process")),
         },
     )

@@ -72,6 +72,8 @@ class OpenCgroup(Step):
     def apply(self, context: Context) -> None:
         context.cgroup = self.container.manager()
         context.cgroup_fds = context.cgroup.join_fds(self.paths)
+        if not self.paths:
+            context.cgroup_fds += context.cgroup.nested_fds(self.container.pid)
         context.cgroup_directory_fd = context.cgroup.clone_fd(self.paths)
 
     def undo(self, context: Context) -> None:

@@ -25,20 +25,27 @@ SMALL_MEMORY: "Final" = 4 << 20
 class MakeCgroup(Step):
     """Make the cgroup in every hierarchy and write linux.resources."""
 
-    __slots__ = ("manager", "resources", "small")
+    __slots__ = ("manager", "owner", "resources", "small")
     name = "cgroup"
     section = "config-linux.md#control-groups"
 
-    def __init__(self, manager: "AnyManager", resources: "dict[str, Any]", small: bool = False) -> None:
-        """small: the memory limit is, and the process must not be charged for what it does before it joins."""
+    def __init__(
+        self, manager: "AnyManager", resources: "dict[str, Any]", small: bool = False, owner: "int | None" = None
+    ) -> None:
+        """small: the memory limit is, and the process must not be charged for what it does before it joins.
+
+        owner: the host's uid that is to own the cgroup, since the container may make others below it.
+        """
         Step.__init__(self, "/linux/resources")
+        self.owner = owner
         self.small = small
         self.manager = manager
         self.resources = resources
 
     def describe(self) -> str:
         places = sorted(set(self.manager.paths.values()))
-        return "make the cgroup " + " ".join(places) + _resource_words(self.resources)
+        owner = "" if self.owner is None else ", owned by uid " + str(self.owner)
+        return "make the cgroup " + " ".join(places) + _resource_words(self.resources) + owner
 
     def apply(self, context: "Context") -> None:
         context.cgroup = self.manager
@@ -46,6 +53,8 @@ class MakeCgroup(Step):
             self.manager.start(context.pid, self.resources)
         self.manager.create()
         context.warnings += self.manager.set(self.resources)
+        if self.owner is not None:
+            self.manager.give_to(self.owner)
         if self.manager.needs_process:
             if "" not in self.manager.paths:
                 # systemd has moved it in its own hierarchies only.

@@ -15,29 +15,39 @@ _FIRST_USER_NAMESPACE: "Final" = 0xEFFFFFFD
 class Host:
     """Facts of the host.
 
-    rootless: whether the runtime lacks the first user namespace's root. in_user_namespace: whether it runs in another
-    user namespace than the first one. apparmor, selinux: whether the LSM is enabled.
+    rootless: whether the runtime is not root at all. in_user_namespace: whether it runs in another user namespace than
+    the first one (a rootless engine starts it as the root of one). rootless_cgroups: whether a cgroup may be out of its
+    reach. apparmor, selinux: whether the LSM is enabled.
     """
 
-    __slots__ = ("apparmor", "in_user_namespace", "rootless", "selinux")
+    __slots__ = ("apparmor", "in_user_namespace", "rootless", "rootless_cgroups", "selinux")
 
-    def __init__(self, *, rootless: bool, in_user_namespace: bool, apparmor: bool, selinux: bool) -> None:
+    def __init__(
+        self,
+        *,
+        rootless: bool,
+        in_user_namespace: bool,
+        apparmor: bool,
+        selinux: bool,
+        rootless_cgroups: "bool | None" = None,
+    ) -> None:
+        """rootless_cgroups: None for what follows from the others."""
         self.rootless = rootless
+        self.rootless_cgroups = rootless or in_user_namespace if rootless_cgroups is None else rootless_cgroups
         self.in_user_namespace = in_user_namespace
         self.apparmor = apparmor
         self.selinux = selinux
 
 
 def read_host(rootless: "bool | None" = None) -> Host:
-    """The facts of this host. rootless: what --rootless says, None to find out."""
+    """The facts of this host. rootless: what --rootless says of cgroups, None to find out."""
     try:
         nested = posix.stat("/proc/self/ns/user").st_ino != _FIRST_USER_NAMESPACE
     except OSError:
         nested = False
-    if rootless is None:
-        rootless = posix.geteuid() != 0
     return Host(
-        rootless=rootless,
+        rootless=posix.geteuid() != 0,
+        rootless_cgroups=rootless,
         in_user_namespace=nested,
         apparmor=_says("/sys/module/apparmor/parameters/enabled", b"Y"),
         selinux=files.exists("/sys/fs/selinux/enforce"),
