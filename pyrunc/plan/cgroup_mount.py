@@ -12,7 +12,7 @@ import posix
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError
-from pyrunc.linux import mounts, paths
+from pyrunc.linux import mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def mount(step: "MountStep", context: "Context") -> None:
     manager = context.cgroup
     if manager is None or not manager.paths:
         raise PyruncError("mount cgroup: the container has no cgroup")
-    target = paths.make_directories(context.root_fd, step.destination)
+    target = step.target(context.root_fd)
     options = step.options
     if "" in manager.paths:
         _unified(step, context, target, manager.paths[""])

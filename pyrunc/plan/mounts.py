@@ -98,22 +98,32 @@ class HostPropagation(Step):
 class Rootfs(Step):
     """Make the rootfs a mount of its own, on its own path."""
 
-    __slots__ = ("path", "slave", "source")
+    __slots__ = ("null", "path", "slave", "source")
     name = "rootfs"
     section = "config.md#root"
     side = CONTAINER
 
-    def __init__(self, path: str, source: "OpenTree | None", slave: bool = False) -> None:
-        """slave: what the host mounts below the rootfs later appears in the container."""
+    def __init__(
+        self, path: str, source: "OpenTree | None", slave: bool = False, null: "OpenTree | None" = None
+    ) -> None:
+        """slave: what the host mounts below the rootfs later appears in the container.
+
+        source, null: copies of the rootfs and of /dev/null that the runtime has opened, None to open them here.
+        """
         Step.__init__(self, "/root/path")
         self.path = path
         self.source = source
         self.slave = slave
+        self.null = null
 
     def describe(self) -> str:
         return "bind the rootfs " + self.path + " to itself"
 
     def apply(self, context: "Context") -> None:
+        # The host's, for masks, taken while the host's tree is there: the container's is the image's (CVE-2025-31133).
+        context.null_fd = _open_null() if self.null is None else self.null.fd
+        if not is_null(context.null_fd):
+            raise PyruncError("/dev/null of the host is not the null device (character device 1:3)")
         if self.source is not None:
             tree = self.source.fd
             try:
@@ -123,7 +133,6 @@ class Rootfs(Step):
                 target = posix.open("/", posix.O_PATH | posix.O_CLOEXEC | posix.O_DIRECTORY)
             _make_parent_slave(target)
         else:
-            context.null_fd = _open_null()
             target = posix.open(self.path, posix.O_PATH | posix.O_CLOEXEC | posix.O_DIRECTORY)
             _make_parent_slave(target)
             tree = mounts.clone(-100, self.path, recursive=True)
@@ -160,21 +169,24 @@ def _make_parent_slave(fd: int) -> None:
 
 
 def _open_null() -> int:
-    """A detached copy of the host's /dev/null, verified to be character device 1:3 (CVE-2025-31133)."""
+    """A detached copy of the host's /dev/null. Raises OSError."""
     fd = posix.open("/dev/null", posix.O_PATH | posix.O_CLOEXEC | posix.O_NOFOLLOW)
-    status = posix.fstat(fd)
-    if status.st_mode & 0o170000 != 0o020000 or status.st_rdev != posix.makedev(1, 3):
+    try:
+        return mounts.clone(fd)
+    finally:
         posix.close(fd)
-        raise PyruncError("/dev/null of the host is not the null device (character device 1:3)")
-    tree = mounts.clone(fd)
-    posix.close(fd)
-    return tree
+
+
+def is_null(fd: int) -> bool:
+    """Whether fd is the null device, character device 1:3, and not something that stands under its name."""
+    status = posix.fstat(fd)
+    return status.st_mode & 0o170000 == 0o020000 and status.st_rdev == posix.makedev(1, 3)
 
 
 class MountStep(Step):
     """One entry of mounts[]."""
 
-    __slots__ = ("destination", "fstype", "helper", "label", "mapping", "options", "source", "tree")
+    __slots__ = ("destination", "fstype", "helper", "label", "late", "mapping", "options", "source", "tree")
     name = "mount"
     section = "config.md#mounts"
     side = CONTAINER
@@ -190,6 +202,8 @@ class MountStep(Step):
         self.source = source
         self.tree = tree
         self.label = label
+        # The mount itself, while ReadOnlyMounts has still to make it read-only.
+        self.late = -1
         # Of a new file system: module idmap_mount and the mapping.
         self.mapping: "tuple[Any, Any] | None" = None
         # Loaded now and only when needed: nothing is imported once the container process exists.
@@ -237,7 +251,7 @@ class MountStep(Step):
             target = paths.make_directories(root_fd, self.destination)
         else:
             target = paths.make_file(root_fd, self.destination)
-        refuse_proc_target(target, tree, self.destination)
+        refuse_proc_target(target, _linux.fstatfs(tree)[0] == _linux.PROC_SUPER_MAGIC, self.destination)
         self._attributes(tree, only_new=False)
         mounts.attach(tree, target)
         posix.close(target)
@@ -259,7 +273,7 @@ class MountStep(Step):
             value is not None and len(value.encode("utf-8", "surrogateescape")) > mounts.FSCONFIG_VALUE_MAX
             for _, value in options.parameters
         ):
-            self._old_api(target, parameters, attributes)
+            self._done(self._old_api(target, parameters, attributes), context)
             return
         parameters += [(flag, None) for flag in options.superblock]
         if self.fstype not in _SHARED_SUPERBLOCK and attributes & _linux.MOUNT_ATTR_RDONLY:
@@ -277,7 +291,14 @@ class MountStep(Step):
         self._attributes(tree, only_new=True)
         mounts.attach(tree, target)
         posix.close(target)
-        posix.close(tree)
+        self._done(tree, context)
+
+    def _done(self, tree: int, context: "Context") -> None:
+        if self.fstype == "tmpfs" and self.read_only():
+            self.late = tree
+            context.mount_fds.append(tree)
+        else:
+            posix.close(tree)
 
     def read_only(self) -> bool:
         """Whether the mount itself is to be read-only."""
@@ -286,17 +307,26 @@ class MountStep(Step):
     def target(self, root_fd: int) -> int:
         """The directory to mount on; for proc and sysfs it must not be behind a link (CVE-2023-27561)."""
         if self.fstype in ("proc", "sysfs"):
+            fd = self._plain_directory(root_fd)
+        else:
+            fd = paths.make_directories(root_fd, self.destination)
+        refuse_proc_target(fd, self.fstype == "proc", self.destination)
+        return fd
+
+    def _plain_directory(self, root_fd: int) -> int:
+        # Looked up once, without links: one that is put there between a check and its use would be followed else, and
+        # what is masked later be masked somewhere else (CVE-2019-19921).
+        flags = posix.O_PATH | posix.O_DIRECTORY
+        for _ in range(2):
             try:
-                fd = paths.open_in_root(root_fd, self.destination, posix.O_PATH | posix.O_NOFOLLOW)
+                return paths.open_in_root(root_fd, self.destination, flags, _linux.RESOLVE_NO_SYMLINKS)
             except OSError as error:
+                if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                    break
                 if error.errno != errno.ENOENT:
                     raise
-            else:
-                plain = paths.is_directory(fd)
-                posix.close(fd)
-                if not plain:
-                    raise PyruncError(self.fstype + " must be mounted on an ordinary directory: " + self.destination)
-        return paths.make_directories(root_fd, self.destination)
+            posix.close(paths.make_directories(root_fd, self.destination))
+        raise PyruncError(self.fstype + " must be mounted on an ordinary directory: " + self.destination)
 
     def _attributes(self, tree: int, *, only_new: bool) -> None:
         options = self.options
@@ -319,8 +349,8 @@ class MountStep(Step):
         self._attributes(target, only_new=False)
         posix.close(target)
 
-    def _old_api(self, target: int, parameters: "list[tuple[str, str | int | None]]", attributes: int) -> None:
-        """What fsconfig(2) cannot carry: mount(2), on the target as the current directory."""
+    def _old_api(self, target: int, parameters: "list[tuple[str, str | int | None]]", attributes: int) -> int:
+        """What fsconfig(2) cannot carry: mount(2), on the target as the current directory. The mount's descriptor."""
         data = ",".join(key if value is None else key + "=" + str(value) for key, value in parameters)
         name = posix.readlink("/proc/self/fd/" + str(target)).rpartition("/")[2]
         here = posix.open(".", posix.O_PATH | posix.O_CLOEXEC)
@@ -337,8 +367,8 @@ class MountStep(Step):
         if self.options.tmpcopyup:
             self.helper.copy(target, made)
         self._attributes(made, only_new=True)
-        posix.close(made)
         posix.close(target)
+        return made
 
 
 _PROC_FILES: "Final" = (
@@ -355,37 +385,40 @@ _PROC_FILES: "Final" = (
 )
 
 
-def refuse_proc_target(target: int, tree: int, destination: str) -> None:
-    """Nothing may cover the container's procfs but another procfs and LXCFS's files. Raises PyruncError."""
+def refuse_proc_target(target: int, is_proc: bool, destination: str) -> None:
+    """Nothing may cover the container's procfs but another procfs and LXCFS's files, whatever way leads there.
+
+    is_proc: what is to be mounted is a procfs. Raises PyruncError.
+    """
+    if _linux.fstatfs(target)[0] != _linux.PROC_SUPER_MAGIC:
+        return
     name = "/" + "/".join(paths.components(destination))
-    if name in _PROC_FILES or _linux.fstatfs(target)[0] != _linux.PROC_SUPER_MAGIC:
-        return
-    if name == "/proc" and _linux.fstatfs(tree)[0] == _linux.PROC_SUPER_MAGIC:
-        return
-    raise PyruncError("bind mount on " + destination + " would cover a part of proc")
+    if name not in _PROC_FILES and not (name == "/proc" and is_proc):
+        raise PyruncError("mount on " + destination + " would cover a part of proc")
 
 
 class ReadOnlyMounts(Step):
     """Read-only tmpfs mounts and the read-only root, once all that is to be in them is there."""
 
-    __slots__ = ("destinations", "root")
+    __slots__ = ("mounts", "root")
     name = "readonly"
     section = "config.md#root"
     side = CONTAINER
 
-    def __init__(self, destinations: "list[str]", root: bool, pointer: str) -> None:
+    def __init__(self, made: "list[MountStep]", root: bool, pointer: str) -> None:
         Step.__init__(self, pointer)
-        self.destinations = destinations
+        self.mounts = made
         self.root = root
 
     def describe(self) -> str:
-        return "make read-only: " + ", ".join(self.destinations + (["/"] if self.root else []))
+        return "make read-only: " + ", ".join([step.destination for step in self.mounts] + ["/"] * self.root)
 
     def apply(self, context: "Context") -> None:
-        for destination in self.destinations:
-            fd = paths.open_in_root(context.root_fd, destination)
-            mounts.set_attributes(fd, _linux.MOUNT_ATTR_RDONLY)
-            posix.close(fd)
+        for step in self.mounts:
+            # By the descriptor: the path may lead somewhere else by now (CVE-2026-115521).
+            mounts.set_attributes(step.late, _linux.MOUNT_ATTR_RDONLY)
+            posix.close(step.late)
+            context.mount_fds.remove(step.late)
         if self.root:
             # Only this flag changes: nosuid and its like, locked or not, stay as they are.
             mounts.set_attributes(context.root_fd, _linux.MOUNT_ATTR_RDONLY)
@@ -428,7 +461,7 @@ class PivotRoot(Step):
         # On a root that cannot be pivoted (ramfs) the host's tree stays below: /proc and /sys go first, or a
         # container could mount them anew without their masks (runc does the same).
         for line in _mount_points():
-            if line.startswith(("/proc", "/sys")):
+            if line.startswith(("/proc/", "/sys/")) or line in ("/proc", "/sys"):
                 try:
                     _linux.mount_setattr(-100, line, _linux.AT_RECURSIVE, 0, 0, _linux.MS_SLAVE, 0)
                     _linux.umount2(line, _linux.MNT_DETACH)
@@ -465,7 +498,13 @@ class ChangeRoot(Step):
 def _mount_points() -> "list[str]":
     """The mount points of the caller's namespace, the latest first (proc(5), mountinfo)."""
     lines = files.read("/proc/self/mountinfo", limit=16 << 20).decode("utf-8", "surrogateescape").split("\n")
-    return [line.split(" ")[4] for line in reversed(lines) if line]
+    return [_unescape(line.split(" ")[4]) for line in reversed(lines) if line]
+
+
+def _unescape(path: str) -> str:
+    """Undo mountinfo's octal escapes of space, tab, newline and backslash."""
+    first, *rest = path.split("\\")
+    return first + "".join([chr(int(part[:3], 8)) + part[3:] for part in rest])
 
 
 class RootPropagation(Step):
@@ -521,24 +560,22 @@ class ReadOnlyPaths(Step):
 class MaskedPaths(Step):
     """linux.maskedPaths: /dev/null over files, one empty read-only tmpfs over all directories."""
 
-    __slots__ = ("label", "null", "paths")
+    __slots__ = ("label", "paths")
     name = "maskedPaths"
     section = "config-linux.md#masked-paths"
     side = CONTAINER
 
-    def __init__(self, paths_: "list[str]", label: str, null: "OpenTree | None") -> None:
+    def __init__(self, paths_: "list[str]", label: str) -> None:
         Step.__init__(self, "/linux/maskedPaths")
         self.paths = paths_
         self.label = label
-        self.null = null
 
     def describe(self) -> str:
         return "mask " + str(len(self.paths)) + " paths: " + " ".join(self.paths)
 
     def apply(self, context: "Context") -> None:
         # The first of each kind is attached itself, the others are copies of it.
-        null = context.null_fd if self.null is None else self.null.fd
-        sources = {False: (null, False), True: (-1, False)}
+        sources = {False: (context.null_fd, False), True: (-1, False)}
         for path in self.paths:
             try:
                 target = paths.open_in_root(context.root_fd, path)
@@ -590,7 +627,13 @@ def unmount_below(rootfs: str) -> None:
     """Unmount the rootfs and what is mounted below it in the caller's own mount namespace, the latest first."""
     for point in _mount_points():
         if point == rootfs or point.startswith(rootfs + "/"):
+            above, _, name = point.rpartition("/")
             try:
-                _linux.umount2(point, _linux.MNT_DETACH | _linux.UMOUNT_NOFOLLOW)
+                # The way there goes through what the container may change: no link may lead it to a mount of the host.
+                flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+                fd = _linux.openat2(-100, above or "/", flags, 0, _linux.RESOLVE_NO_SYMLINKS)
+                posix.fchdir(fd)
+                posix.close(fd)
+                _linux.umount2(name, _linux.MNT_DETACH | _linux.UMOUNT_NOFOLLOW)
             except OSError:
                 continue

@@ -82,6 +82,33 @@ class _Builder:
         """Whether the memory limit is so small that the set-up itself counts."""
         return 0 < _memory_limit(self.linux) < cgroup.SMALL_MEMORY
 
+    def _make_cgroup(self, manager: "AnyManager") -> "cgroup.MakeCgroup":
+        return cgroup.MakeCgroup(
+            manager, self.linux.get("resources") or {}, self.is_small(), self._cgroup_owner(manager)
+        )
+
+    def _cgroup_owner(self, manager: "AnyManager") -> "int | None":
+        """The host's uid of the container's user, who owns the cgroup where it can be written to in the container.
+
+        config-linux.md, "Cgroup ownership". None: root, or nobody.
+        """
+        if "" not in manager.paths or "cgroup" not in self.spaces.new:
+            return None
+        for mount in self.config.get("mounts") or ():
+            if mount.get("type") in ("cgroup", "cgroup2") and "ro" not in (mount.get("options") or ()):
+                break
+        else:
+            return None
+        uid: int = ((self.process or {}).get("user") or {}).get("uid") or 0
+        if "user" in self.spaces.new:
+            for entry in self.linux.get("uidMappings") or ():
+                if entry["containerID"] <= uid < entry["containerID"] + entry["size"]:
+                    uid = entry["hostID"] + uid - entry["containerID"]
+                    break
+            else:
+                return None
+        return uid or None
+
     def preparation(self, manager: "AnyManager | None") -> "list[Step]":
         """In the runtime, before there is a second process: as much as can fail for the config's sake fails here."""
         steps: "list[Step]" = [MakeFifo()]
@@ -102,7 +129,7 @@ class _Builder:
             steps.append(self.clos)
         # The cgroup comes last of what the runtime makes: from here on delete has something to remove.
         if manager is not None and not manager.needs_process:
-            steps.append(cgroup.MakeCgroup(manager, self.linux.get("resources") or {}, self.is_small()))
+            steps.append(self._make_cgroup(manager))
         return steps
 
     def birth(self, manager: "AnyManager | None") -> "list[Step]":
@@ -135,7 +162,7 @@ class _Builder:
         steps += [] if again else self._net_devices()
         if manager is not None and manager.needs_process:
             # systemd makes a scope only around a process.
-            steps.append(cgroup.MakeCgroup(manager, self.linux.get("resources") or {}))
+            steps.append(self._make_cgroup(manager))
         steps += self._handing_over(RECORDED, [] if twice else self.trees)
         steps += self._enter(manager, twice, flags, kinds)
         return steps
@@ -211,7 +238,7 @@ class _Builder:
             steps.append(mounts.HostPropagation(word, pointer))
         elif not self.spaces.has("mount"):
             steps.append(mounts.MountNamespaceUndo())
-        steps.append(mounts.Rootfs(self.rootfs, self.root_tree, propagation in ("slave", "rslave")))
+        steps.append(mounts.Rootfs(self.rootfs, self.root_tree, propagation in ("slave", "rslave"), self.null_tree))
         steps += self.mount_steps
         # After the mounts: /dev is usually one of them.
         steps += self.device_steps
@@ -274,7 +301,7 @@ class _Builder:
             steps.append(mounts.ReadOnlyPaths(self.linux["readonlyPaths"]))
         if self.linux.get("maskedPaths"):
             label = self.linux.get("mountLabel") or ""
-            steps.append(mounts.MaskedPaths(self.linux["maskedPaths"], label, self.null_tree))
+            steps.append(mounts.MaskedPaths(self.linux["maskedPaths"], label))
         if self.process:
             from pyrunc.plan import tuning
 
@@ -284,16 +311,16 @@ class _Builder:
                 steps.append(process.NoNewPrivileges())
         return steps
 
-    def _late_read_only(self) -> "list[str]":
-        """Where a tmpfs is to become read-only now that it has what the set-up puts there."""
-        found: "list[str]" = []
+    def _late_read_only(self) -> "list[mounts.MountStep]":
+        """What tmpfs is to become read-only now that it has what the set-up puts there."""
+        found: "dict[str, mounts.MountStep]" = {}
         for step in self.mount_steps:
             if isinstance(step, mounts.MountStep):
-                if step.destination in found and not (step.options.remount and step.read_only()):
-                    found.remove(step.destination)
+                if not (step.options.remount and step.read_only()):
+                    found.pop(step.destination, None)
                 if step.fstype == "tmpfs" and step.read_only() and not step.options.remount:
-                    found.append(step.destination)
-        return found
+                    found[step.destination] = step
+        return list(found.values())
 
     def ending(self) -> "list[Step]":
         """The last meeting, and the way into the program."""
