@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 #: Seconds that one command of an engine may take. Generous: only a hang reaches it.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 _PREFIX = "pyrunc-engines-"
 

@@ -261,7 +261,7 @@ def test_a_second_task(ctr: Ctr) -> None:
 
 
 def test_delete_leaves_nothing(ctr: Ctr) -> None:
-    """A running task is not deleted without force; with it, no process, mount or cgroup is left."""
+    """A running task is not deleted without force; with it, no process, mount, cgroup or file is left."""
     place = ctr.sandbox
     processes, mounts, cgroups = set(place.processes()), sorted(place.mounts()), set(place.cgroups())
     with ctr.task("exec sleep 1000") as box:
@@ -272,6 +272,7 @@ def test_delete_leaves_nothing(ctr: Ctr) -> None:
         ctr("containers", "delete", box, check=True)
         wait_for("the end of its processes", lambda: set(place.processes()) <= processes)
         wait_for("the end of its mounts", lambda: sorted(place.mounts()) == mounts)
+        wait_for("the end of its files", lambda: not place.run("find", "/run", place.work, "-name", box).stdout)
         wait_for("the end of its cgroups", lambda: {p for p in place.cgroups() if p.name != "ctr"} <= cgroups)
 
 

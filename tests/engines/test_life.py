@@ -149,8 +149,8 @@ def test_the_end_of_the_first_process_ends_all(engine: Engine) -> None:
 
 
 def test_rm_leaves_nothing(engine: Engine) -> None:
-    """A running container is not removed without -f; afterwards no process, mount or cgroup of it is left, and the
-    runtime knows it no more."""
+    """A running container is not removed without -f; afterwards no process, mount, cgroup or file of it is left, the
+    runtime's state among them."""
     place = engine.sandbox
     with engine.container("exec true") as first:  # What the engine makes once and keeps is there from here on.
         first.wait()
@@ -158,11 +158,14 @@ def test_rm_leaves_nothing(engine: Engine) -> None:
     with engine.container("exec sleep 1000") as box:
         assert engine("rm", box.name).returncode != 0
         box.exec("-d", "--", "sleep", "999")
+        named = ["find", "/run", str(place.work), "-name", f"*{box.inspect()['Id']}*", "-prune"]
+        assert place.run(*named, check=True).stdout
         assert len(place.cgroups()) > len(cgroups)
         assert engine.remove(box.name).returncode == 0
         wait_for("the end of its processes", lambda: set(place.processes()) <= processes)
         wait_for("the end of its mounts", lambda: sorted(place.mounts()) == mounts)
         wait_for("the end of its cgroups", lambda: set(place.cgroups()) <= cgroups)
+        wait_for("the end of its files", lambda: not place.run(*named).stdout)
 
 
 def test_a_health_check(docker: Engine) -> None:
