@@ -238,13 +238,18 @@ class Manager:
         return None
 
     def watch_oom(self) -> int:
-        """A descriptor (eventfd) that becomes readable, 8 bytes, when memory runs out.
+        """A descriptor (eventfd) that becomes readable when ran_out_of_memory() has something to say.
 
-        And when the cgroup is removed: see exists(). Raises PyruncError.
+        Raises PyruncError.
         """
         from pyrunc.cgroups.stats import watch_oom
 
         return watch_oom(self.paths)
+
+    def ran_out_of_memory(self, watch: int) -> "bool | None":
+        """Read watch_oom()'s descriptor. Whether memory ran out; None when the cgroup is no more."""
+        posix.read(watch, 8)
+        return True if self.exists() else None
 
     def stats(self) -> "dict[str, Any]":
         """The data of a stats event, in runc's shape. Raises PyruncError."""

@@ -22,7 +22,7 @@ _DIRECTORY: "Final" = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 class Manager:
     """paths: {"": directory}; rootless: the caller may lack rights to some of it; foreign: it is somebody else's."""
 
-    __slots__ = ("directory", "existed", "foreign", "mount", "paths", "rootless")
+    __slots__ = ("_epoll", "_kills", "_watched", "directory", "existed", "foreign", "mount", "paths", "rootless")
 
     def __init__(self, paths: "dict[str, str]", rootless: bool = False, mount: str = "/sys/fs/cgroup") -> None:
         self.paths = paths
@@ -31,6 +31,9 @@ class Manager:
         self.mount = mount
         self.existed: "list[str]" = []
         self.foreign = False
+        self._watched: "list[int]" = []
+        self._kills = 0
+        self._epoll: "Any" = None
 
     # The cgroup is made before there is a process.
     needs_process = False
@@ -336,6 +339,43 @@ class Manager:
         except OSError:
             pass
         return None
+
+    def watch_oom(self) -> int:
+        """A descriptor (of epoll) that becomes readable when ran_out_of_memory() has something to say.
+
+        The kernel announces each change of memory.events and cgroup.events. Raises PyruncError.
+        """
+        watch = select.epoll()
+        self._watched = []
+        try:
+            for name in ("memory.events", "cgroup.events"):
+                fd = posix.open(self.directory + "/" + name, posix.O_RDONLY | posix.O_CLOEXEC)
+                self._watched.append(fd)
+                posix.read(fd, 4096)
+                watch.register(fd, select.EPOLLPRI)
+        except OSError as exc:
+            raise failure("watch " + self.directory, exc) from exc
+        self._kills = self.oom_kills() or 0
+        self._epoll = watch
+        return watch.fileno()
+
+    def ran_out_of_memory(self, watch: int) -> "bool | None":
+        """After watch_oom()'s descriptor: whether the kernel has killed again; None when the last process is gone."""
+        try:
+            texts = []
+            for fd in self._watched:
+                posix.lseek(fd, 0, 0)
+                text = posix.read(fd, 4096)
+                texts.append(b"\n" + text)
+                if not texts[1:]:
+                    kills = int(text.partition(b"oom_kill ")[2].partition(b"\n")[0] or 0)
+                    if kills > self._kills:
+                        # Told first; what else has happened is seen at the next call.
+                        self._kills = kills
+                        return True
+        except (OSError, ValueError):
+            return None
+        return None if b"\npopulated 0" in texts[1] else False
 
     def stats(self) -> "dict[str, Any]":
         """The data of a stats event, in runc's shape. Raises PyruncError."""
