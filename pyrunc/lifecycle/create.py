@@ -233,11 +233,14 @@ def inherited(process: "Any", preserve_fds: int) -> int:
     count = _listen_fds(process) + preserve_fds
     for number in range(3, 3 + count):
         try:
-            posix.fstat(number)
+            # One that execve(2) would close did not come from the caller: it is ours, the log for one.
+            there = posix.get_inheritable(number)
         except OSError:
+            there = False
+        if not there:
             raise PyruncError(
                 "file descriptor " + str(number) + " does not exist, so it cannot be preserved", errno=errno.EBADF
-            ) from None
+            )
     return count
 
 

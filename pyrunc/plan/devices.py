@@ -7,7 +7,7 @@ import posix
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import mounts, paths
-from pyrunc.plan.mounts import OpenTree, open_source
+from pyrunc.plan.mounts import OpenTree, is_null, open_source
 from pyrunc.plan.step import CONTAINER, Step
 
 TYPE_CHECKING = False
@@ -106,6 +106,10 @@ class MakeDevice(Step):
         return True
 
     def _bind(self, parent: int, name: str, tree: int) -> None:
+        status = posix.fstat(tree)
+        number = posix.makedev(self.device["major"], self.device["minor"])
+        if status.st_mode & 0o170000 != _KINDS[self.device["type"]] or status.st_rdev != number:
+            raise PyruncError("device " + self.device["path"] + ": on the host something else stands there")
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
         posix.close(posix.open(name, flags, 0o644, dir_fd=parent))
         target = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=parent)
@@ -194,7 +198,8 @@ class Terminal(Step):
 
     def _master(self, root_fd: int) -> int:
         fd = paths.open_in_root(root_fd, "/dev/pts/ptmx", posix.O_RDWR | posix.O_NOCTTY, _linux.RESOLVE_NO_SYMLINKS)
-        if _linux.fstatfs(fd)[0] != _linux.DEVPTS_SUPER_MAGIC:
+        # A container may bind another of its terminals there: only the multiplexer makes a new one.
+        if _linux.fstatfs(fd)[0] != _linux.DEVPTS_SUPER_MAGIC or posix.fstat(fd).st_rdev != posix.makedev(5, 2):
             posix.close(fd)
             raise PyruncError("/dev/pts of the container is not a devpts")
         fcntl.ioctl(fd, _linux.TIOCSPTLCK, bytes(4))
@@ -221,19 +226,19 @@ class Terminal(Step):
 
 def reopen_null(root_fd: int) -> None:
     """Standard streams that are the host's /dev/null become the container's (as in runc). Raises OSError."""
-    null = posix.makedev(1, 3)
     for fd in (0, 1, 2):
         try:
-            status = posix.fstat(fd)
+            if not is_null(fd):
+                continue
         except OSError:
             continue
-        if status.st_mode & 0o170000 != 0o020000 or status.st_rdev != null:
-            continue
+        # An image may put something else there (CVE-2026-88265): a FIFO to wait at, a terminal to be controlled by.
+        flags = posix.O_RDWR | posix.O_NOCTTY | posix.O_NONBLOCK
         try:
-            own = paths.open_in_root(root_fd, "/dev/null", posix.O_RDWR, _linux.RESOLVE_NO_SYMLINKS)
+            own = paths.open_in_root(root_fd, "/dev/null", flags, _linux.RESOLVE_NO_SYMLINKS)
         except OSError:
             continue
-        # An image may put something else there (CVE-2026-88265).
-        if posix.fstat(own).st_rdev == null:
+        if is_null(own):
+            posix.set_blocking(own, True)
             posix.dup2(own, fd, inheritable=True)
         posix.close(own)

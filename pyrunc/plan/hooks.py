@@ -46,7 +46,10 @@ class HooksStep(Step):
         if self.side == CONTAINER:
             state = state_of(context, self.status, posix.getpid())
             posix.fchdir(context.root_fd)
+            # The set-up works with none: a hook's files must not be writable to all.
+            before = posix.umask(0o022)
             run(self.hooks, self.kind, state, None)
+            posix.umask(before)
         else:
             run(self.hooks, self.kind, state_of(context, self.status, context.pid), context.bundle)
 

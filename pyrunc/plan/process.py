@@ -374,7 +374,7 @@ class BecomeProgram(Step):
         self, context: "Context", process: "Any", uid: int, gid: int, masks: "tuple[int, int, int, int]"
     ) -> None:
         cwd = process["cwd"]
-        moved = self._change_directory(cwd, final=False)
+        moved = self._change_directory(context, cwd, final=False)
         bounding = self.caps.bounding if self.caps is not None else 0
         # A bounding set can only shrink, and only while CAP_SETPCAP is there: first of all.
         if self.process and _linux.capget()[0] >> _linux.CAPS["CAP_SETPCAP"] & 1:
@@ -394,13 +394,21 @@ class BecomeProgram(Step):
         # Since the user changed the process may be what prctl(2) calls dumpable again.
         _linux.prctl(_linux.PR_SET_DUMPABLE, 0)
         if not moved:
-            self._change_directory(cwd, final=True)
+            self._change_directory(context, cwd, final=True)
         _verify_directory(cwd)
 
-    def _change_directory(self, cwd: str, *, final: bool) -> bool:
-        """chdir as root, or, where root may not (NFS), as the user. Raises PyruncError."""
+    def _change_directory(self, context: "Context", cwd: str, *, final: bool) -> bool:
+        """chdir as root, or, where root may not (NFS), as the user. Raises PyruncError.
+
+        By a descriptor below the root, and not through /proc/self/fd: whatever is open in this process, the way does
+        not lead out (CVE-2024-21626). getcwd(3) alone could not tell, since it may find a way back to the root.
+        """
         try:
-            posix.chdir(cwd)
+            fd = paths.open_in_root(context.root_fd, cwd, posix.O_PATH | posix.O_DIRECTORY)
+            try:
+                posix.fchdir(fd)
+            finally:
+                posix.close(fd)
         except OSError as error:
             if not final and error.errno in (errno.EPERM, errno.EACCES):
                 return False
