@@ -113,7 +113,7 @@ class AcceptedSkips:
         """Skipped, and not in the file."""
         return [name for name in self.skipped if name not in self.accepted]
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         for name in self.unexpected():
             terminalreporter.write_line(f"skipped, but not an accepted skip: {name}: {self.skipped[name]}", red=True)
         for name in sorted(self.ran.intersection(self.accepted)):

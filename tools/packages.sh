@@ -1,5 +1,6 @@
 #!/bin/sh
-# tools/packages.sh GROUP...: sees to it that the Debian packages of these groups are installed.
+# tools/packages.sh [--names] GROUP...: sees to it that the Debian packages of these groups are installed.
+# With --names it only says which they are.
 # apt is called only when one is missing, and only by root; anybody else is told what is missing.
 set -eu
 
@@ -24,6 +25,11 @@ fi
 # The distribution's interpreter decides which libpython is meant.
 version=$($python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
+names=
+if [ "${1-}" = --names ]; then
+    names=1
+    shift
+fi
 wanted=
 for group in "$@"; do
     case $group in
@@ -39,13 +45,17 @@ for group in "$@"; do
         wanted="$wanted crun libseccomp-dev pkg-config ca-certificates" ;;
     engines)
         wanted="$wanted podman buildah netavark aardvark-dns conmon containerd docker.io runc skopeo umoci iproute2 iptables"
-        wanted="$wanted tmux strace util-linux" ;;
+        wanted="$wanted tmux strace util-linux debootstrap" ;;
     *)
         echo "$0: no group $group" >&2
         exit 2 ;;
     esac
 done
 
+if [ -n "$names" ]; then
+    echo $wanted
+    exit 0
+fi
 missing=
 for package in $wanted; do
     state=$(dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -x installed || true)

@@ -56,10 +56,16 @@ class Engine:
         return {}
 
     def __call__(
-        self, *args: str | Path, stdin: bytes | None = None, check: bool = False, cwd: Path | None = None
+        self,
+        *args: str | Path,
+        stdin: bytes | None = None,
+        check: bool = False,
+        cwd: Path | None = None,
+        patience: float = PATIENCE,
     ) -> Done:
         """Run one command of the engine."""
-        return self.sandbox.run(*self.argv(*args), stdin=stdin, check=check, env=self.env, cwd=cwd)
+        argv = self.argv(*args)
+        return self.sandbox.run(*argv, stdin=stdin, check=check, env=self.env, cwd=cwd, patience=patience)
 
     def remove(self, *names: str) -> Done:
         """Remove containers, running or not, without giving them time to end by themselves."""

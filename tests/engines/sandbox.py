@@ -79,6 +79,7 @@ class Sandbox:
         check: bool = False,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        patience: float = PATIENCE,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside and collect what it wrote; a failure raises only when `check` says so.
 
@@ -92,7 +93,7 @@ class Sandbox:
                 stdout=out,
                 stderr=err,
                 env={**self.env, **(env or {})},
-                timeout=PATIENCE,
+                timeout=patience,
             )
             texts = []
             for file in (out, err):

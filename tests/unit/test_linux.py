@@ -162,11 +162,17 @@ def test_new_namespaces() -> None:
     before = os.uname().nodename
 
     def body() -> int:
-        _linux.sethostname("inside")
-        _linux.setdomainname("domain")
+        try:
+            _linux.sethostname("inside")
+            _linux.setdomainname("domain")
+        except PermissionError:
+            return 77
         return 0 if os.uname().nodename == "inside" and os.getpid() == 1 else 1
 
-    assert in_child(body, _linux.CLONE_NEWUSER | _linux.CLONE_NEWUTS | _linux.CLONE_NEWPID) == 0
+    status = in_child(body, _linux.CLONE_NEWUSER | _linux.CLONE_NEWUTS | _linux.CLONE_NEWPID)
+    if os.waitstatus_to_exitcode(status) == 77:
+        pytest.skip("sethostname(2) is forbidden here, by an engine's filter")
+    assert status == 0
     assert os.uname().nodename == before
 
 
