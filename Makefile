@@ -8,7 +8,9 @@ VENV = .venv
 BENCH_ARGS =
 SOAK_ARGS =
 CONFORMANCE_ARGS =
-TESTS = tests
+# What is quick comes first, the virtual machine last.
+FIRST = tests/unit tests/lifecycle tests/security
+TESTS = $(FIRST) $(filter-out $(FIRST) tests/vm,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py))))) $(wildcard tests/vm)
 PYTEST_ARGS =
 RUNC = $(HOME)/go/bin/runc
 
@@ -24,7 +26,7 @@ export PYRUNC ?= $(CURDIR)/build/pyrunc
 export RUNC
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: all build demo install uninstall test lint types unit conformance bench soak clean packages venv peers
+.PHONY: all build demo install uninstall test test-vm lint types unit conformance bench soak clean packages venv peers
 .NOTPARALLEL:
 
 all: build
@@ -39,7 +41,8 @@ build: packages pyrunc/config/_check.py
 PACKAGES = build run
 demo: PACKAGES = build run demo
 conformance bench soak: PACKAGES = build run demo peers tools
-test: PACKAGES = build run demo peers tools engines
+test: PACKAGES = build run demo peers tools engines vm
+test-vm: PACKAGES = build run demo tools vm
 packages:
 	@tools/packages.sh $(PACKAGES) || [ $$? = 3 ]
 
@@ -60,7 +63,7 @@ demo: install
 
 # ---- testing ----
 
-test: build venv peers lint types
+test: venv lint types build peers
 	$(VENV)/bin/python -m pytest $(TESTS) $(PYTEST_ARGS)
 
 lint: venv
@@ -73,6 +76,10 @@ types: venv build
 
 unit: venv build
 	$(VENV)/bin/python -m pytest tests/unit $(PYTEST_ARGS)
+
+# What needs cgroup v2 and systemd, in a virtual machine by emulation.
+test-vm: venv build
+	$(VENV)/bin/python -m pytest tests/vm $(PYTEST_ARGS)
 
 # runc 1.5.2 and Debian's crun, for comparisons.
 peers: packages venv

@@ -46,6 +46,8 @@ for group in "$@"; do
     engines)
         wanted="$wanted podman buildah netavark aardvark-dns conmon containerd docker.io runc skopeo umoci iproute2 iptables"
         wanted="$wanted tmux strace util-linux debootstrap" ;;
+    vm) # a machine of another kind, by emulation
+        wanted="$wanted qemu-system-x86 mmdebstrap e2fsprogs lz4 kmod" ;;
     *)
         echo "$0: no group $group" >&2
         exit 2 ;;
