@@ -19,6 +19,7 @@ from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import files
 from pyrunc.plan import birth
+from pyrunc.plan.process import BecomeProgram
 from pyrunc.plan.step import CONTAINER, RUNTIME, Meet
 
 TYPE_CHECKING = False
@@ -198,7 +199,7 @@ def _receive(plan: "Plan", context: "Context") -> bytes:
     if message[:1] == b"X":
         raise _failure(plan, message)
     if message[:1] == b"E":
-        raise _stage_failure(message)
+        raise _stage_failure(plan, message)
     if not message:
         raise ended(context)
     return message
@@ -214,16 +215,21 @@ def _failure(plan: "Plan", message: bytes) -> PyruncError:
     return _with_step(error, step)
 
 
-def _stage_failure(message: bytes) -> PyruncError:
+def _stage_failure(plan: "Plan", message: bytes) -> PyruncError:
     """What finish() reports: the stage and errno of its one C call."""
     stage = _linux.STAGES[message[1]]
     number = int.from_bytes(message[2:6], "little")
     pointer = "/linux/seccomp" if stage in ("seccomp", "listener") else "/process"
+    words = words_of_stage(stage)
     hint = None
+    program = plan.steps[-1]
+    if stage == "execve" and isinstance(program, BecomeProgram) and program.process:
+        words = 'exec: "' + program.process["args"][0] + '"'
+        pointer = "/process/args/0"
     if stage == "listener":
         hint = "the seccomp filter must allow write and read, by which the listener is handed over"
     return PyruncError(
-        words_of_stage(stage) + ": " + posix.strerror(number).lower(),
+        words + ": " + posix.strerror(number).lower(),
         step="process",
         pointer=pointer,
         errno=number,
@@ -311,7 +317,7 @@ def await_waiting(plan: "Plan", context: "Context") -> None:
         if data[:1] == b"X":
             raise _failure(plan, data)
         if data[:1] == b"E":
-            raise _stage_failure(data)
+            raise _stage_failure(plan, data)
         if data[:1] == b"L":
             from pyrunc.lifecycle import listener
 
