@@ -96,6 +96,14 @@ def script(box: Bundle, text: str, name: str = "script") -> str:
     return f"/bin/{name}"
 
 
+def with_descriptors(box: Bundle, redirections: str) -> None:
+    """From now on the runtime is called with these descriptors, in the shell's words ("3>FILE 4<FILE")."""
+    wrapper = box.path / "runtime-with-descriptors"
+    wrapper.write_text(f'#!/bin/sh\nexec {redirections}\nexec {box.place.runtime} "$@"\n')
+    wrapper.chmod(0o755)
+    box.place.runtime = wrapper
+
+
 class Receiver:
     """A socket that takes the descriptors which the runtime sends."""
 
