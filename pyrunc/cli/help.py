@@ -112,6 +112,25 @@ Those below another one:
         "",
     ),
     "ps": ("show the processes of a container", "<container-id> [ps options]", ""),
+    "events": (
+        "print what a container uses, and that it ran out of memory",
+        _ID,
+        """Prints the container's statistics every 5 seconds, and an event when its memory runs
+out, as JSON, one event a line.""",
+    ),
+    "checkpoint": (
+        "save a running container to images",
+        _ID,
+        """Saves the container's processes, their memory and what they have open, by CRIU. Then
+the container is gone, unless --leave-running or --pre-dump is given; "{p} restore"
+makes it anew.""",
+    ),
+    "restore": (
+        "make a container anew from the images of a checkpoint",
+        _NEW_ID,
+        """Makes a container from a bundle, with the processes that "{p} checkpoint" saved. In
+the foreground {p} waits as it does in "{p} run".""",
+    ),
     "pause": (
         "stop all processes of a container for a while",
         _ID,
@@ -236,6 +255,27 @@ FLAGS = {
     "ignore-paused": "allow exec in a paused container",
     "force": "kill the container with SIGKILL first if it is not stopped",
     "format": _FORMAT,
+    "interval": "time between two statistics, such as 1m30s (default: 5s)",
+    "stats": "print the statistics once and exit",
+    "image-path": 'directory of the images (default: "checkpoint")',
+    "work-path": "directory of CRIU's log and other files, by default that of the images",
+    "parent-path": "directory of an earlier pre-dump, relative to --image-path: only what has changed since is saved",
+    "leave-running": "let the container run on",
+    "tcp-established": "allow open TCP connections",
+    "tcp-skip-in-flight": "leave out TCP connections that are being made",
+    "link-remap": "allow files that have been unlinked, linking them again where that can be",
+    "ext-unix-sk": "allow unix sockets whose other end is outside of the container",
+    "shell-job": "allow a process whose session is the caller's",
+    "lazy-pages": "restore memory only when it is used, by userfaultfd(2)",
+    "status-fd": "descriptor that a zero byte is written to when lazy-pages is ready (default: -1)",
+    "page-server": "ADDRESS:PORT of a page server that takes the memory",
+    "file-locks": "save file locks, too: safe where no other process uses the files",
+    "pre-dump": "save memory only, in which the container runs on",
+    "manage-cgroups-mode": "how cgroups are restored: soft|full|strict|ignore (default: soft)",
+    "empty-ns": "make a namespace of this type, but leave it empty (network: always so)",
+    "auto-dedup": "drop what a later image has from the earlier ones",
+    "lsm-profile": "LSM profile to restore with, TYPE:NAME",
+    "lsm-mount-context": "LSM context of the mounts to restore with",
     "quiet": "print the names only",
     "all": "(obsolete: kill reaches every process by itself)",
     "json": "print JSON",

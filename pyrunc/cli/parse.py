@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
     Flags = tuple[tuple[str, str, str], ...]
 
-_DEFAULTS = {"bool": False, "str": "", "int": 0, "size": "", "duration": ""}
+_DEFAULTS = {"bool": False, "str": "", "int": 0, "size": "", "duration": 0}
 
 
 class Call:
     """One invocation, ready for a command.
 
     program: argv[0]'s base name. command: its name in the table. root: state directory; root_given: by --root.
-    flags: value of each flag of the command, by long name: bool, str, int or list; its default when it was not given.
+    flags: value of each flag of the command, by long name: bool, str, int (of a duration the nanoseconds) or list; its
+    default when it was not given.
     given: long names that stood on the command line. args: what is no flag.
     """
 
@@ -92,6 +93,10 @@ def parse(flags: "Flags", argv: "list[str]", reorder: bool) -> "tuple[dict[str, 
                 i += 1
             if kind == "int":
                 values[name] = _int(value, spelling)
+            elif kind == "duration":
+                from pyrunc.cli.events import duration
+
+                values[name] = duration(value, spelling)
             elif kind == "strs":
                 values[name].append(value)
             elif kind == "ints":

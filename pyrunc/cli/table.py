@@ -18,6 +18,20 @@ GLOBAL = (
 
 _HELP = ("help", "h", "bool")
 
+# Of checkpoint and restore.
+_CRIU = (
+    ("image-path", "", "str"),
+    ("work-path", "", "str"),
+    ("tcp-established", "", "bool"),
+    ("ext-unix-sk", "", "bool"),
+    ("shell-job", "", "bool"),
+    ("lazy-pages", "", "bool"),
+    ("file-locks", "", "bool"),
+    ("manage-cgroups-mode", "", "str"),
+    ("empty-ns", "", "strs"),
+    ("auto-dedup", "", "bool"),
+)
+
 # name: (least arguments, most or -1, flags also after arguments, flags). The module is pyrunc.cli.<name>.
 COMMANDS = {
     "create": (
@@ -33,6 +47,22 @@ COMMANDS = {
             ("no-pivot", "", "bool"),
             ("no-new-keyring", "", "bool"),
             ("preserve-fds", "", "int"),
+            _HELP,
+        ),
+    ),
+    "checkpoint": (
+        1,
+        1,
+        True,
+        (
+            *_CRIU,
+            ("parent-path", "", "str"),
+            ("leave-running", "", "bool"),
+            ("tcp-skip-in-flight", "", "bool"),
+            ("link-remap", "", "bool"),
+            ("status-fd", "", "int"),
+            ("page-server", "", "str"),
+            ("pre-dump", "", "bool"),
             _HELP,
         ),
     ),
@@ -62,11 +92,29 @@ COMMANDS = {
             _HELP,
         ),
     ),
+    "events": (1, 1, True, (("interval", "", "duration"), ("stats", "", "bool"), _HELP)),
     "kill": (1, 2, True, (("all", "a", "bool"), _HELP)),
     "list": (0, 0, True, (("format", "f", "str"), ("quiet", "q", "bool"), _HELP)),
     "pause": (1, 1, True, (_HELP,)),
     "plan": (0, 1, True, (("bundle", "b", "str"), ("config", "", "str"), ("json", "", "bool"), _HELP)),
     "ps": (1, -1, False, (("format", "f", "str"), _HELP)),
+    "restore": (
+        1,
+        1,
+        True,
+        (
+            ("console-socket", "", "str"),
+            *_CRIU,
+            ("bundle", "b", "str"),
+            ("detach", "d", "bool"),
+            ("pid-file", "", "str"),
+            ("no-subreaper", "", "bool"),
+            ("no-pivot", "", "bool"),
+            ("lsm-profile", "", "str"),
+            ("lsm-mount-context", "", "str"),
+            _HELP,
+        ),
+    ),
     "resume": (1, 1, True, (_HELP,)),
     "run": (
         1,

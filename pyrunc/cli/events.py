@@ -1,0 +1,128 @@
+"""pyrunc events: what a container uses, and that it ran out of memory, as JSON, one event a line in runc's shape."""
+
+import time
+
+from pyrunc import log
+from pyrunc.errors import PyruncError, StateError, UsageError
+from pyrunc.jsontext import dumps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.cli.parse import Call
+    from pyrunc.lifecycle.store import Container
+
+_UNITS = {"ns": 1, "us": 1000, "µs": 1000, "μs": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_DEFAULT = 5 * 10**9
+# Fields of a line of /proc/PID/net/dev, after the name: eight for what came in, then eight for what went out.
+_COUNTERS = ("Bytes", "Packets", "Errors", "Dropped")
+
+
+def duration(text: str, flag: str) -> int:
+    """Nanoseconds of Go's time.ParseDuration: "5s", "100ms", "1h15m30.5s", "-1s". Raises UsageError."""
+    rest = text[1:] if text[:1] in ("+", "-") else text
+    total = 0
+    if rest != "0":
+        if not rest:
+            raise _malformed(text, flag)
+        while rest:
+            number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
+            rest = rest[len(number) :]
+            unit = rest[: len(rest) - len(rest.lstrip("nuµμmsh"))]
+            rest = rest[len(unit) :]
+            whole, _, part = number.partition(".")
+            if unit not in _UNITS or not (whole + part).isdigit() or len(number) > 19 or "." in part:
+                raise _malformed(text, flag)
+            total += int(whole + part) * _UNITS[unit] // 10 ** len(part)
+    if total >= 2**63:
+        raise _malformed(text, flag)
+    return -total if text[:1] == "-" else total
+
+
+def _malformed(text: str, flag: str) -> UsageError:
+    return UsageError('invalid value "' + text + '" for flag -' + flag + ": parse error")
+
+
+def interfaces(container: "Container") -> "list[dict[str, Any]] | None":
+    """The counters of each interface but lo of the container's own network namespace, None when there is none.
+
+    runc, which makes no network, has None always.
+    """
+    spaces = (container.config().get("linux") or {}).get("namespaces") or ()
+    if not any(entry["type"] == "network" for entry in spaces):
+        return None
+    from pyrunc.linux import files
+
+    try:
+        text = files.read("/proc/" + str(container.pid) + "/net/dev").decode("utf-8", "replace")
+    except OSError:
+        return None  # it has just ended
+    found = []
+    for line in text.split("\n")[2:]:
+        name, colon, numbers = line.partition(":")
+        values = [int(word) for word in numbers.split()]
+        if colon and name.strip() != "lo" and len(values) >= 16:
+            entry: dict[str, Any] = {"Name": name.strip()}
+            for direction, offset in (("Rx", 0), ("Tx", 8)):
+                for index, counter in enumerate(_COUNTERS):
+                    entry[direction + counter] = values[offset + index]
+            found.append(entry)
+    return found or None
+
+
+def _stats(container: "Container") -> None:
+    data = container.manager().stats()
+    data["network_interfaces"] = interfaces(container)
+    _event(container, "stats", data)
+
+
+def _event(container: "Container", kind: str, data: "dict[str, Any] | None" = None) -> None:
+    event: dict[str, Any] = {"type": kind, "id": container.id}
+    if data is not None:
+        event["data"] = data
+    log.output(dumps(event) + "\n")
+
+
+def _stream(container: "Container", interval: int) -> None:
+    """Until the container's cgroup is removed: the statistics every interval (ns), and when memory runs out."""
+    import select
+
+    manager = container.manager()
+    watch = manager.watch_oom()
+    poll = select.poll()
+    poll.register(watch, select.POLLIN)
+    due = time.monotonic_ns() + interval
+    while True:
+        left = due - time.monotonic_ns()
+        ready = poll.poll(max(0, -(-left // 10**6)))
+        if ready:
+            ran_out = manager.ran_out_of_memory(watch)
+            if ran_out is None:
+                return
+            if ran_out:
+                _event(container, "oom")
+        if time.monotonic_ns() >= due:
+            due += interval
+            try:
+                _stats(container)
+            except PyruncError as error:
+                if not manager.exists():
+                    return
+                log.error(error)  # once more at the next interval, as runc
+
+
+def run(call: "Call") -> int:
+    from pyrunc.lifecycle.store import Store
+
+    interval = call.flags["interval"] if "interval" in call.given else _DEFAULT
+    container = Store(call.root).load(call.args[0])
+    if interval <= 0:
+        raise UsageError("duration interval must be greater than 0")
+    if container.status() == "stopped":
+        raise StateError("container with id " + container.id + " is not running")
+    if call.flags["stats"]:
+        _stats(container)
+    else:
+        _stream(container, interval)
+    return 0
