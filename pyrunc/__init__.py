@@ -1,0 +1,60 @@
+"""pyrunc, an OCI container runtime. As a library: docs/library.md, and library.py, which is loaded when it is used."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.library import (
+        Config,
+        ConfigError,
+        Container,
+        Plan,
+        Process,
+        PyruncError,
+        Resources,
+        Runtime,
+        StateError,
+        Step,
+        Store,
+        UsageError,
+        Verdict,
+        Violation,
+        create,
+        default_root,
+        exec,
+        load_bundle,
+        plan_bundle,
+        run,
+        validate_bundle,
+    )
+
+__all__ = (
+    "Config",
+    "ConfigError",
+    "Container",
+    "Plan",
+    "Process",
+    "PyruncError",
+    "Resources",
+    "Runtime",
+    "StateError",
+    "Step",
+    "Store",
+    "UsageError",
+    "Verdict",
+    "Violation",
+    "create",
+    "default_root",
+    "exec",
+    "load_bundle",
+    "plan_bundle",
+    "run",
+    "validate_bundle",
+)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        # The launcher loads this module for every command, and has no use for the library.
+        if name in __all__:
+            return getattr(__import__("pyrunc.library", None, None, (name,)), name)
+        raise AttributeError("module 'pyrunc' has no attribute '" + name + "'")

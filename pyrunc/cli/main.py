@@ -102,7 +102,7 @@ def _read(program: str, argv: "list[str]") -> "Call | int":
         problem = argv[0] + ': "' + command + '" requires ' + want + " " + number + " argument(s)"
         return _usage(program, command, "Incorrect Usage.", UsageError(problem))
     call = Call(program, command, values, names, args)
-    call.root, call.root_given = _root(flags["root"], "root" in given)
+    call.root, call.root_given = state_root(flags["root"], "root" in given)
     call.systemd_cgroup = flags["systemd-cgroup"]
     if flags["rootless"].lower() not in ("", "auto"):
         from pyrunc.cli.parse import _bool
@@ -120,7 +120,7 @@ def _usage(program: str, command: str, headline: str, error: UsageError) -> int:
     return EXIT_FAILURE
 
 
-def _root(value: str, given: bool) -> "tuple[str, bool]":
+def state_root(value: str, given: bool) -> "tuple[str, bool]":
     """The directory of all containers' states, and whether --root named it."""
     if given:
         root = absolute(value)

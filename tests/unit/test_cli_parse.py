@@ -301,7 +301,7 @@ def child(
     return subprocess.run(["/usr/bin/python3", "-I", "-S", "-c", source], capture_output=True, check=False, env=env)
 
 
-ROOT = "from pyrunc.cli import main; print(main._root('', False)[0])"
+ROOT = "from pyrunc.cli import main; print(main.state_root('', False)[0])"
 
 
 @pytest.mark.parametrize("uid", [0, 1234])
