@@ -1,0 +1,125 @@
+"""exec and a joined pid namespace, attacked from inside by one who has CAP_SYS_PTRACE (CVE-2016-9962, CVE-2019-5736).
+
+The attacker sees every process of its pid namespace and can stop it at any moment. None may have the host's root,
+mounts or descriptors then, nor be an executable of the host that could be overwritten.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..conftest import MakeBundle
+from ..lifecycle.support import receiver, running, set_namespaces
+from ..workplace import PATIENCE, Bundle, reap, wait_until
+from .inside import may, mount_numbers, records, with_python
+
+#: An attacker that is slow, on a machine that is busy, must have had hold of so many within so many tries.
+ENOUGH, TRIES = 6, 200
+
+
+def attacker(box: Bundle, marker: Path) -> int:
+    may(box, "CAP_SYS_PTRACE", "CAP_KILL", "CAP_DAC_OVERRIDE")
+    with_python(box, "seize.py", str(marker))
+    box.config["mounts"] = [m for m in box.config["mounts"] if m["destination"] != "/sys/fs/cgroup"]
+    pid = running(box)
+    wait_until(lambda: "ready" in box.output(), "the attacker runs")
+    return pid
+
+
+def caught(box: Bundle, seen: int = 0) -> list[dict[str, Any]]:
+    """The processes of the runtime's that the attacker has had hold of before they became a program."""
+    return [one for one in records(box.output())[seen:] if one["exe"].startswith("/memfd:")]
+
+
+def tries(box: Bundle) -> Iterator[None]:
+    """As many as the attacker needs. The test fails when it is never fast enough, since it would show nothing."""
+    for _ in range(TRIES):
+        if len(caught(box)) >= ENOUGH:
+            return
+        yield
+    assert caught(box), "the attacker was never fast enough"
+
+
+def check(pid: int, marker: Path, processes: list[dict[str, Any]]) -> None:
+    """Nothing of the host's in any of them but one socket, by which the runtime is told how it goes."""
+    root = os.stat(f"/proc/{pid}/root/")
+    mounts = mount_numbers(pid)
+    for one in processes:
+        assert one["root"] == [root.st_dev, root.st_ino] and not one["marker"], one
+        assert one["mnt"] == os.readlink(f"/proc/{pid}/ns/mnt"), one
+        assert one["cwd"].startswith("/"), one
+        assert not one["own_exe_writable"], one
+        others = [what for fd, what in one["fds"].items() if int(fd) > 2]
+        sockets = {what["link"] for what in others if what["link"].startswith("socket:")}
+        assert len(sockets) <= 1, one
+        for what in others:
+            assert what["link"] in sockets or what["mount"] in mounts, one
+
+
+def test_exec(bundle: MakeBundle) -> None:
+    """Its caller has left directories of the host open, and a socket."""
+    box = bundle()
+    marker = box.path / "host-only"
+    marker.touch()
+    pid = attacker(box, marker)
+    leaked = [os.open(path, os.O_RDONLY) for path in ("/", "/proc", box.path)]
+    try:
+        for _ in tries(box):
+            box.exec("true", pass_fds=tuple(leaked)).ok()
+    finally:
+        for fd in leaked:
+            os.close(fd)
+    check(pid, marker, caught(box))
+    box.delete("--force").ok()
+
+
+def test_exec_with_a_terminal(bundle: MakeBundle) -> None:
+    """The caller's terminal takes commands, and the engine's socket is waiting for a descriptor: neither is there."""
+    box = bundle()
+    marker = box.path / "host-only"
+    marker.touch()
+    pid = attacker(box, marker)
+    host, terminal = os.openpty()
+    with receiver(box.place.path / "console") as console:
+        for _ in tries(box):
+            call = ("exec", "--tty", "--detach", "--console-socket", console.path, box.id, "true")
+            runtime = box.place.spawn(*call, stdin=terminal, stdout=terminal, stderr=terminal)
+            console.take()
+            assert runtime.wait(PATIENCE) == 0
+            reap()
+    os.close(host)
+    os.close(terminal)
+    processes = caught(box)
+    check(pid, marker, processes)
+    mounts = mount_numbers(pid)
+    for one in processes:
+        for what in one["fds"].values():
+            assert what["link"].startswith(("pipe:", "socket:")) or what["mount"] in mounts, one
+    reap()
+    box.delete("--force").ok()
+
+
+def test_create_in_its_pid_namespace(bundle: MakeBundle) -> None:
+    """As a pod's containers that share their processes. A created one waits with exec.fifo and its error file open."""
+    box = bundle()
+    marker = box.path / "host-only"
+    marker.touch()
+    pid = attacker(box, marker)
+    other = bundle("true")
+    set_namespaces(other, "mount", "network", "ipc", "uts", pid=pid)
+    for _ in tries(box):
+        seen = len(records(box.output()))
+        other.create().ok()
+        mounts = mount_numbers(other.pid())
+        root = os.stat(f"/proc/{other.pid()}/root/")
+        other.delete("--force").ok()
+        reap()
+        for one in caught(box, seen):
+            assert one["root"] == [root.st_dev, root.st_ino] and not one["marker"], one
+            assert one["mnt"] != os.readlink("/proc/self/ns/mnt"), one
+            for fd, what in one["fds"].items():
+                if int(fd) > 2 and not what["link"].startswith("socket:"):
+                    detached = what["link"] == "/null"
+                    assert what["mount"] in mounts or detached or Path(what["link"]).name in ("exec.fifo", "init-error")
+    box.delete("--force").ok()
