@@ -135,7 +135,9 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
     return Creation(container, context, plan, state_step, options)
 
 
-def _manager(config: "Any", container_id: str, options: "CreateOptions", host: "Host") -> "cgroups.AnyManager":
+def _manager(config: "Any", container_id: str, options: "CreateOptions", host: "Host") -> "cgroups.AnyManager | None":
+    if options.no_cgroup:
+        return None
     path = (config.get("linux") or {}).get("cgroupsPath")
     if not options.systemd_cgroup:
         return cgroups.manager(cgroups.paths(cgroups.detect(), path, container_id), host.rootless_cgroups)
@@ -274,8 +276,8 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
     console = connect(options.console_socket) if options.console_socket else None
     pidfd_socket = connect(options.pidfd_socket) if options.pidfd_socket else None
     hold_still()
-    execute.execute(creation.plan, context)
     try:
+        execute.execute(creation.plan, context)
         if execute.has_ended(context.pidfd):
             raise execute.ended(context)
         if console is not None:
@@ -291,6 +293,11 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
             write_pid_file(options.pid_file, context.pid)
     except BaseException:
         execute.undo(context)
+        if creation.state_step.inode and container.fields["hooks"].get("poststop"):
+            # Other hooks may have made something, which these take away (runtime.md, "Lifecycle", step 13).
+            from pyrunc.lifecycle import delete
+
+            delete.poststop(container)
         raise
     for warning in context.warnings:
         log.warning(warning)

@@ -91,11 +91,11 @@ def destroy(container: Container) -> None:
     except OSError as error:
         raise PyruncError("remove " + container.directory + ": " + reason(error), errno=error.errno) from None
     if container.fields["hooks"].get("poststop"):
-        _poststop(container)
+        poststop(container)
 
 
-def _poststop(container: Container) -> None:
-    """All of them, whatever happens to one: runtime.md asks for a warning and to go on."""
+def poststop(container: Container) -> None:
+    """Run the poststop hooks, all of them, whatever happens to one: runtime.md asks for a warning and to go on."""
     from pyrunc.plan import hooks
 
     state = container.state_json("stopped")

@@ -113,7 +113,8 @@ def _problem(container: Container) -> "PyruncError | None":
     except OSError:
         return None
     if data[:1] == b"X":
-        return PyruncError(data[1:].decode("utf-8", "surrogateescape"), step="hooks", pointer="/hooks/startContainer")
+        pointer, _, text = data[1:].decode("utf-8", "surrogateescape").partition("\0")
+        return PyruncError(text, step="hooks", pointer=pointer)
     if data[:1] == b"E" and len(data) >= 6:
         number = int.from_bytes(data[2:6], "little")
         args: "Any" = (container.config().get("process") or {}).get("args") or ["?"]

@@ -68,7 +68,9 @@ class StartContainerHooks:
             run(self.hooks, "startContainer", state_of(context, "created", posix.getpid()), None, env)
         except BaseException as error:
             text = error.message if isinstance(error, PyruncError) else str(error)
-            posix.write(3 + context.preserve_fds + 2, b"X" + text.encode("utf-8", "surrogateescape"))
+            pointer = (isinstance(error, PyruncError) and error.pointer) or "/hooks/startContainer"
+            words = (pointer + "\0" + text).encode("utf-8", "surrogateescape")
+            posix.write(3 + context.preserve_fds + 2, b"X" + words)
             posix._exit(1)
 
 
