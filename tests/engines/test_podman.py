@@ -44,9 +44,10 @@ def test_a_user_namespace_is_joined_by_exec(podman: Podman) -> None:
 
 
 def test_a_pod(podman: Podman) -> None:
-    """Two containers that share the namespaces of a third, which needs no image but a program of podman's."""
+    """Two containers that share the namespaces of a third, and a parent cgroup."""
     pod = new_id()
-    done = podman("pod", "create", "--name", pod, "--infra-image", images.NAME, "--infra-command", "/bin/sleep 1000")
+    infra = ["--infra-image", images.NAME, "--infra-command", "/bin/sleep 1000"]
+    done = podman("pod", "create", "--name", pod, "--cgroup-parent", f"{podman.sandbox.cgroup}/pods", *infra)
     assert done.returncode == 0, done
     try:
         inside = ["--pod", pod]
