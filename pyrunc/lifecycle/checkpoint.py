@@ -1,0 +1,169 @@
+"""checkpoint: save a running container to images by CRIU."""
+
+import fcntl
+import posix
+
+from pyrunc import log
+from pyrunc.errors import PyruncError, StateError, UsageError, reason
+from pyrunc.jsontext import dumps
+from pyrunc.lifecycle import criu, delete, kill
+from pyrunc.lifecycle.store import Container, Lock, make_directories
+from pyrunc.linux import files
+from pyrunc.plan import external
+from pyrunc.plan.namespaces import TYPES, Namespaces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from pyrunc.lifecycle.criu import Options
+    from pyrunc.lifecycle.store import Store
+
+LOG: "Final" = "dump.log"
+#: In the images: where the standard streams of the process led, so that restore finds the pipes among them.
+DESCRIPTORS: "Final" = "descriptors.json"
+# Namespaces that CRIU leaves as they are when they are not the container's own, and what it is to call them.
+EXTERNAL_NAMESPACES: "Final" = {"network": "extRootNetNS", "pid": "extRootPidNS"}
+
+
+def checkpoint(store: "Store", container_id: str, options: "Options") -> None:
+    """Save a running or paused container. Without leave_running or pre_dump it is destroyed, as runc does.
+
+    Raises StateError in any other state, PyruncError when CRIU fails: then the container runs on.
+    """
+    lock = Lock(store.directory(container_id))
+    try:
+        container = store.load(container_id)
+        status = container.status()
+        if status not in ("running", "paused"):
+            raise StateError("Container cannot be checkpointed in " + status + " state")
+        if not container.fields.get("ownMounts", True):
+            raise PyruncError(
+                "a container without a mount namespace cannot be checkpointed", pointer="/linux/namespaces"
+            )
+        _check_status_fd(options)
+        criu.check(memory_tracking=options.pre_dump, lazy_pages=options.lazy_pages)
+        _dump(container, options)
+        if not (options.leave_running or options.pre_dump):
+            if not kill.kill_everything(container):
+                raise PyruncError("container init still running")
+            delete.destroy(container)
+    finally:
+        lock.release()
+
+
+def _check_status_fd(options: "Options") -> None:
+    if options.status_fd < 0 or not options.lazy_pages:
+        return
+    what = "invalid --status-fd argument " + str(options.status_fd) + ": "
+    try:
+        flags = fcntl.fcntl(options.status_fd, fcntl.F_GETFL)
+    except OSError as error:
+        raise UsageError(what + reason(error)) from None
+    if flags & posix.O_ACCMODE == posix.O_RDONLY:
+        raise UsageError(what + "not writable")
+
+
+def _dump(container: Container, options: "Options") -> None:
+    config = container.config()
+    told = [] if options.pre_dump else external.told_at_dump(container.pid, config)
+    told += _namespaces(container.pid, config)
+    for path in (options.image_path, options.work_path):
+        if path:
+            try:
+                make_directories(path, 0o700)
+            except OSError as error:
+                raise PyruncError("make " + path + ": " + reason(error), errno=error.errno) from None
+    _check_parent(options)
+    service = criu.Service()
+    rpc = service.rpc
+    images = criu.open_directory(options.image_path, "image directory")
+    work = criu.open_directory(options.work_path, "work directory") if options.work_path else -1
+    try:
+        if not options.pre_dump:
+            files.replace(options.image_path + "/" + DESCRIPTORS, dumps(_descriptors(container.pid)).encode("utf-8"))
+        wanted = criu.common_options(rpc, options, images, work, LOG, container.fields["annotations"])
+        _add(wanted, container, options, told)
+        service.start()
+        kind = rpc.SINGLE_PRE_DUMP if options.pre_dump else rpc.DUMP
+        answer = service.ask(rpc.criu_req(type=kind, opts=wanted), _Notifications(options))
+        if not answer.success:
+            raise criu.failure(service, options, LOG, answer)
+    except OSError as error:
+        raise PyruncError("checkpoint: " + reason(error), errno=error.errno) from None
+    finally:
+        service.finish()
+        posix.close(images)
+        if work >= 0:
+            posix.close(work)
+
+
+def _add(wanted: "Any", container: Container, options: "Options", told: "list[str]") -> None:
+    wanted.pid = container.pid
+    wanted.root = container.fields["rootfs"]
+    wanted.leave_running = options.leave_running
+    wanted.tcp_skip_in_flight = options.tcp_skip_in_flight
+    wanted.link_remap = options.link_remap
+    wanted.external.extend(told)
+    if options.parent_path:
+        wanted.parent_img = options.parent_path
+    if options.parent_path or options.pre_dump:
+        wanted.track_mem = True
+    if options.page_server:
+        wanted.ps.address, wanted.ps.port = options.page_server
+    paths = container.fields["cgroup"]
+    freezer = paths.get("freezer") or paths.get("")
+    if freezer:
+        # Else it stops every process by ptrace(2), one after the other.
+        wanted.freeze_cgroup = freezer
+
+
+class _Notifications:
+    """Only one is of interest: the server of a lazy dump is ready."""
+
+    __slots__ = ("options",)
+
+    def __init__(self, options: "Options") -> None:
+        self.options = options
+
+    def __call__(self, script: str, pid: int, fd: int) -> None:
+        log.debug("criu: " + script)
+        if script == "status-ready" and self.options.status_fd >= 0:
+            try:
+                posix.write(self.options.status_fd, b"\0")
+            except OSError as error:
+                log.warning("write to --status-fd: " + reason(error))
+            posix.close(self.options.status_fd)
+            self.options.status_fd = -1
+
+
+def _check_parent(options: "Options") -> None:
+    """Raises UsageError for a parent that is not there: CRIU would only save everything again."""
+    if options.parent_path is None:
+        return
+    path = options.image_path + "/" + options.parent_path
+    try:
+        posix.close(posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC))
+    except OSError as error:
+        raise UsageError("invalid --parent-path: stat " + path + ": " + reason(error), errno=error.errno) from None
+
+
+def _namespaces(pid: int, config: "Any") -> "list[str]":
+    """The namespaces that the container joined, for CRIU to leave alone."""
+    told = []
+    for kind in Namespaces((config.get("linux") or {}).get("namespaces") or []).joined:
+        if kind in EXTERNAL_NAMESPACES:
+            name = TYPES[kind][1]
+            number = posix.stat("/proc/" + str(pid) + "/ns/" + name).st_ino
+            told.append(name + "[" + str(number) + "]:" + EXTERNAL_NAMESPACES[kind])
+    return told
+
+
+def _descriptors(pid: int) -> "list[str]":
+    found = []
+    for number in (0, 1, 2):
+        try:
+            found.append(posix.readlink("/proc/" + str(pid) + "/fd/" + str(number)))
+        except OSError:
+            found.append("")
+    return found
