@@ -26,7 +26,7 @@ export PYRUNC ?= $(CURDIR)/build/pyrunc
 export RUNC
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: all build demo install uninstall test test-vm lint types unit conformance bench soak clean packages venv peers
+.PHONY: all build demo install uninstall test test-vm lint types unit conformance manual bench soak clean packages venv peers
 .NOTPARALLEL:
 
 all: build
@@ -88,6 +88,10 @@ peers: packages venv
 # runtime-tools' validation suite against pyrunc, runc and crun, as a table. Needs root; 7 minutes.
 conformance: build peers
 	$(VENV)/bin/python -m tests.conformance $(CONFORMANCE_ARGS)
+
+# The manual page, from the command table.
+manual:
+	$(PYTHON) tools/manual.py docs/pyrunc.1.md
 
 bench: build peers
 	$(PYTHON) -m bench --json build/bench.json $(BENCH_ARGS)
