@@ -33,6 +33,7 @@ def options(call: "Call") -> "CreateOptions":
     options.keep = flags.get("keep", False)
     options.no_subreaper = flags.get("no-subreaper", False)
     options.systemd_cgroup = call.systemd_cgroup
+    options.no_cgroup = call.no_cgroup
     options.rootless = call.rootless
     return options
 

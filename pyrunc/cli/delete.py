@@ -9,5 +9,11 @@ def run(call: "Call") -> int:
     from pyrunc.lifecycle.delete import delete
     from pyrunc.lifecycle.store import Store
 
-    delete(Store(call.root), call.args[0], call.flags["force"])
+    store = Store(call.root)
+    if call.flags["regex"]:
+        from pyrunc.cli import regex
+
+        regex.each(store, call.args[0], lambda name: delete(store, name, call.flags["force"]))
+    else:
+        delete(store, call.args[0], call.flags["force"])
     return 0

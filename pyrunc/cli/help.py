@@ -131,6 +131,17 @@ makes it anew.""",
         """Makes a container from a bundle, with the processes that "{p} checkpoint" saved. In
 the foreground {p} waits as it does in "{p} run".""",
     ),
+    "mounts": (
+        "add mounts to a running container, or remove them",
+        """add|remove <container-id> <file>
+
+"<file>" holds a JSON array of mounts as in config.json, '-' is standard input.
+
+EXAMPLE:
+       # echo '[{"destination": "/data", "type": "bind", "source": "/srv",
+                 "options": ["bind", "ro"]}]' | {p} mounts add <container-id> -""",
+        "",
+    ),
     "pause": (
         "stop all processes of a container for a while",
         _ID,
@@ -227,6 +238,7 @@ FLAGS = {
     "log-format": "format of the log ('text' (default), or 'json') (default: \"text\")",
     "root": 'directory of the containers\' states; it should be on a tmpfs (default: "/run/pyrunc")',
     "systemd-cgroup": 'make cgroups by systemd: cgroupsPath is "slice:prefix:name", such as "system.slice:pyrunc:ab1"',
+    "cgroup-manager": "who makes cgroups: cgroupfs (pyrunc itself; the default), systemd, or disabled for no cgroup",
     "rootless": "ignore errors of permission on cgroups ('true', 'false', or 'auto') (default: \"auto\")",
     "help": "show help",
     "version": "print the version",
@@ -253,6 +265,7 @@ FLAGS = {
     "cap": "add a capability to the process's bounding, effective and permitted sets",
     "cgroup": "run the process in a cgroup below the container's. Format is [<controller>:]<cgroup>.",
     "ignore-paused": "allow exec in a paused container",
+    "regex": "take the argument for a regular expression: every container whose name it is found in",
     "force": "kill the container with SIGKILL first if it is not stopped",
     "format": _FORMAT,
     "interval": "time between two statistics, such as 1m30s (default: 5s)",

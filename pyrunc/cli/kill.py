@@ -44,5 +44,11 @@ def run(call: "Call") -> int:
     from pyrunc.lifecycle.kill import kill
     from pyrunc.lifecycle.store import Store
 
-    kill(Store(call.root), call.args[0], number, call.flags["all"])
+    store = Store(call.root)
+    if call.flags["regex"]:
+        from pyrunc.cli import regex
+
+        regex.each(store, call.args[0], lambda name: kill(store, name, number, call.flags["all"]))
+    else:
+        kill(store, call.args[0], number, call.flags["all"])
     return 0

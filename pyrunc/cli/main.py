@@ -103,7 +103,13 @@ def _read(program: str, argv: "list[str]") -> "Call | int":
         return _usage(program, command, "Incorrect Usage.", UsageError(problem))
     call = Call(program, command, values, names, args)
     call.root, call.root_given = state_root(flags["root"], "root" in given)
-    call.systemd_cgroup = flags["systemd-cgroup"]
+    call.systemd_cgroup = flags["systemd-cgroup"] or flags["cgroup-manager"] == "systemd"
+    if flags["cgroup-manager"]:
+        call.no_cgroup = flags["cgroup-manager"] == "disabled"
+        if flags["cgroup-manager"] not in ("cgroupfs", "systemd", "disabled") or (
+            flags["systemd-cgroup"] and flags["cgroup-manager"] != "systemd"
+        ):
+            raise UsageError("invalid cgroup manager: " + flags["cgroup-manager"], hint="cgroupfs, systemd or disabled")
     if flags["rootless"].lower() not in ("", "auto"):
         from pyrunc.cli.parse import _bool
 

@@ -27,7 +27,18 @@ class Call:
     given: long names that stood on the command line. args: what is no flag.
     """
 
-    __slots__ = ("args", "command", "flags", "given", "program", "root", "root_given", "rootless", "systemd_cgroup")
+    __slots__ = (
+        "args",
+        "command",
+        "flags",
+        "given",
+        "no_cgroup",
+        "program",
+        "root",
+        "root_given",
+        "rootless",
+        "systemd_cgroup",
+    )
 
     def __init__(
         self, program: str, command: str, flags: "dict[str, Any]", given: "set[str]", args: "list[str]"
@@ -40,6 +51,7 @@ class Call:
         self.root = ""
         self.root_given = False
         self.systemd_cgroup = False
+        self.no_cgroup = False
         self.rootless: bool | None = None
 
 

@@ -137,6 +137,9 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
 
 def _manager(config: "Any", container_id: str, options: "CreateOptions", host: "Host") -> "cgroups.AnyManager | None":
     if options.no_cgroup:
+        limits = (config.get("linux") or {}).get("resources") or {}
+        if any(limits[name] for name in limits if name != "devices"):
+            raise ConfigError("resources cannot be limited without a cgroup", pointer="/linux/resources")
         return None
     path = (config.get("linux") or {}).get("cgroupsPath")
     if not options.systemd_cgroup:

@@ -20,6 +20,7 @@ class CreateOptions:
         "console_socket",
         "detach",
         "keep",
+        "no_cgroup",
         "no_new_keyring",
         "no_pivot",
         "no_subreaper",
@@ -43,6 +44,7 @@ class CreateOptions:
         self.keep = False
         self.no_subreaper = False
         self.systemd_cgroup = False
+        self.no_cgroup = False
         self.rootless: bool | None = None
 
 

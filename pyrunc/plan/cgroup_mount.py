@@ -11,7 +11,6 @@ import errno
 import posix
 
 from pyrunc import _linux
-from pyrunc.errors import PyruncError
 from pyrunc.linux import mounts
 
 TYPE_CHECKING = False
@@ -22,20 +21,19 @@ if TYPE_CHECKING:
 
 def mount(step: "MountStep", context: "Context") -> None:
     """Make the mount. Raises OSError, PyruncError."""
-    manager = context.cgroup
-    if manager is None or not manager.paths:
-        raise PyruncError("mount cgroup: the container has no cgroup")
+    # Without a cgroup of its own (--cgroup-manager disabled) there is nothing to show: an empty directory.
+    own = context.cgroup.paths if context.cgroup is not None else {}
     target = step.target(context.root_fd)
     options = step.options
-    if "" in manager.paths:
-        _unified(step, context, target, manager.paths[""])
+    if "" in own:
+        _unified(step, context, target, own[""])
         return
     read_only = options.attr_set & _linux.MOUNT_ATTR_RDONLY
     top = mounts.create("tmpfs", "tmpfs", [("mode", "755")], options.attr_set & ~_linux.MOUNT_ATTR_RDONLY)
     mounts.attach(top, target)
     posix.close(target)
     own_namespace = _has_cgroup_namespace(context)
-    for names, directory in _hierarchies(manager.paths).items():
+    for names, directory in _hierarchies(own).items():
         folder = names[len("name=") :] if names.startswith("name=") else names
         posix.mkdir(folder, 0o755, dir_fd=top)
         place = posix.open(folder, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=top)

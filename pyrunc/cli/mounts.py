@@ -1,0 +1,44 @@
+"""pyrunc mounts add|remove: change the mounts of a container that runs, as crun does."""
+
+from pyrunc.errors import ConfigError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrunc.cli.parse import Call
+
+
+def load(data: bytes, add: bool) -> "list[Any]":
+    """A JSON array of mounts, each checked as in a config.json; to remove one, its destination is enough.
+
+    Raises ConfigError.
+    """
+    from pyrunc.config import rules, schema
+    from pyrunc.jsontext import loads
+
+    value: Any = loads(data, "the list of mounts")
+    if not isinstance(value, list):
+        raise ConfigError("mounts must be an array")
+    wanted: list[Any] = value
+    if not add:
+        # Whatever else stands there: it need not say what is mounted.
+        wanted = [{**mount, "type": "none", "options": []} if isinstance(mount, dict) else mount for mount in wanted]
+    config: Any = {"ociVersion": "1.3.0", "root": {"path": "/"}, "mounts": wanted}
+    config["linux"] = {"namespaces": [{"type": "mount"}, {"type": "user", "path": "/"}]}
+    schema.check(config)
+    rules.check_nul(config)
+    rules.check(config)
+    return wanted
+
+
+def run(call: "Call") -> int:
+    verb, container_id, path = call.args
+    if verb not in ("add", "remove"):
+        raise UsageError("unknown command " + verb, hint="mounts add or mounts remove")
+    from pyrunc.cli.update import _read as read
+    from pyrunc.lifecycle.live_mounts import change
+    from pyrunc.lifecycle.store import Store
+
+    change(Store(call.root), container_id, load(read(path), verb == "add"), verb == "add")
+    return 0
