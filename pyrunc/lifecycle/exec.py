@@ -7,19 +7,23 @@ from pyrunc.config import load, rules
 from pyrunc.errors import EXIT_EXEC_FAILURE, ConfigError, PyruncError, StateError, reason
 from pyrunc.lifecycle import create, execute
 from pyrunc.lifecycle.store import Container
-from pyrunc.plan import birth, cgroup, devices, mounts, namespaces, order, process, tuning
+from pyrunc.plan import birth, cgroup, devices, mounts, namespaces, order, process
 from pyrunc.plan.context import Context
 from pyrunc.plan.host import read_host
 from pyrunc.plan.step import CONTAINER, RUNTIME, Meet, Plan, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
     from pyrunc.lifecycle.options import ExecOptions
     from pyrunc.lifecycle.store import Store
 
 __all__ = ["EXIT_EXEC_FAILURE", "exec_"]
+
+
+# Of the container's process when an exec's own object says nothing of them, as in runc.
+_FROM_CONFIG: "Final" = ("apparmorProfile", "selinuxLabel", "rlimits", "scheduler", "ioPriority", "execCPUAffinity")
 
 
 class OpenContainer(namespaces.OpenNamespaces):
@@ -102,24 +106,26 @@ class OpenRoot(Step):
 class Affinity(Step):
     """process.execCPUAffinity: initial before the cgroup is entered, final after."""
 
-    __slots__ = ("cpus",)
+    __slots__ = ("cpus", "numbers")
     name = "execCPUAffinity"
     section = "config.md#linux-process"
     side = CONTAINER
 
     def __init__(self, cpus: str, pointer: str) -> None:
+        from pyrunc.plan.tuning import parse_list
+
         Step.__init__(self, pointer)
         self.cpus = cpus
+        self.numbers = parse_list(cpus)
 
     def describe(self) -> str:
         return "run on CPUs " + self.cpus
 
     def apply(self, context: Context) -> None:
         try:
-            tuning.set_affinity(self.cpus)
-        except (OSError, ValueError) as error:
-            text = reason(error) if isinstance(error, OSError) else str(error)
-            raise PyruncError("set CPU affinity " + self.cpus + ": " + text) from None
+            posix.sched_setaffinity(0, self.numbers)
+        except OSError as error:
+            raise PyruncError("set CPU affinity " + self.cpus + ": " + reason(error), errno=error.errno) from None
 
 
 def exec_(store: "Store", container_id: str, options: "ExecOptions") -> int:
@@ -168,9 +174,13 @@ def _check_terminal(wanted: "Any", options: "ExecOptions") -> None:
 
 def _process(config: "Any", options: "ExecOptions") -> "Any":
     """The process object: from --process, or the container's own with what the options change."""
-    if options.process_file is not None:
-        return load.load_process(load.read(options.process_file, "process.json"))
     base = config.get("process")
+    if options.process_file is not None:
+        given: "Any" = load.load_process(load.read(options.process_file, "process.json"))
+        for name in _FROM_CONFIG:
+            if base and not given.get(name) and base.get(name):
+                given[name] = base[name]
+        return given
     if not base:
         raise ConfigError("the container's config has no process to take defaults from", pointer="/process")
     wanted: "Any" = dict(base)
@@ -247,6 +257,8 @@ def compile_exec(
     steps.append(cgroup.JoinCgroup())
     if affinity.get("final"):
         steps.append(Affinity(affinity["final"], "/process/execCPUAffinity/final"))
+    elif not affinity.get("initial"):
+        steps.append(cgroup.AllCpus())
     kinds = [kind for kind in joined if kind != "pid"]
     if kinds:
         steps.append(namespaces.JoinNamespaces(kinds))
@@ -262,7 +274,7 @@ def compile_exec(
         uid = (wanted.get("user") or {}).get("uid") or 0
         steps.append(devices.Terminal(size.get("height") or 0, size.get("width") or 0, uid, False))
     steps += process.labels(wanted, host)
-    steps += tuning.compile(wanted, {key: linux[key] for key in ("personality", "memoryPolicy") if linux.get(key)})
+    steps += process.tune(wanted, linux)
     if wanted.get("noNewPrivileges"):
         steps.append(process.NoNewPrivileges())
     steps.append(Meet(CONTAINER, order.READY))

@@ -102,6 +102,29 @@ class JoinCgroup(Step):
             context.cgroup.join(fds)
 
 
+class AllCpus(Step):
+    """Run on every CPU that the cpuset has, whatever the caller's own process is bound to (as in runc).
+
+    Of all CPUs that the machine may ever have, so that those added to the cpuset later count too.
+    """
+
+    __slots__ = ()
+    name = "CPU affinity"
+    side = CONTAINER
+
+    def describe(self) -> str:
+        return "run on all CPUs that the cgroup allows"
+
+    def apply(self, context: "Context") -> None:
+        try:
+            # A list such as "0-3": its last number is the highest there can be (sysfs, cputopology).
+            possible = files.read("/sys/devices/system/cpu/possible", limit=4096)
+            number = int(possible.replace(b"-", b",").rpartition(b",")[2]) + 1
+        except (OSError, ValueError):
+            number = 1024
+        posix.sched_setaffinity(0, range(number))
+
+
 class Populate(Step):
     """Make our pages our own before the cgroup counts them.
 

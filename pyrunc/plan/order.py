@@ -122,6 +122,10 @@ class _Builder:
             steps += self.mapper.steps
         if not self.locked:
             steps += self.trees
+        if self.linux.get("memoryPolicy"):
+            from pyrunc.plan import tuning
+
+            steps += tuning.check_nodes(self.linux["memoryPolicy"])
         if self.linux.get("intelRdt") is not None:
             from pyrunc.plan import intel_rdt
 
@@ -194,6 +198,8 @@ class _Builder:
             # Before anything is allocated for the container, so that all of it is charged to it and judged by its
             # device rules; and before the cgroup namespace, whose root is where the process is.
             steps.append(cgroup.JoinCgroup())
+        # In the cgroup, so that the kernel cuts it down to the cpuset.
+        steps.append(cgroup.AllCpus())
         joined = [kind for kind in self.spaces.joined if kind != "pid"]
         if joined:
             steps.append(namespaces.JoinNamespaces(joined))
@@ -263,9 +269,6 @@ class _Builder:
             steps.append(mounts.PivotRoot(self.options.no_pivot))
         else:
             steps.append(mounts.ChangeRoot())
-        propagation = self.linux.get("rootfsPropagation") or ""
-        if propagation and "mount" in self.spaces.new:
-            steps.append(mounts.RootPropagation(propagation))
         if self.process:
             # While the root is still writable.
             steps.append(process.MakeCwd(self.process["cwd"]))
@@ -302,11 +305,13 @@ class _Builder:
         if self.linux.get("maskedPaths"):
             label = self.linux.get("mountLabel") or ""
             steps.append(mounts.MaskedPaths(self.linux["maskedPaths"], label))
+        propagation = self.linux.get("rootfsPropagation") or ""
+        if "mount" in self.spaces.new and propagation.endswith(("shared", "unbindable")):
+            # After pivot_root(2), which refuses a shared root, and the last copy, which an unbindable mount refuses.
+            # Private or slave the root is from its beginning, and volumes keep what they asked for.
+            steps.append(mounts.RootPropagation(propagation))
         if self.process:
-            from pyrunc.plan import tuning
-
-            # Scheduling, personality, memory policy: of the process itself, inherited by execve(2).
-            steps += tuning.compile(self.process, self.linux)
+            steps += process.tune(self.process, self.linux)
             if self.process.get("noNewPrivileges"):
                 steps.append(process.NoNewPrivileges())
         return steps
@@ -353,6 +358,8 @@ class _Builder:
         return tree
 
     def _mount_steps(self) -> "list[Step]":
+        if self.linux.get("mountLabel"):
+            process.require_lsm("selinux", self.linux["mountLabel"], self.host, "/linux/mountLabel")
         self.root_tree = self._tree(self.rootfs, True, "/root/path")
         self.null_tree = self._tree("/dev/null", False, "/linux/maskedPaths")
         steps: "list[Step]" = []

@@ -206,20 +206,31 @@ class LsmLabel(Step):
 def labels(process: "Any", host: "Host") -> "list[Step]":
     """The steps for the labels of a process. Raises ConfigError when the host lacks the LSM."""
     steps: "list[Step]" = []
-    for key, lsm, enabled in (
-        ("apparmorProfile", "apparmor", host.apparmor),
-        ("selinuxLabel", "selinux", host.selinux),
-    ):
+    for key, lsm in (("apparmorProfile", "apparmor"), ("selinuxLabel", "selinux")):
         label = process.get(key)
-        if not label:
-            continue
-        if not enabled:
-            raise ConfigError(
-                lsm + " label " + label + " cannot be applied: " + lsm + " is not enabled on this host",
-                pointer="/process/" + key,
-            )
-        steps.append(LsmLabel(lsm == "apparmor", label, "/process/" + key))
+        if label:
+            require_lsm(lsm, label, host, "/process/" + key)
+            steps.append(LsmLabel(lsm == "apparmor", label, "/process/" + key))
     return steps
+
+
+def require_lsm(lsm: str, label: str, host: "Host", pointer: str) -> None:
+    """Raises ConfigError when the host lacks the LSM that a label is for."""
+    if not (host.apparmor if lsm == "apparmor" else host.selinux):
+        raise ConfigError(
+            lsm + " label " + label + " cannot be applied: " + lsm + " is not enabled on this host", pointer=pointer
+        )
+
+
+def tune(process: "Any", linux: "Any") -> "list[Step]":
+    """The steps for scheduling, personality and memory policy: of the process itself, inherited by execve(2)."""
+    if not (process.get("scheduler") or process.get("ioPriority")) and not (
+        linux.get("personality") or linux.get("memoryPolicy")
+    ):
+        return []
+    from pyrunc.plan import tuning
+
+    return tuning.compile(process, linux)
 
 
 class NoNewPrivileges(Step):

@@ -1,10 +1,11 @@
 """Settings of the process that execve(2) inherits: scheduler, I/O priority, personality, memory policy."""
 
-import posix
+import errno
 
 from pyrunc import _linux
-from pyrunc.errors import PyruncError, reason
-from pyrunc.plan.step import CONTAINER, Step
+from pyrunc.errors import ConfigError, PyruncError, reason
+from pyrunc.linux import files
+from pyrunc.plan.step import CONTAINER, RUNTIME, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 _POLICIES: "Final" = ("OTHER", "FIFO", "RR", "BATCH", "ISO", "IDLE", "DEADLINE")
 _IO_CLASSES: "Final" = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _IOPRIO_WHO_PROCESS: "Final" = 1
+# Linux 6.9; the one mode that older headers lack (linux/mempolicy.h).
+_MPOL_WEIGHTED_INTERLEAVE: "Final" = 6
+# More than any kernel is built for (CONFIG_NODES_SHIFT).
+_MOST_NODES: "Final" = 4096
 
 
 class Tune(Step):
@@ -101,8 +106,39 @@ def parse_list(text: str) -> "list[int]":
     return numbers
 
 
+class CheckNodes(Step):
+    """See that the memory nodes exist: of several the kernel would take those that do and say nothing of the others."""
+
+    __slots__ = ("nodes",)
+    name = "memory policy"
+    section = "config-linux.md#memory-policy"
+    side = RUNTIME
+
+    def __init__(self, nodes: "list[int]") -> None:
+        Step.__init__(self, "/linux/memoryPolicy/nodes")
+        self.nodes = nodes
+
+    def describe(self) -> str:
+        return "see that the memory nodes exist: " + ",".join(str(node) for node in self.nodes)
+
+    def apply(self, context: "Context") -> None:
+        try:
+            there = parse_list(files.read("/sys/devices/system/node/possible", limit=65536).decode("ascii"))
+        except OSError:
+            return  # a kernel without NUMA, or a host without its sysfs: set_mempolicy(2) has the last word
+        for node in self.nodes:
+            if node not in there:
+                raise ConfigError("memory policy: there is no memory node " + str(node), pointer=self.pointer)
+
+
+def check_nodes(policy: "Any") -> "list[Step]":
+    """What the runtime looks at before there is a container. Relative nodes are those of whatever is allowed."""
+    nodes = parse_list(policy.get("nodes") or "")
+    return [CheckNodes(nodes)] if nodes and "MPOL_F_RELATIVE_NODES" not in (policy.get("flags") or ()) else []
+
+
 def _memory_policy(policy: "Any") -> Step:
-    mode = getattr(_linux, policy["mode"])
+    mode = getattr(_linux, policy["mode"], _MPOL_WEIGHTED_INTERLEAVE)
     for flag in policy.get("flags") or ():
         mode |= getattr(_linux, flag)
     nodes = parse_list(policy.get("nodes") or "")
@@ -113,14 +149,11 @@ def _memory_policy(policy: "Any") -> Step:
     size = (max(nodes) // 64 + 1) * 8 if nodes else 0
     what = "memory policy " + policy["mode"] + (" " + policy["nodes"] if nodes else "")
     data = mask.to_bytes(size, "little") if nodes else None
-    return Tune(
-        "/linux/memoryPolicy",
-        "config-linux.md#memory-policy",
-        what,
-        lambda: _linux.set_mempolicy(mode, data, size * 8 + 1 if nodes else 0),
-    )
 
+    def call() -> None:
+        if size * 8 >= _MOST_NODES:
+            raise OSError(errno.EINVAL, "set_mempolicy")
+        _linux.set_mempolicy(mode, data, size * 8 + 1 if nodes else 0)
 
-def set_affinity(cpus: str) -> None:
-    """Run on these CPUs only (sched_setaffinity(2)). Raises OSError, ValueError."""
-    posix.sched_setaffinity(0, parse_list(cpus))
+    return Tune("/linux/memoryPolicy", "config-linux.md#memory-policy", what, call)
+

@@ -96,6 +96,7 @@ def test_a_plain_container_from_its_first_step_to_its_last() -> None:
         (RUNTIME, order.RECORDED),
         (CONTAINER, "Keyring"),
         (CONTAINER, "JoinCgroup"),
+        (CONTAINER, "AllCpus"),
         (CONTAINER, "LoopbackUp"),
         (CONTAINER, "HostPropagation"),
         (CONTAINER, "Rootfs"),
