@@ -17,7 +17,7 @@ def load(data: bytes, add: bool) -> "list[Any]":
     from pyrunc.config import rules, schema
     from pyrunc.jsontext import loads
 
-    value: Any = loads(data, "the list of mounts")
+    value: Any = loads(data, "mounts")
     if not isinstance(value, list):
         raise ConfigError("mounts must be an array")
     wanted: list[Any] = value

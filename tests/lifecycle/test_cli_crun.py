@@ -150,7 +150,7 @@ def test_mounts_that_cannot_be(bundle: MakeBundle, tmp_path: Path) -> None:
     pid = running(box)
     before = mounts_of(pid)
     for verb, text, said in (
-        ("add", "{", "list of mounts"),
+        ("add", "{", "mounts: "),
         ("add", "{}", "mounts must be an array"),
         ("add", "[1]", "/mounts/0"),
         ("add", "[{}]", "/mounts/0"),
