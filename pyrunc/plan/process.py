@@ -351,7 +351,7 @@ class BecomeProgram(Step):
         posix.umask(0o022 if umask is None else umask)
         masks = self._masks()
         self._identity(context, process, uid, gid, masks)
-        program = find_program(process["args"][0], env) if self.process else "/"
+        program = self._program(env, masks[0]) if self.process else "/"
         seccomp = context.seccomp
         prepared = _linux.prepare(
             program.encode("utf-8", "surrogateescape"),
@@ -371,6 +371,14 @@ class BecomeProgram(Step):
             self.hooks.run_in_container(context, env)
             _linux.finish_execve(prepared)
         _linux.finish(prepared)
+
+    def _program(self, env: "list[str]", effective: int) -> str:
+        """The file to execute, found with the capabilities that execve(2) will have. Raises PyruncError, OSError."""
+        _, permitted, inheritable = _linux.capget()
+        _linux.capset(effective & permitted, permitted, inheritable)
+        found = find_program(self.process["args"][0], env)
+        _linux.capset(permitted, permitted, inheritable)
+        return found
 
     def _masks(self) -> "tuple[int, int, int, int]":
         """Effective, permitted, inheritable, ambient: what was asked for, as far as this process has it to give."""
