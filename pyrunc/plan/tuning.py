@@ -156,4 +156,3 @@ def _memory_policy(policy: "Any") -> Step:
         _linux.set_mempolicy(mode, data, size * 8 + 1 if nodes else 0)
 
     return Tune("/linux/memoryPolicy", "config-linux.md#memory-policy", what, call)
-
