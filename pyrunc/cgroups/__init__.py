@@ -9,6 +9,7 @@ import posix
 
 from pyrunc.cgroups.v1 import Manager
 from pyrunc.errors import ConfigError, PyruncError
+from pyrunc.linux import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -207,13 +208,6 @@ def _unescape(text: str) -> str:
 
 def _slurp(path: str) -> bytes:
     try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-        try:
-            chunks = []
-            while chunk := posix.read(fd, 65536):
-                chunks.append(chunk)
-            return b"".join(chunks)
-        finally:
-            posix.close(fd)
+        return files.read(path, limit=64 << 20)
     except OSError as exc:
         raise PyruncError(f"read {path}: {exc.strerror}", errno=exc.errno) from exc

@@ -9,13 +9,13 @@ from errno import EBUSY, ENODEV, ENOENT, ENOTEMPTY
 
 from pyrunc.cgroups.v1 import failure, read_file, write_file
 from pyrunc.errors import PyruncError
+from pyrunc.linux import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 SIGKILL = 9
-_READ = posix.O_RDONLY | posix.O_CLOEXEC
 _DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
@@ -175,19 +175,13 @@ def _children(fd: int) -> "list[str]":
 def _procs(fd: int) -> "list[int]":
     """cgroup.procs of an open directory; [] when it is gone. Raises OSError."""
     try:
-        file = posix.open("cgroup.procs", _READ, dir_fd=fd)
-        try:
-            chunks = []
-            while chunk := posix.read(file, 65536):
-                chunks.append(chunk)
-        finally:
-            posix.close(file)
+        pids = files.read("cgroup.procs", dir_fd=fd, limit=64 << 20)
     except OSError as exc:
         # ENODEV: removed between open and read.
         if exc.errno in (ENOENT, ENODEV):
             return []
         raise
-    return [int(pid) for pid in b"".join(chunks).split()]
+    return [int(pid) for pid in pids.split()]
 
 
 def _thaw_child(fd: int) -> None:

@@ -4,6 +4,7 @@ import posix
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, UsageError, reason
+from pyrunc.linux import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,19 +96,15 @@ def _read(path: str) -> bytes:
     try:
         if path != "-":
             fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-        data = b""
-        while True:
-            chunk = posix.read(fd, 65536)
-            if not chunk:
-                return data
-            data += chunk
-            if len(data) > _MAX_FILE:
-                raise PyruncError("resources from " + what + " are longer than 4 MiB")
+        data = files.read_fd(fd, _MAX_FILE + 1)
     except OSError as e:
         raise PyruncError("open " + what + ": " + reason(e), errno=e.errno) from None
     finally:
         if fd:
             posix.close(fd)
+    if len(data) > _MAX_FILE:
+        raise PyruncError("resources from " + what + " are longer than 4 MiB")
+    return data
 
 
 def run(call: "Call") -> int:

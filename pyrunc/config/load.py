@@ -5,9 +5,13 @@ import posix
 from pyrunc.config import rules, schema
 from pyrunc.errors import ConfigError
 from pyrunc.jsontext import MAX_BYTES, loads
+from pyrunc.linux import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from pyrunc.config.types import Config, Process, Resources
 
 
@@ -24,18 +28,14 @@ def read(path: str, what: str) -> bytes:
         raise ConfigError(f"open {path}: {reason}", errno=getattr(error, "errno", None)) from None
     try:
         posix.set_blocking(descriptor, True)
-        pieces = []
-        size = 0
-        while piece := posix.read(descriptor, 65536):
-            pieces.append(piece)
-            size += len(piece)
-            if size > MAX_BYTES:
-                raise ConfigError(what + ": larger than " + str(MAX_BYTES) + " bytes")
-        return b"".join(pieces)
+        data = files.read_fd(descriptor, MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"read {path}: {error.strerror}", errno=error.errno) from None
     finally:
         posix.close(descriptor)
+    if len(data) > MAX_BYTES:
+        raise ConfigError(what + ": larger than " + str(MAX_BYTES) + " bytes")
+    return data
 
 
 def load_bundle(bundle: str, config: "str | None" = None) -> "tuple[Config, bytes]":
@@ -55,27 +55,23 @@ def load_bundle(bundle: str, config: "str | None" = None) -> "tuple[Config, byte
 
 def load_process(data: bytes) -> "Process":
     """A process object, as `exec --process` reads it (config.md, "Process"). Raises ConfigError."""
-    try:
-        value = loads(data, "process.json")
-        schema.check(value, "process")
-        if b"\\u0000" in data:
-            rules.check_nul(value)
-        rules.check_process(value, "")
-    except ConfigError as error:
-        error.file = "process.json"
-        raise
-    return value  # type: ignore[no-any-return]
+    return _load_part(data, "process", rules.check_process)  # type: ignore[no-any-return]
 
 
 def load_resources(data: bytes) -> "Resources":
     """A resources object, as `update --resources` reads it (config-linux.md, "Control groups"). Raises ConfigError."""
+    return _load_part(data, "resources", rules.check_resources)  # type: ignore[no-any-return]
+
+
+def _load_part(data: bytes, part: str, check: "Callable[[Any, str], None]") -> "Any":
+    """A part of a config that stands in a file of its own. Its errors point into that file."""
     try:
-        value = loads(data, "resources.json")
-        schema.check(value, "resources")
+        value = loads(data, part + ".json")
+        schema.check(value, part)
         if b"\\u0000" in data:
             rules.check_nul(value)
-        rules.check_resources(value, "")
+        check(value, "")
     except ConfigError as error:
-        error.file = "resources.json"
+        error.file = part + ".json"
         raise
-    return value  # type: ignore[no-any-return]
+    return value

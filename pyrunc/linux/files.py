@@ -17,10 +17,10 @@ def read(path: str, *, dir_fd: "int | None" = None, limit: int = 1 << 20) -> byt
 
 
 def read_fd(fd: int, limit: int) -> bytes:
-    """What can be read from fd up to its end, at most limit bytes. Raises OSError."""
+    """What can be read from fd up to its end, at most limit bytes; of a pipe, until it is closed. Raises OSError."""
     data = posix.read(fd, min(limit, 65536))
     if len(data) < 4096:
-        # Regular files and procfs give a short read only at their end; pipes are not read by this function.
+        # Most files end here: two calls, and no list.
         rest = posix.read(fd, limit - len(data)) if data else b""
         if not rest:
             return data

@@ -10,6 +10,7 @@ import posix
 from pyrunc import _linux
 from pyrunc.errors import ConfigError, PyruncError, reason
 from pyrunc.linux import files, mounts
+from pyrunc.plan.namespaces import mapping_lines, mapping_words
 from pyrunc.plan.step import RUNTIME, Step
 
 TYPE_CHECKING = False
@@ -36,7 +37,8 @@ class Mapping(Step):
         self.fd = -1
 
     def describe(self) -> str:
-        return "make a user namespace that maps users " + _words(self.uids) + " and groups " + _words(self.gids)
+        users, groups = mapping_words(self.uids), mapping_words(self.gids)
+        return "make a user namespace that maps users " + users + " and groups " + groups
 
     def apply(self, context: "Context") -> None:
         wait, go = posix.pipe2(posix.O_CLOEXEC)
@@ -50,8 +52,8 @@ class Mapping(Step):
         posix.close(wait)
         directory = "/proc/" + str(pid) + "/"
         try:
-            files.write(directory + "gid_map", _lines(self.gids))
-            files.write(directory + "uid_map", _lines(self.uids))
+            files.write(directory + "gid_map", mapping_lines(self.gids))
+            files.write(directory + "uid_map", mapping_lines(self.uids))
             self.fd = posix.open(directory + "ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
         except OSError as error:
             raise PyruncError(
@@ -128,15 +130,3 @@ def apply(tree: int, mapping: "Mapping | Joined", recursive: bool, what: str, co
         elif error.errno == errno.EPERM:
             hint = "it is id-mapped already, or the file system belongs to another user namespace"
         raise PyruncError("id-map the mount of " + what + ": " + reason(error), errno=error.errno, hint=hint) from None
-
-
-def _words(mappings: "Any") -> str:
-    return ", ".join(
-        str(entry["containerID"]) + "=" + str(entry["hostID"]) + "+" + str(entry["size"]) for entry in mappings
-    )
-
-
-def _lines(mappings: "Any") -> bytes:
-    return "".join(
-        str(entry["containerID"]) + " " + str(entry["hostID"]) + " " + str(entry["size"]) + "\n" for entry in mappings
-    ).encode("ascii")

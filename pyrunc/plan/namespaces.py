@@ -212,7 +212,7 @@ class WriteMappings(Step):
         self.gids = gids
 
     def describe(self) -> str:
-        return "map users " + _words(self.uids) + " and groups " + _words(self.gids)
+        return "map users " + mapping_words(self.uids) + " and groups " + mapping_words(self.gids)
 
     def apply(self, context: "Context") -> None:
         directory = "/proc/" + str(context.pid) + "/"
@@ -223,19 +223,21 @@ class WriteMappings(Step):
             idmap.write(context.pid, self.uids, self.gids)
             return
         try:
-            files.write(directory + "gid_map", _lines(self.gids))
-            files.write(directory + "uid_map", _lines(self.uids))
+            files.write(directory + "gid_map", mapping_lines(self.gids))
+            files.write(directory + "uid_map", mapping_lines(self.uids))
         except OSError as error:
             raise PyruncError("write id mappings: " + reason(error), errno=error.errno) from None
 
 
-def _words(mappings: "list[IDMapping]") -> str:
+def mapping_words(mappings: "list[IDMapping]") -> str:
+    """Id mappings for a person."""
     return ", ".join(
         str(entry["containerID"]) + "=" + str(entry["hostID"]) + "+" + str(entry["size"]) for entry in mappings
     )
 
 
-def _lines(mappings: "list[IDMapping]") -> bytes:
+def mapping_lines(mappings: "list[IDMapping]") -> bytes:
+    """Id mappings as uid_map takes them (user_namespaces(7))."""
     return "".join(
         str(entry["containerID"]) + " " + str(entry["hostID"]) + " " + str(entry["size"]) + "\n" for entry in mappings
     ).encode("ascii")

@@ -745,4 +745,6 @@ assert not heavy, heavy
         "pyrunc.config.schema",
         "pyrunc.errors",
         "pyrunc.jsontext",
+        "pyrunc.linux",
+        "pyrunc.linux.files",
     ]
