@@ -2,29 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrunc.library import (
-        Config,
-        ConfigError,
-        Container,
-        Plan,
-        Process,
-        PyruncError,
-        Resources,
-        Runtime,
-        StateError,
-        Step,
-        Store,
-        UsageError,
-        Verdict,
-        Violation,
-        create,
-        default_root,
-        exec,
-        load_bundle,
-        plan_bundle,
-        run,
-        validate_bundle,
-    )
+    from pyrunc.library import *
 
 __all__ = (
     "Config",

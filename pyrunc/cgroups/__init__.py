@@ -9,7 +9,7 @@ import posix
 
 from pyrunc.cgroups.v1 import Manager
 from pyrunc.errors import ConfigError, PyruncError
-from pyrunc.linux import files
+from pyrunc.linux import files, procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def parse_mountinfo(data: bytes, hierarchies: "list[str]") -> "dict[str, tuple[s
         mount, _, super_block = line.decode("utf-8", "surrogateescape").partition(" - ")
         fields = mount.split(" ")
         kind, _, rest = super_block.partition(" ")
-        root, point = _unescape(fields[3]), _unescape(fields[4])
+        root, point = procfs.unescape(fields[3]), procfs.unescape(fields[4])
         if kind == "cgroup2":
             names = [""]
         elif kind == "cgroup":
@@ -196,14 +196,6 @@ def _relative(own: str, root: str) -> str:
     else:
         way = ""
     return "" if way == "/" or way.startswith("/..") else way
-
-
-def _unescape(text: str) -> str:
-    """Undo mountinfo's octal escapes of space, tab, newline and backslash."""
-    if "\\" not in text:
-        return text
-    head, *rest = text.split("\\")
-    return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
 
 
 def _slurp(path: str) -> bytes:

@@ -131,3 +131,11 @@ def process_state(pid: int) -> "tuple[str, int] | None":
     # The name stands in parentheses and may hold any byte, parentheses included.
     fields = data[data.rfind(b")") + 2 :].split()
     return fields[0].decode("ascii"), int(fields[19])
+
+
+def unescape(text: str) -> str:
+    """Undo the octal escapes of space, tab, newline and backslash in mountinfo (proc(5))."""
+    if "\\" not in text:
+        return text
+    first, *rest = text.split("\\")
+    return first + "".join([chr(int(part[:3], 8)) + part[3:] for part in rest])

@@ -11,7 +11,7 @@ import posix
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
-from pyrunc.linux import files, mounts, paths
+from pyrunc.linux import files, mounts, paths, procfs
 from pyrunc.plan import devices
 from pyrunc.plan.mounts import MountStep, is_null
 
@@ -43,8 +43,8 @@ class Entry:
         self.number = fields[0]
         self.parent = fields[1]
         self.device = fields[2]
-        self.root = _unescape(fields[3])
-        self.point = _unescape(fields[4])
+        self.root = procfs.unescape(fields[3])
+        self.point = procfs.unescape(fields[4])
         self.options = set(fields[5].split(","))
 
 
@@ -52,12 +52,6 @@ def entries(pid: "int | str") -> "list[Entry]":
     """The mounts that a process sees. Raises OSError."""
     text = files.read("/proc/" + str(pid) + "/mountinfo", limit=16 << 20).decode("utf-8", "surrogateescape")
     return [Entry(line) for line in text.split("\n") if line]
-
-
-def _unescape(text: str) -> str:
-    """Space, tab, newline and backslash stand as octal numbers in mountinfo."""
-    head, *rest = text.split("\\")
-    return head + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
 
 
 def _name(kind: str, index: int, below: str = "") -> str:

@@ -8,7 +8,7 @@ import errno
 import posix
 
 from pyrunc.errors import ConfigError, PyruncError, reason
-from pyrunc.linux import files
+from pyrunc.linux import files, procfs
 from pyrunc.plan.step import RUNTIME, Step
 
 TYPE_CHECKING = False
@@ -135,14 +135,8 @@ def mount_point(mountinfo: bytes) -> "str | None":
     for line in mountinfo.decode("utf-8", "surrogateescape").split("\n"):
         head, _, tail = line.partition(" - ")
         if tail.startswith("resctrl "):
-            return _unescape(head.split(" ")[4])
+            return procfs.unescape(head.split(" ")[4])
     return None
-
-
-def _unescape(text: str) -> str:
-    """A field of mountinfo: blanks, newlines and backslashes stand there as \\ooo."""
-    first, *rest = text.split("\\")
-    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
 
 
 def parse_schema(line: str) -> "tuple[str, dict[str, int | str]]":

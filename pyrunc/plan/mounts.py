@@ -498,13 +498,7 @@ class ChangeRoot(Step):
 def _mount_points() -> "list[str]":
     """The mount points of the caller's namespace, the latest first (proc(5), mountinfo)."""
     lines = files.read("/proc/self/mountinfo", limit=16 << 20).decode("utf-8", "surrogateescape").split("\n")
-    return [_unescape(line.split(" ")[4]) for line in reversed(lines) if line]
-
-
-def _unescape(path: str) -> str:
-    """Undo mountinfo's octal escapes of space, tab, newline and backslash."""
-    first, *rest = path.split("\\")
-    return first + "".join([chr(int(part[:3], 8)) + part[3:] for part in rest])
+    return [procfs.unescape(line.split(" ")[4]) for line in reversed(lines) if line]
 
 
 class RootPropagation(Step):
