@@ -34,12 +34,16 @@ class StateDirectory(Step):
     that was killed at any moment.
     """
 
-    __slots__ = ("config", "container", "inode", "lock", "manager")
+    __slots__ = ("config", "container", "inode", "lock", "manager", "notify")
     name = "state"
     section = "runtime.md#state"
 
-    def __init__(self, container: Container, config: bytes, manager: "cgroups.AnyManager | None") -> None:
+    def __init__(
+        self, container: Container, config: bytes, manager: "cgroups.AnyManager | None", notify: bool = False
+    ) -> None:
+        """notify: with a directory for the container's notify socket."""
         Step.__init__(self)
+        self.notify = notify
         self.manager = manager
         self.container = container
         self.config = config
@@ -67,6 +71,9 @@ class StateDirectory(Step):
         self.lock = Lock(directory)
         self.container.save()
         files.replace(directory + "/config.json", self.config)
+        if self.notify:
+            posix.mkdir(directory + "/notify")
+            posix.chmod(directory + "/notify", 0o755)
 
     def undo(self, context: Context) -> None:
         if not self.inode:
@@ -105,6 +112,11 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
     host = read_host(options.rootless)
     manager = _manager(config, container_id, options, host)
     preserve = inherited(config.get("process"), options.preserve_fds)
+    notified = bool(posix.environ.get(b"NOTIFY_SOCKET") and config.get("process"))
+    if notified:
+        from pyrunc.lifecycle import notify
+
+        notify.into(config, directory)
     plan = order.compile_create(
         config,
         options.bundle,
@@ -121,7 +133,7 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
     context.cgroup = manager
     context.preserve_fds = preserve
     container = _container(store, directory, context, manager, not options.no_new_keyring)
-    state_step = StateDirectory(container, raw, manager)
+    state_step = StateDirectory(container, raw, manager, notified)
     plan.steps.insert(0, state_step)
     context.on_pid = _recorder(container)
 

@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from pyrunc.lifecycle.notify import Notify
+
 # Numbers of signal(7), the same on every architecture this project is for: _signal cannot be loaded so early.
 _SIGWINCH: "Final" = 28
 # Not passed on: what the kernel sends for this process's own sake, and what cannot be caught: KILL STOP CHLD URG PIPE
@@ -23,11 +25,14 @@ _SIGNAL_SIZE: "Final" = 128
 
 
 class Foreground:
-    """Attend to one child process. master: its terminal's master, or -1; closed at the end."""
+    """Attend to one child process. master: its terminal's master, or -1; closed at the end. notify: what it says it on
+    when it is ready, of which the service manager is told.
+    """
 
-    __slots__ = ("master", "pid", "pidfd", "saved", "signals")
+    __slots__ = ("master", "notify", "pid", "pidfd", "saved", "signals")
 
-    def __init__(self, pid: int, pidfd: int, master: int) -> None:
+    def __init__(self, pid: int, pidfd: int, master: int, notify: "Notify | None" = None) -> None:
+        self.notify = notify
         self.pid = pid
         self.pidfd = pidfd
         self.master = master
@@ -98,10 +103,17 @@ class Foreground:
             posix.set_blocking(self.master, False)
             poll.register(self.master, select.POLLIN)
             poll.register(0, select.POLLIN)
+        if self.notify is not None:
+            poll.register(self.notify.fileno(), select.POLLIN)
         pending = b""
         while True:
             ready = poll.poll()
             fds = {fd for fd, _ in ready}
+            if self.notify is not None and self.notify.fileno() in fds and self.notify.is_ready():
+                # This process stays, so it is the service's main one, and need not wait for what the manager says.
+                self.notify.tell(posix.getpid(), barrier=False)
+                poll.unregister(self.notify.fileno())
+                self.notify = None
             if self.signals in fds:
                 self._pass_on()
             if self.master in fds and not self._output():

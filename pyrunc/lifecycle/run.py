@@ -28,8 +28,9 @@ def run(store: "Store", container_id: str, options: "CreateOptions") -> int:
     container = create.carry_out(creation, keep_console=not options.detach)
     context = creation.context
     try:
+        notify = start.listen(container)
         if not options.detach:
-            foreground = Foreground(context.pid, context.pidfd, context.console_fd)
+            foreground = Foreground(context.pid, context.pidfd, context.console_fd, notify)
             foreground.begin()
         _start(container)
     except BaseException:
@@ -42,6 +43,8 @@ def run(store: "Store", container_id: str, options: "CreateOptions") -> int:
             execute.undo(context)
         raise
     if foreground is None:
+        if notify is not None:
+            start.await_ready(container, notify)
         return 0
     status = foreground.wait()
     _explain(container, status)

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrunc.lifecycle.notify import Notify
     from pyrunc.lifecycle.store import Store
 
 
@@ -25,9 +26,29 @@ def start(store: "Store", container_id: str) -> None:
     lock = Lock(store.directory(container_id))
     try:
         container = store.load(container_id)
+        notify = listen(container)
         begin(container)
     finally:
         lock.release()
+    if notify is not None:
+        await_ready(container, notify)
+
+
+def listen(container: Container) -> "Notify | None":
+    """The socket on which the container says that it is ready, if there is a service manager to be told."""
+    if not posix.environ.get(b"NOTIFY_SOCKET"):
+        return None
+    from pyrunc.lifecycle import notify
+
+    return notify.listen(container.directory)
+
+
+def await_ready(container: Container, notify: "Notify") -> None:
+    """Wait until a container that has been started says that it is ready, or ends."""
+    pidfd = container.open_pidfd()
+    if pidfd is not None:
+        notify.wait(container.pid, pidfd)
+        posix.close(pidfd)
 
 
 def begin(container: Container) -> None:
