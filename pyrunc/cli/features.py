@@ -75,17 +75,17 @@ def features() -> "dict[str, Any]":
         "linux": {
             "namespaces": list(NAMESPACES),
             "capabilities": ["CAP_" + name for name in _CAPABILITIES.split()],
-            "cgroup": {"v1": True, "v2": False, "systemd": False, "systemdUser": False, "rdma": False},
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": _seccomp(),
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
-            "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
+            "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
             "memoryPolicy": {
                 "modes": ["MPOL_" + name for name in _MEMORY_MODES.split()],
                 "flags": ["MPOL_F_" + name for name in _MEMORY_FLAGS.split()],
             },
             "mountExtensions": {"idmap": {"enabled": True}},
-            "netDevices": {"enabled": False},
+            "netDevices": {"enabled": True},
         },
         "annotations": annotations,
         # No annotation changes what this runtime does.
