@@ -635,8 +635,12 @@ CALL(signalfd)
 
 CALL(reset_signals)
 {
-	PARSE("");
-	return nothing("rt_sigaction", reset_signals());
+	int ignore_pipe = 0;
+	PARSE("|p:reset_signals", &ignore_pipe);
+	int result = reset_signals();
+	if (ignore_pipe)
+		signal(SIGPIPE, SIG_IGN);
+	return nothing("rt_sigaction", result);
 }
 
 CALL(sealed)

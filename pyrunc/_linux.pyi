@@ -180,8 +180,8 @@ def finish_execve(prepared: Prepared, /) -> NoReturn: ...
 def signalfd(*signals: int) -> int:
     """Block these signals and give a descriptor (close-on-exec, non-blocking) to read them from (signalfd(2))."""
 
-def reset_signals() -> None:
-    """All signals to their default action, none blocked."""
+def reset_signals(ignore_pipe: bool = False, /) -> None:
+    """All signals to their default action, none blocked. ignore_pipe: SIGPIPE is ignored."""
 
 def sealed() -> bool:
     """Whether /proc/self/exe is a sealed memfd, so that a container that reaches it can change nothing."""

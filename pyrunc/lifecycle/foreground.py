@@ -93,7 +93,7 @@ class Foreground:
         if self.signals >= 0:
             posix.close(self.signals)
             self.signals = -1
-            _linux.reset_signals()
+            _linux.reset_signals(True)  # but for SIGPIPE, which never ends a runtime
 
     def _relay(self) -> None:
         poll = select.poll()
