@@ -199,7 +199,8 @@ def with_hooks_and_a_filter(box: Bundle) -> None:
         {"destination": "/var", "type": "tmpfs", "source": "tmpfs", "options": ["ro", "tmpcopyup"]}
     )
     box.config["linux"]["sysctl"] = {"kernel.shmmax": "1000000"}
-    box.config["linux"]["resources"]["memory"] = {"limit": 1 << 20}
+    # Small, but not so small that an exec is killed now and then.
+    box.config["linux"]["resources"]["memory"] = {"limit": 3 << 20}
 
 
 def without_pivot_root(box: Bundle) -> None:
