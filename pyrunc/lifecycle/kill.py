@@ -32,8 +32,10 @@ def kill(store: "Store", container_id: str, signal: int, everything: bool = Fals
         raise StateError("container not running")
     try:
         if everything or (signal == SIGKILL and not container.fields.get("ownPids", True)):
+            # The init process is one of them, and may be gone already.
             _all(container, signal)
-        send(pidfd, signal)
+        else:
+            send(pidfd, signal)
         if signal == SIGKILL:
             # A frozen process takes its death only when it is thawed.
             container.manager().thaw_all()
@@ -56,13 +58,16 @@ def _all(container: "Container", signal: int) -> None:
 
 
 def kill_everything(container: "Container", timeout: float = 10.0) -> bool:
-    """SIGKILL to the init process; wait until it has ended. False when it has not after timeout seconds."""
+    """SIGKILL to the init process; wait until it has ended. False when it has not after timeout seconds.
+
+    Raises PyruncError when the signal is refused: by a security module's profile, say.
+    """
     pidfd = container.open_pidfd()
     if pidfd is not None:
         try:
             try:
-                _linux.pidfd_send_signal(pidfd, SIGKILL)
-            except ProcessLookupError:
+                send(pidfd, SIGKILL)
+            except StateError:
                 pass
             container.manager().thaw_all()
             poll = select.poll()
