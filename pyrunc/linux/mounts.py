@@ -48,9 +48,7 @@ def set_attributes(
     _linux.mount_setattr(mount_fd, "", flags, attr_set, attr_clr, propagation, userns_fd)
 
 
-def create(
-    fstype: str, source: "str | None", parameters: "list[tuple[str, str | int | None]]", attributes: int
-) -> int:
+def create(fstype: str, source: "str | None", parameters: "list[tuple[str, str | int | None]]", attributes: int) -> int:
     """A new, detached mount of a file system.
 
     parameters: fsconfig(2) parameters, value None for a flag, a number for a descriptor. attributes: MOUNT_ATTR_*.

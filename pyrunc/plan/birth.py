@@ -114,9 +114,7 @@ class CloneAgain(Step):
     section = "config-linux.md#namespaces"
     side = CONTAINER
 
-    def __init__(
-        self, flags: int, kinds: "list[str]", *, pid_namespace: bool = False, terminal: bool = False
-    ) -> None:
+    def __init__(self, flags: int, kinds: "list[str]", *, pid_namespace: bool = False, terminal: bool = False) -> None:
         Step.__init__(self, "/linux/namespaces")
         self.flags = flags
         self.kinds = kinds
