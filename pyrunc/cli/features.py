@@ -88,8 +88,14 @@ def features() -> "dict[str, Any]":
             "netDevices": {"enabled": True},
         },
         "annotations": annotations,
-        # No annotation changes what this runtime does.
-        "potentiallyUnsafeConfigAnnotations": [],
+        # Those that change what this runtime does (docs/compatibility.md).
+        "potentiallyUnsafeConfigAnnotations": [
+            "org.systemd.property.",
+            "run.oci.hooks.stderr",
+            "run.oci.hooks.stdout",
+            "run.oci.keep_original_groups",
+            "run.oci.pidfd_receiver",
+        ],
     }
 
 

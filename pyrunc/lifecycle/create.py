@@ -289,7 +289,8 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
     # What the caller left open is the container's only if asked for (CVE-2024-21626).
     _linux.close_range(3 + context.preserve_fds, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
     console = connect(options.console_socket) if options.console_socket else None
-    pidfd_socket = connect(options.pidfd_socket) if options.pidfd_socket else None
+    pidfd_path = options.pidfd_socket or container.fields["annotations"].get("run.oci.pidfd_receiver")
+    pidfd_socket = connect(pidfd_path) if pidfd_path else None
     hold_still()
     try:
         execute.execute(creation.plan, context)

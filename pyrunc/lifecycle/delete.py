@@ -107,6 +107,7 @@ def poststop(container: Container) -> None:
         posix.stat(bundle)
     except OSError:
         bundle = None
-    hooks.run(container.fields["hooks"]["poststop"], "poststop", text, bundle, None, failures)
+    wanted = container.fields["hooks"]["poststop"]
+    hooks.run(wanted, "poststop", text, bundle, None, failures, container.fields["annotations"])
     for failure in failures:
         log.warning(failure)

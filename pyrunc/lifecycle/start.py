@@ -167,7 +167,9 @@ def _poststart(container: Container) -> None:
     state.pop("owner")
     text = dumps(state).encode("utf-8", "surrogateescape")
     try:
-        hooks.run(container.fields["hooks"]["poststart"], "poststart", text, container.fields["bundle"])
+        wanted = container.fields["hooks"]["poststart"]
+        annotations = container.fields["annotations"]
+        hooks.run(wanted, "poststart", text, container.fields["bundle"], annotations=annotations)
     except PyruncError as error:
         error.step = "hooks"
         raise

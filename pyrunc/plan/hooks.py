@@ -48,10 +48,11 @@ class HooksStep(Step):
             posix.fchdir(context.root_fd)
             # The set-up works with none: a hook's files must not be writable to all.
             before = posix.umask(0o022)
-            run(self.hooks, self.kind, state, None)
+            run(self.hooks, self.kind, state, None, annotations=context.config.get("annotations"))
             posix.umask(before)
         else:
-            run(self.hooks, self.kind, state_of(context, self.status, context.pid), context.bundle)
+            state = state_of(context, self.status, context.pid)
+            run(self.hooks, self.kind, state, context.bundle, annotations=context.config.get("annotations"))
 
 
 class StartContainerHooks:
@@ -89,15 +90,17 @@ def run(
     cwd: "str | None",
     default_env: "list[str] | None" = None,
     failures: "list[str] | None" = None,
+    annotations: "dict[str, str] | None" = None,
 ) -> None:
     """Run hooks one after the other.
 
     cwd: where, None for here. default_env: the environment of hooks that name none, None for the runtime's own.
     failures: if given, problems are added to it and the next hook runs. Raises PyruncError otherwise.
+    annotations: the container's: crun's run.oci.hooks.stdout and .stderr name files that the hooks write to.
     """
     for index, hook in enumerate(hooks):
         try:
-            _run_one(hook, state, cwd, default_env)
+            _run_one(hook, state, cwd, default_env, annotations or {})
         except PyruncError as error:
             error.pointer = "/hooks/" + kind + "/" + str(index)
             error.message = "error running " + kind + " hook #" + str(index) + ": " + error.message
@@ -106,12 +109,15 @@ def run(
             failures.append(error.line())
 
 
-def _run_one(hook: "Hook", state: bytes, cwd: "str | None", default_env: "list[str] | None") -> None:
+def _run_one(
+    hook: "Hook", state: bytes, cwd: "str | None", default_env: "list[str] | None", annotations: "dict[str, str]"
+) -> None:
+    files = [annotations.get("run.oci.hooks." + name) for name in ("stdout", "stderr")]
     stdin, to_hook = posix.pipe2(posix.O_CLOEXEC)
     from_hook, output = posix.pipe2(posix.O_CLOEXEC)
     pid, pidfd = _clone()
     if pid == 0:
-        _become_hook(hook, stdin, output, cwd, default_env)
+        _become_hook(hook, stdin, output, files, cwd, default_env)
     posix.close(stdin)
     posix.close(output)
     try:
@@ -145,13 +151,24 @@ def _clone() -> "tuple[int, int]":
     return (pid, _linux.pidfd_open(pid, 0)) if pid else (0, -1)
 
 
-def _become_hook(hook: "Hook", stdin: int, output: int, cwd: "str | None", default_env: "list[str] | None") -> None:
+def _become_hook(
+    hook: "Hook",
+    stdin: int,
+    output: int,
+    files: "list[str | None]",
+    cwd: "str | None",
+    default_env: "list[str] | None",
+) -> None:
     """In the new process: never returns."""
     try:
         try:
             posix.dup2(stdin, 0, inheritable=True)
             posix.dup2(output, 1, inheritable=True)
             posix.dup2(output, 2, inheritable=True)
+            for number, path in enumerate(files, 1):
+                if path:
+                    fd = posix.open(path, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOCTTY, 0o600)
+                    posix.dup2(fd, number, inheritable=True)
             _linux.close_range(3, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
             _linux.reset_signals()
             if cwd is not None:

@@ -10,7 +10,7 @@ import pytest
 
 from ..conftest import MakeBundle
 from ..workplace import Bundle, Workplace, cgroups_below
-from .support import mounts_of, running
+from .support import mounts_of, receiver, running
 
 # --- --cgroup-manager, --config
 
@@ -186,3 +186,47 @@ def test_a_mount_s_place_is_looked_up_inside(bundle: MakeBundle, tmp_path: Path)
     # The link leads to nothing inside: an error, or a directory of that name below the rootfs.
     assert got.returncode == 1 or str(tmp_path / "out") in mounts_of(pid)
     box.delete("--force").ok()
+
+
+# --- annotations
+
+
+def test_hooks_write_to_files_of_their_own(bundle: MakeBundle, tmp_path: Path) -> None:
+    box = bundle("true")
+    kinds = ("createRuntime", "createContainer", "poststart", "poststop")
+    for kind in kinds:
+        call = ["sh", "-c", f"echo {kind}; echo error of {kind} >&2"]
+        box.config.setdefault("hooks", {})[kind] = [{"path": "/bin/sh", "args": call}]
+    (tmp_path / "out").write_text("before\n")
+    box.config["annotations"] = {
+        "run.oci.hooks.stdout": str(tmp_path / "out"),
+        "run.oci.hooks.stderr": str(tmp_path / "err"),
+    }
+    box.run().ok()
+    assert (tmp_path / "out").read_text().split() == ["before", *kinds]
+    assert (tmp_path / "err").read_text().splitlines() == [f"error of {kind}" for kind in kinds]
+    box.config["annotations"]["run.oci.hooks.stdout"] = str(tmp_path / "nothing/there")
+    got = box.run()
+    assert (got.returncode, "createRuntime hook #0" in got.stderr) == (1, True)
+
+
+def test_the_caller_s_groups_are_kept(bundle: MakeBundle) -> None:
+    def groups(value: str | None) -> str:
+        box.config["annotations"] = {} if value is None else {"run.oci.keep_original_groups": value}
+        argv = ["setpriv", "--groups", "1234,0", str(box.place.runtime), "--root", str(box.place.root)]
+        argv += ["run", "--bundle", str(box.save()), box.id]
+        return subprocess.run(argv, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL).stdout
+
+    box = bundle("sh", "-c", "grep Groups /proc/self/status")
+    assert groups("1").split() == ["Groups:", "0", "1234"]
+    assert groups(None).split() == groups("0").split() == ["Groups:"]
+
+
+def test_a_pidfd_by_annotation(bundle: MakeBundle, tmp_path: Path) -> None:
+    box = bundle("sleep", "100")
+    with receiver(tmp_path / "socket") as socket:
+        box.config["annotations"] = {"run.oci.pidfd_receiver": str(socket.path)}
+        box.create().ok()
+        pidfd, _ = socket.take()
+        assert f"Pid:\t{box.pid()}\n" in Path(f"/proc/self/fdinfo/{pidfd}").read_text()
+    box.delete().ok()
