@@ -29,7 +29,7 @@ _RT_SCOPE_UNIVERSE: "Final" = 0
 
 def compile(devices: "dict[str, NetDevice]", host: "Host") -> "list[Step]":
     """One step a device, in the order of the config. Raises ConfigError where devices cannot be moved."""
-    if host.rootless:
+    if host.rootless or host.in_user_namespace:
         raise ConfigError("unable to move network devices for rootless containers", pointer="/linux/netDevices")
     from importlib.util import find_spec
 

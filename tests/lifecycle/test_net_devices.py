@@ -310,7 +310,9 @@ def test_rootless_it_is_an_error(bundle: MakeBundle, workplace: Workplace) -> No
     veth("one", "two")
     box = box_with(bundle, {"one": {}})
     box.save()
-    refused = workplace.call("create", "--bundle", box.path, box.id, flags=("--rootless", "true"))
+    argv: list[str | Path] = ["unshare", "--user", "--map-root-user", workplace.runtime, "--root", workplace.root]
+    argv += ["create", "--bundle", box.path, box.id]
+    refused = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert refused.returncode == 1
     assert "unable to move network devices for rootless containers" in refused.stderr
     assert set(links()) == {"one", "two"}
