@@ -51,7 +51,7 @@ def settings(resources: "Mapping[str, Any]", base: str, directory: str) -> "list
     """All writes for resources, in order; directory: the cgroup, to see which files it has. Raises ConfigError."""
     found: "list[Setting]" = []
     found += _memory(resources.get("memory") or {}, base)
-    found += _cpu(resources.get("cpu") or {}, base)
+    found += _cpu(resources.get("cpu") or {}, base, directory)
     limit = (resources.get("pids") or {}).get("limit")
     if limit is not None:
         found.append(("pids.max", _text(max(limit, -1)), "/pids/limit"))
@@ -96,7 +96,7 @@ def _memory(memory: "Mapping[str, Any]", base: str) -> "list[Setting]":
     return found
 
 
-def _cpu(cpu: "Mapping[str, Any]", base: str) -> "list[Setting]":
+def _cpu(cpu: "Mapping[str, Any]", base: str, directory: str) -> "list[Setting]":
     found: "list[Setting]" = []
     for name in ("realtimeRuntime", "realtimePeriod"):
         if cpu.get(name):
@@ -108,7 +108,9 @@ def _cpu(cpu: "Mapping[str, Any]", base: str) -> "list[Setting]":
         found.append(("cpu.weight", str(weight_of_shares(cpu["shares"])), "/cpu/shares"))
     quota, period = cpu.get("quota") or 0, cpu.get("period") or 0
     if quota or period:
-        words = (str(quota) if quota > 0 else "max") + " " + str(period or _DEFAULT_PERIOD)
+        # What is not asked for stays: a quota alone is written alone.
+        first = str(quota) if quota > 0 else "max" if quota else quota_of(directory)[0]
+        words = first + (" " + str(period) if period else "")
         found.append(("cpu.max", words, "/cpu/quota" if quota else "/cpu/period"))
     if cpu.get("burst") is not None:
         found.append(("cpu.max.burst", str(cpu["burst"]), "/cpu/burst"))
@@ -116,6 +118,12 @@ def _cpu(cpu: "Mapping[str, Any]", base: str) -> "list[Setting]":
         if cpu.get(name):
             found.append(("cpuset." + name, cpu[name], "/cpu/" + name))
     return found
+
+
+def quota_of(directory: str) -> "tuple[str, str]":
+    """cpu.max: the quota ("max" for none) and its period, microseconds."""
+    words = _before(directory, "cpu.max").split()
+    return (words[0], words[1]) if len(words) == 2 else ("max", str(_DEFAULT_PERIOD))
 
 
 def _io(block: "Mapping[str, Any]", directory: str) -> "list[Setting]":

@@ -8,7 +8,7 @@ files (v1 or v2), which does all the rest as well. Delegate=true: below the scop
 import posix
 
 from pyrunc import cgroups
-from pyrunc.cgroups.limits2 import swap_of, weight_of_shares
+from pyrunc.cgroups.limits2 import quota_of, swap_of, weight_of_shares
 from pyrunc.cgroups.v1 import failure, make
 from pyrunc.errors import ConfigError, PyruncError
 
@@ -95,6 +95,14 @@ def properties(resources: "Mapping[str, Any]", *, unified: bool) -> "list[Proper
     return found
 
 
+def share(quota: int, period: int) -> int:
+    """CPUQuotaPerSecUSec for a quota of microseconds in each period; 0 or less: unlimited.
+
+    systemd keeps hundredths of a processor, and a limit is rounded up.
+    """
+    return -(-quota * 1_000_000 // (period or 100_000) // 10_000) * 10_000 if quota > 0 else _MAX
+
+
 def _cpu(cpu: "Mapping[str, Any]", *, unified: bool) -> "list[Property]":
     found: "list[Property]" = []
     shares = cpu.get("shares") or 0
@@ -104,11 +112,7 @@ def _cpu(cpu: "Mapping[str, Any]", *, unified: bool) -> "list[Property]":
     if period:
         found.append(("CPUQuotaPeriodUSec", ("t", period)))
     if quota or period:
-        share = _MAX
-        if quota > 0:
-            # Of a second; systemd keeps hundredths of a processor, and a limit is rounded up.
-            share = -(-quota * 1_000_000 // (period or 100_000) // 10_000) * 10_000
-        found.append(("CPUQuotaPerSecUSec", ("t", share)))
+        found.append(("CPUQuotaPerSecUSec", ("t", share(quota, period))))
     if unified:
         for name, key in (("AllowedCPUs", "cpus"), ("AllowedMemoryNodes", "mems")):
             if cpu.get(key):
@@ -223,15 +227,22 @@ class Manager:
         return self.inner.set(resources, pointer)
 
     def update(self, resources: "Mapping[str, Any]", pointer: "str | None" = None) -> "list[str]":
-        """As properties, then to the files. Raises PyruncError; the files' old values hold then."""
+        """To the files, then as properties. Raises PyruncError; the old values hold then."""
         wanted = properties(resources, unified="" in self.paths)
-        warnings = self.inner.update(resources, pointer)
-        if wanted:
-            bus = connect(self.place.user)
-            try:
-                bus.set(self.place.unit, wanted)
-            finally:
-                bus.close()
+        if not wanted:
+            return self.inner.update(resources, pointer)
+        # Without systemd nothing is changed.
+        bus = connect(self.place.user)
+        try:
+            warnings = self.inner.update(resources, pointer)
+            if "" in self.paths:
+                # Of quota and period one may have been asked for alone.
+                quota, period = quota_of(self.paths[""])
+                number = share(int(quota) if quota != "max" else -1, int(period))
+                wanted = [(name, ("t", number) if name == "CPUQuotaPerSecUSec" else value) for name, value in wanted]
+            bus.set(self.place.unit, wanted)
+        finally:
+            bus.close()
         return warnings
 
     def delete(self, kill: bool = True) -> None:

@@ -60,7 +60,10 @@ class Manager:
             )
 
     def create(self) -> None:
-        """Make the directory and its parents, with every controller that is there passed down. Raises PyruncError."""
+        """Make the directory and its parents, with every controller that is there passed down. Raises PyruncError.
+
+        Where rootless may not, the container does without; set() then refuses to limit anything.
+        """
         below = [part for part in self.directory[len(self.mount) :].split("/") if part]
         current = self.mount
         made = ""
@@ -88,6 +91,8 @@ class Manager:
         except OSError as exc:
             if made:
                 self._remove_quietly(made)
+            if self.rootless and exc.errno in (EACCES, EPERM, EROFS) and not self.exists():
+                return
             raise failure("create cgroup " + current, exc, "/linux/cgroupsPath") from exc
         except PyruncError:
             if made:
@@ -129,6 +134,17 @@ class Manager:
         """Apply linux.resources, device rules included. Returns warnings. Raises ConfigError, PyruncError."""
         from pyrunc.cgroups import devices, ebpf, limits2
 
+        if self._absent():
+            asked = limits2.settings(resources, pointer or "", self.directory)
+            if asked:
+                raise PyruncError(
+                    "cannot limit " + asked[0][0] + ": an ordinary user may not make the cgroup " + self.directory,
+                    step="cgroup",
+                    pointer=(pointer or "") + asked[0][2],
+                    errno=EACCES,
+                    hint="--systemd-cgroup, or a session of systemd's that delegates its cgroups",
+                )
+            return self._warnings(resources)
         try:
             rules = devices.parse(resources.get("devices") or ())
             # Where the last word is that all is allowed, no program says so more quickly.
@@ -155,6 +171,10 @@ class Manager:
             for name in ("kernel", "kernelTCP")
             if memory.get(name)
         ]
+
+    def _absent(self) -> bool:
+        """Whether the container does without a cgroup of its own: it may not be made, but is not asked for either."""
+        return self.rootless and not self.exists()
 
     def give_to(self, uid: int) -> None:
         """Let a user make cgroups below and move processes there: the directory and the kernel's list of files.
@@ -183,6 +203,8 @@ class Manager:
         try:
             return posix.open(directory, _DIRECTORY)
         except OSError as exc:
+            if self._absent():
+                return -1
             raise failure("open " + directory, exc) from exc
 
     def join_fds(self, sub: "Mapping[str, str] | None" = None) -> "list[int]":
@@ -191,6 +213,8 @@ class Manager:
         try:
             return [posix.open(directory + "/cgroup.procs", posix.O_WRONLY | posix.O_CLOEXEC)]
         except OSError as exc:
+            if self._absent():
+                return []
             raise failure("open " + directory + "/cgroup.procs", exc) from exc
 
     def nested_fds(self, pid: int) -> "list[int]":
