@@ -70,10 +70,7 @@ def _dump(container: Container, options: "Options") -> None:
     told += _namespaces(container.pid, config)
     for path in (options.image_path, options.work_path):
         if path:
-            try:
-                make_directories(path, 0o700)
-            except OSError as error:
-                raise PyruncError("make " + path + ": " + reason(error), errno=error.errno) from None
+            _make_directory(path, config)
     _check_parent(options)
     service = criu.Service()
     rpc = service.rpc
@@ -96,6 +93,21 @@ def _dump(container: Container, options: "Options") -> None:
         posix.close(images)
         if work >= 0:
             posix.close(work)
+
+
+def _make_directory(path: str, config: "Any") -> None:
+    """Raises PyruncError."""
+    if files.exists(path):
+        return
+    try:
+        make_directories(path, 0o700)
+        for mapping in (config.get("linux") or {}).get("gidMappings") or ():
+            if mapping["containerID"] == 0:
+                # Processes restored in a user namespace read their memory from here as its root.
+                posix.chown(path, -1, mapping["hostID"])
+                posix.chmod(path, 0o710)
+    except OSError as error:
+        raise PyruncError("make " + path + ": " + reason(error), errno=error.errno) from None
 
 
 def _add(wanted: "Any", container: Container, options: "Options", told: "list[str]") -> None:

@@ -22,6 +22,7 @@ from pyrunc.plan.step import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Final
 
     from pyrunc.lifecycle.create import Creation
@@ -294,6 +295,8 @@ class RestoreProcesses(Step):
             context.console_fd = posix.dup(fd)
         elif script == "post-restore":
             # Nothing of the container has run yet.
+            if context.config["root"].get("readonly"):
+                _within(pid, "mount", _make_root_read_only, "making the root read-only")
             external.judge_restored(external.entries(pid), self.restrictions)
             self._record(context, pid)
 
@@ -301,7 +304,8 @@ class RestoreProcesses(Step):
         linux: "Any" = context.config.get("linux") or {}
         spaces = namespaces.Namespaces(linux.get("namespaces") or [])
         if "network" in spaces.new:
-            _loopback_up(pid)
+            # CRIU restores no network devices (EMPTY_NAMESPACES), but this one is there in every network namespace.
+            _within(pid, "network", network.loopback_up, "bringing the loopback interface up")
         wanted: "Any" = context.config.get("hooks") or {}
         for kind in ("prestart", "createRuntime"):
             if wanted.get(kind):
@@ -347,21 +351,27 @@ class RestoreProcesses(Step):
             return
 
 
-def _loopback_up(pid: int) -> None:
-    """CRIU restores no network devices (EMPTY_NAMESPACES), but a network namespace has its loopback interface."""
-    fd = posix.open("/proc/" + str(pid) + "/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
+def _within(pid: int, kind: str, action: "Callable[[], None]", what: str) -> None:
+    """Do something in a namespace of the container's, by a process that is not there for long. Raises PyruncError."""
+    flag, name = namespaces.TYPES[kind]
+    fd = posix.open("/proc/" + str(pid) + "/ns/" + name, posix.O_RDONLY | posix.O_CLOEXEC)
     child, pidfd = _linux.clone(0)
     if child == 0:
         try:
-            _linux.setns(fd, _linux.CLONE_NEWNET)
-            network.loopback_up()
+            _linux.setns(fd, flag)
+            action()
             posix._exit(0)
         finally:
             posix._exit(1)
     posix.close(fd)
     posix.close(pidfd)
     if posix.waitpid(child, 0)[1]:
-        log.warning("the loopback interface could not be brought up")
+        raise PyruncError(what + " cannot be done in the restored container")
+
+
+def _make_root_read_only() -> None:
+    """CRIU before 4.2 forgets it: the mount options of the root are in the images, and nobody applies them."""
+    _linux.mount_setattr(-100, "/", 0, _linux.MOUNT_ATTR_RDONLY, 0, 0, 0)
 
 
 def _cgroups(pid: int) -> "list[tuple[str, str]]":

@@ -170,21 +170,27 @@ class Bind:
         # As OpenTree has it: module idmap_mount, the mapping, whether it is for the mounts below too.
         self.mapping: "tuple[Any, Any, bool] | None" = None
 
-    def put_attributes(self, tree: int, *, recursive: bool = False) -> None:
-        """Give a detached mount its attributes. recursive: those of the r* options to the mounts below as well."""
+    def put_attributes(self, tree: int, *, below: bool = False, recursive: bool = False) -> None:
+        """Give a detached mount its attributes.
+
+        below: it is one that came with a recursive bind, and only the r* options are for it. recursive: these are for
+        the mounts below this one as well.
+        """
         options = self.options
         if self.attributes:
             mounts.set_attributes(tree, self.attributes)
-        if options is not None and (options.attr_set or options.attr_clr):
+        if options is not None and not below and (options.attr_set or options.attr_clr):
             mounts.set_attributes(tree, options.attr_set, options.attr_clr)
         if options is not None and (options.rec_set or options.rec_clr):
             mounts.set_attributes(tree, options.rec_set, options.rec_clr, recursive=recursive)
 
-    def restrictions(self) -> "set[str]":
+    def restrictions(self, *, below: bool) -> "set[str]":
         """Which rights the config takes away."""
         bits = self.attributes
         if self.options is not None:
-            bits |= self.options.attr_set & ~self.options.rec_clr | self.options.rec_set
+            bits |= self.options.rec_set
+            if not below:
+                bits |= self.options.attr_set & ~self.options.rec_clr
         return {word for word, bit in _RESTRICTIONS.items() if bits & bit}
 
 
@@ -242,6 +248,8 @@ class Stage:
         """
         self._unshare()
         root = self._attach_root(self.directory)
+        for point in points:
+            _refuse_link(root, point)
         for step in self.mount_steps:
             if step.options.remount:
                 continue
@@ -254,6 +262,7 @@ class Stage:
                     errno=error.errno,
                 ) from None
         for point in points:
+            # Now those that are below mounts.
             _refuse_link(root, point)
         posix.close(root)
 
@@ -293,12 +302,13 @@ class Stage:
         posix.close(self._attach_root(self.directory + "/root"))
         table = entries("self")
         names: "list[tuple[str, str]]" = []
-        bound: "list[tuple[str, Bind]]" = []
+        bound: "list[tuple[str, Bind, bool]]" = []
         for bind in self.binds:
             for name, source in self._with_submounts(bind, table):
-                path = self._stage(tmpfs, len(names), source, bind, table, context)
+                below = name != bind.name
+                path = self._stage(tmpfs, len(names), source, bind, below, table, context)
                 names.append((name, path))
-                bound.append((path, bind))
+                bound.append((path, bind, below))
         posix.close(tmpfs)
         return names, self._restrictions(bound)
 
@@ -314,7 +324,9 @@ class Stage:
                     found.append((_name(kind, int(number), entry.point[len(real) :]), entry.point))
         return found
 
-    def _stage(self, tmpfs: int, number: int, source: str, bind: Bind, table: "list[Entry]", context: "Any") -> str:
+    def _stage(
+        self, tmpfs: int, number: int, source: str, bind: Bind, below: bool, table: "list[Entry]", context: "Any"
+    ) -> str:
         """A path below `directory` from which a bind has the right attributes at once. Raises OSError, PyruncError.
 
         The whole mount that the source is in is put there: CRIU gives several mounts the propagation of one source,
@@ -327,9 +339,9 @@ class Stage:
         if bind.name == _NULL and not is_null(fd):
             raise PyruncError("/dev/null of the host is not the null device (character device 1:3)")
         real = posix.readlink("/proc/self/fd/" + str(fd))
-        tree, below = self._whole_mount(fd, real, table)
-        bind.put_attributes(tree)
-        if bind.mapping is not None:
+        tree, way = self._whole_mount(fd, real, table)
+        bind.put_attributes(tree, below=below)
+        if bind.mapping is not None and (bind.mapping[2] or not below):
             bind.mapping[0].apply(tree, bind.mapping[1], False, source, context)
         name = "m" + str(number)
         if paths.is_directory(tree):
@@ -340,7 +352,7 @@ class Stage:
         mounts.attach(tree, target)
         # CRIU takes a slave's master from here, and finds none in a private mount. It stays a slave of the host's.
         mounts.set_attributes(tree, 0, 0, propagation=_linux.MS_SHARED)
-        path = self.directory + "/" + name + below
+        path = self.directory + "/" + name + way
         there, asked = posix.stat(path, follow_symlinks=False), posix.fstat(fd)
         if (there.st_dev, there.st_ino) != (asked.st_dev, asked.st_ino):
             raise PyruncError("mount source " + source + " was moved away meanwhile")
@@ -363,16 +375,16 @@ class Stage:
                     posix.close(top)
         return mounts.clone(fd), ""
 
-    def _restrictions(self, bound: "list[tuple[str, Bind]]") -> "list[Restriction]":
+    def _restrictions(self, bound: "list[tuple[str, Bind, bool]]") -> "list[Restriction]":
         """What was bound, as the kernel names it in any mount namespace."""
         table = {entry.point: entry for entry in entries("self")}
         found = []
-        for path, bind in bound:
+        for path, bind, below in bound:
             # The mount is directly below `directory`; the rest is the way in it.
             first, _, rest = path[len(self.directory) + 1 :].partition("/")
             entry = table[self.directory + "/" + first]
             root = entry.root.rstrip("/") + ("/" + rest if rest else "") or "/"
-            found.append(Restriction(entry.device, root, bind.restrictions()))
+            found.append(Restriction(entry.device, root, bind.restrictions(below=below)))
         entry = table[self.directory + "/root"]
         found.append(Restriction(entry.device, entry.root, {"ro"} if self.read_only else set()))
         return found
@@ -396,7 +408,8 @@ def _refuse_link(root: int, point: str) -> None:
     if ".." in point.split("/"):
         raise PyruncError("the checkpoint has a mount on " + point)
     try:
-        posix.close(paths.open_in_root(root, point, posix.O_PATH | posix.O_NOFOLLOW, _linux.RESOLVE_NO_SYMLINKS))
+        # Not with O_NOFOLLOW, which would find a link at the end to be good.
+        posix.close(paths.open_in_root(root, point, posix.O_PATH, _linux.RESOLVE_NO_SYMLINKS))
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise PyruncError(
