@@ -11,7 +11,7 @@ import pytest
 
 from pyrunc.plan import seccomp_compile
 
-from ..conftest import MakeBundle
+from ..conftest import TOP, MakeBundle
 from ..workplace import Bundle, Workplace, hierarchies
 from . import test_mount_options as mount_options
 from . import test_tuning as tuning
@@ -201,6 +201,19 @@ def test_seccomp_flags(bundle: MakeBundle, features: Features) -> None:
         assert (done.returncode == 0) == (flag in seccomp["supportedFlags"]), flag
         if done.returncode == 0:
             stop(box)
+
+
+def test_seccomp_default_errno(bundle: MakeBundle) -> None:
+    """Docker's profile, with another number than EPERM for what it does not allow."""
+    profile = json.loads((TOP / "tests/security/profiles/docker.json").read_text())
+    assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
+    box = bundle("mount", "-t", "tmpfs", "tmpfs", "/tmp")
+    box.config["linux"]["seccomp"] = {**profile, "defaultErrnoRet": errno.EXDEV}
+    done = box.run()
+    assert done.returncode and "cross-device link" in done.stderr.lower()
+    box.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": errno.EXDEV}
+    done = box.create()
+    assert done.returncode == 1 and "/linux/seccomp/defaultErrnoRet" in done.stderr
 
 
 # ---- the rest of linux ----
