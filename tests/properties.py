@@ -101,7 +101,7 @@ def page() -> str:
         "",
         "Written by `python -m tests.properties` from the schema (spec/) and tests/properties.txt; do not edit.",
         "Of each property of the schema: the tests that show what the kernel makes of it. `*` stands for an entry of a",
-        "list or a free name. Names are below tests/; what is in vm/ runs in a virtual machine, with cgroup v2 and systemd.",
+        "list or a free name. Names are below tests/; vm/ is a virtual machine with cgroup v2 and systemd.",
         "",
         "| property | specification | shown by | remark |",
         "| --- | --- | --- | --- |",
