@@ -174,6 +174,24 @@ def no_mount_namespace(bundle: MakeBundle, faults: Faults) -> Case:
     return Case("create", box)
 
 
+def rare_settings(bundle: MakeBundle, faults: Faults) -> Case:
+    """Id-mapped mounts, a memory policy, a personality, an unbindable root, a mount by the old system call."""
+    box = bundle("sleep", "1000")
+    shift = [{"containerID": 0, "hostID": 1000, "size": 10}]
+    mapped = {"uidMappings": shift, "gidMappings": shift}
+    box.config["mounts"] += [
+        {"destination": "/mnt", "source": str(box.path), "options": ["rbind", "idmap", "rro"], **mapped},
+        {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["ridmap"], **mapped},
+        {"destination": "/var", "type": "tmpfs", "source": "tmpfs", "options": ["iversion", "tmpcopyup"]},
+    ]
+    box.config["linux"].update(
+        memoryPolicy={"mode": "MPOL_PREFERRED", "nodes": "0"},
+        personality={"domain": "LINUX32"},
+        rootfsPropagation="unbindable",
+    )
+    return Case("create", box)
+
+
 def plain_exec(bundle: MakeBundle, faults: Faults) -> Case:
     box = bundle("sleep", "1000")
     box.run("--detach").ok()
@@ -209,6 +227,7 @@ CASES: list[Make] = [
     joined_namespaces,
     joined_user_namespace,
     no_mount_namespace,
+    rare_settings,
     plain_exec,
     rich_exec,
 ]
