@@ -45,6 +45,7 @@ def test_help(command: str, pyrunc: Launcher) -> None:
 
 # Each with arguments enough to get as far as it can without a container.
 CALLS = {
+    "checkpoint": (["x"], 1, "container does not exist"),
     "create": (["--bundle", "/nonexistent", "x"], 1, "bundle /nonexistent: no such file or directory"),
     "delete": (["x"], 1, "container does not exist"),
     "exec": (["x", "true"], 255, "exec failed: container does not exist"),
@@ -55,6 +56,7 @@ CALLS = {
     "pause": (["x"], 1, "container does not exist"),
     "plan": (["/nonexistent"], 1, "no such file or directory"),
     "ps": (["x"], 1, "container does not exist"),
+    "restore": (["--bundle", "/nonexistent", "x"], 1, "bundle /nonexistent: no such file or directory"),
     "resume": (["x"], 1, "container does not exist"),
     "run": (["--bundle", "/nonexistent", "x"], 1, "bundle /nonexistent: no such file or directory"),
     "spec": (["--bundle", "/nonexistent"], 1, "write /nonexistent/config.json: no such file or directory"),
