@@ -1,0 +1,159 @@
+"""An ordinary user: with one id or a range of them, with cgroups of its own manager, by hand and by podman."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ...workplace import make_rootfs
+from .support import PYRUNC, USER, as_user, user_scopes
+
+HOME = Path("/home/user")
+
+
+class Session:
+    """The user's bundle, and a shell in which $B is its folder."""
+
+    def __init__(self) -> None:
+        self.path = HOME / "bundle"
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir()
+        make_rootfs(self.path / "rootfs")
+        subprocess.run(["chown", "-R", f"{USER}:{USER}", self.path], check=True)
+        self.shell("cd $B && pyrunc spec --rootless")
+        self.config: Any = json.loads((self.path / "config.json").read_text())
+        self.config["process"]["terminal"] = False
+
+    def program(self, *args: str) -> None:
+        self.config["process"]["args"] = list(args)
+
+    def shell(self, script: str, status: int = 0) -> str:
+        """Run it as the user; what it wrote."""
+        if hasattr(self, "config"):
+            (self.path / "config.json").write_text(json.dumps(self.config))
+        done = as_user(f"B={self.path}; cd $B; {script}")
+        assert done.returncode == status, f"{script}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def map_range(self) -> None:
+        """Root is the user; the rest is from /etc/subuid and /etc/subgid."""
+        for kind in ("uidMappings", "gidMappings"):
+            self.config["linux"][kind] = [
+                {"containerID": 0, "hostID": USER, "size": 1},
+                {"containerID": 1, "hostID": 100000, "size": 65536},
+            ]
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    before = user_scopes()
+    yield Session()
+    assert user_scopes() <= before
+    state = Path(f"/run/user/{USER}/pyrunc")
+    assert [path.name for path in state.iterdir() if not path.name.startswith("@")] == []
+    manager = Path(f"/sys/fs/cgroup/user.slice/user-{USER}.slice/user@{USER}.service")
+    assert list(manager.rglob("rootless*")) == []
+
+
+SHOW = "id -u; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups /proc/self/cgroup"
+
+
+def test_with_ones_own_id_alone(session: Session) -> None:
+    session.program("sh", "-c", SHOW)
+    lines = session.shell("pyrunc run rootless1").split("\n")
+    assert [line.split() for line in lines[:3]] == [["0"], ["0", "1000", "1"], ["0", "1000", "1"]]
+    assert lines[3:5] == ["deny", "0::/"]
+
+
+def test_with_a_range_of_ids(session: Session) -> None:
+    """By newuidmap and newgidmap."""
+    session.map_range()
+    session.config["process"]["oomScoreAdj"] = 500
+    for kind in ("bounding", "effective", "permitted"):
+        session.config["process"]["capabilities"][kind] += ["CAP_CHOWN"]
+    session.program("sh", "-c", SHOW + "; cat /proc/self/oom_score_adj; touch /dev/x; chown 5:6 /dev/x; ls -ln /dev/x")
+    lines = session.shell("pyrunc run rootless1").split("\n")
+    maps = [["0", "1000", "1"], ["1", "100000", "65536"]]
+    assert [line.split() for line in lines[:5]] == [["0"], *maps, *maps]
+    assert lines[5:8] == ["allow", "0::/", "500"]
+    assert lines[8].split()[2:4] == ["5", "6"]
+
+
+def test_ids_that_are_not_granted(session: Session) -> None:
+    session.map_range()
+    session.config["linux"]["uidMappings"][1]["hostID"] = 300000
+    text = session.shell("pyrunc run rootless1", status=1)
+    assert "newuidmap" in text and "/linux/uidMappings" in text and text.count("\n") == 1
+
+
+def test_a_life_in_a_scope_of_the_users_manager(session: Session) -> None:
+    session.map_range()
+    session.config["linux"].setdefault("resources", {}).update({"memory": {"limit": 48 << 20}, "pids": {"limit": 20}})
+    session.program("sleep", "1000")
+    script = """
+    pyrunc --systemd-cgroup run --detach rootless1 >/dev/null 2>&1 </dev/null || exit 1
+    systemctl --user show pyrunc-rootless1.scope -p MemoryMax -p TasksMax -p ActiveState
+    pyrunc exec rootless1 sh -c 'id -u; cat /proc/self/cgroup'
+    pyrunc update --memory 60m rootless1
+    systemctl --user show pyrunc-rootless1.scope -p MemoryMax
+    pyrunc pause rootless1 && pyrunc state rootless1 | grep -o paused && pyrunc resume rootless1
+    pyrunc delete --force rootless1
+    systemctl --user show pyrunc-rootless1.scope -p ActiveState
+    """
+    assert session.shell(script).split() == [
+        *(f"MemoryMax={48 << 20}", "TasksMax=20", "ActiveState=active"),
+        *("0", "0::/", f"MemoryMax={60 << 20}", "paused", "ActiveState=inactive"),
+    ]
+
+
+def test_a_life_in_a_cgroup_of_its_own(session: Session) -> None:
+    session.config["linux"].setdefault("resources", {})["pids"] = {"limit": 20}
+    session.program("sleep", "1000")
+    script = """
+    pyrunc create rootless1 >/dev/null 2>&1 </dev/null && pyrunc start rootless1 || exit 1
+    cat /sys/fs/cgroup$(dirname $(sed s/0::// /proc/self/cgroup))/rootless1/pids.max
+    pyrunc exec rootless1 id -u
+    pyrunc kill rootless1 KILL
+    while [ "$(pyrunc state rootless1 | grep -o stopped)" != stopped ]; do sleep 0.1; done
+    pyrunc delete rootless1 && echo deleted
+    """
+    assert session.shell(script).split() == ["20", "0", "deleted"]
+
+
+def test_without_a_bus(session: Session) -> None:
+    session.program("true")
+    text = session.shell("unset DBUS_SESSION_BUS_ADDRESS; export DBUS_SESSION_BUS_ADDRESS=unix:path=/nowhere; "
+                         "pyrunc --systemd-cgroup run rootless1", status=1)  # fmt: skip
+    assert "D-Bus" in text and text.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[str]:
+    folder = HOME / "image"
+    make_rootfs(folder / "rootfs")
+    subprocess.run(["tar", "-C", folder / "rootfs", "-cf", folder / "image.tar", "."], check=True)
+    done = as_user(f"podman import --quiet {folder}/image.tar localhost/busybox")
+    assert done.returncode == 0, done
+    yield "localhost/busybox"
+    shutil.rmtree(folder)
+
+
+def test_podman(image: str) -> None:
+    podman = f"podman --runtime {PYRUNC}"
+    script = f"""
+    {podman} run --rm --network=none --memory=64m {image} sh -c 'id -u; cat /proc/self/cgroup /sys/fs/cgroup/memory.max'
+    {podman} run --detach --network=none --name=life {image} sleep 1000 >/dev/null
+    {podman} exec life id -u
+    {podman} pause life >/dev/null && {podman} unpause life >/dev/null && echo paused
+    {podman} stats --no-stream --format '{{{{.PIDs}}}}' life
+    {podman} rm --force --time=0 life >/dev/null && echo removed
+    {podman} --cgroup-manager=cgroupfs run --rm --network=none {image} echo files
+    """
+    before = user_scopes()
+    done = as_user(script, timeout=200)
+    assert done.stdout.split() == ["0", "0::/", str(64 << 20), "0", "paused", "1", "removed", "files"], done
+    assert user_scopes() <= before

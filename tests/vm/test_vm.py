@@ -1,0 +1,137 @@
+"""The tests of cgroup v2, systemd and rootless containers, which a virtual machine runs; here one test stands for each.
+
+All that was selected goes to one machine, in one boot. `make test-vm` runs this file alone.
+"""
+
+import ast
+import os
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from ..conftest import TOP
+from . import image, machine
+
+#: Seconds for the whole job; emulated, on a busy machine.
+PATIENCE = 2400.0
+
+#: Tests of other rooms, which hold on cgroup v2 and in a machine with all capabilities as well.
+OTHERS = {
+    "lifecycle/test_create_start.py": (
+        "test_from_create_to_delete",
+        "test_start_returns_when_the_program_runs",
+        "test_the_config_is_read_once",
+    ),
+}
+
+JOB = """\
+cp -a /job/root/. /
+cp -a /job/project /project
+mkdir -p /results
+# Nodes that udev would have made for everybody.
+chmod 666 /dev/fuse /dev/net/tun 2>/dev/null
+systemctl start user@1000.service
+systemctl is-system-running --wait >/results/system
+cd /project
+export PYRUNC=/usr/local/bin/pyrunc PYRUNC_VM=1 PYTHONDONTWRITEBYTECODE=1
+xargs -d '\\n' timeout -s INT -k 20 %d python3 -m pytest -p no:cacheprovider -v --tb=short --durations=15 \\
+    --junitxml=/results/junit.xml </job/tests
+tar -C /results -cf - . | dd of=/dev/nvme0n3 bs=64k conv=fsync status=none
+"""
+
+
+def _functions(file: Path) -> list[str]:
+    return [node.name for node in ast.parse(file.read_text()).body
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]  # fmt: skip
+
+
+def _names() -> list[str]:
+    """FILE::FUNCTION below tests/. Those with parameters are one here."""
+    here = Path(__file__).parent
+    found = [
+        f"vm/guest/{file.name}::{name}" for file in sorted(here.glob("guest/test_*.py")) for name in _functions(file)
+    ]
+    return found + [f"{file}::{name}" for file, names in OTHERS.items() for name in names]
+
+
+class Results:
+    """What the machine's pytest said of each test: outcome and text of every failed or skipped case."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cases: dict[str, list[tuple[str, str]]] = {}
+        for case in ElementTree.parse(folder / "junit.xml").iter("testcase"):
+            module = case.get("classname", "").removeprefix("tests.").replace(".", "/") + ".py"
+            name, _, parameters = case.get("name", "").partition("[")
+            outcome, text = "passed", ""
+            for kind in ("failure", "error", "skipped"):
+                for found in case.iter(kind):
+                    outcome = "skipped" if kind == "skipped" else "failed"
+                    text += f"[{parameters}\n" if parameters else ""
+                    text += f"{found.get('message', '')}\n{found.text or ''}"
+            self.cases.setdefault(f"{module}::{name}", []).append((outcome, text))
+
+
+@pytest.fixture(scope="session")
+def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Boot the machine on every test of this file that was selected. Once more when the machine itself fails."""
+    if os.geteuid() != 0:
+        pytest.skip("no root: the machine's disk is made by root")
+    if why := machine.missing():
+        pytest.skip(why + ": no virtual machine")
+    wanted = [str(item.callspec.params["name"]) for item in request.session.items
+              if isinstance(item, pytest.Function) and item.path == Path(__file__)]  # fmt: skip
+    folder = tmp_path_factory.mktemp("vm")
+    job = folder / "job"
+    _job(job, wanted)
+    made = image.make()
+    for attempt in (1, 2):
+        left = folder / f"results{attempt}"
+        left.mkdir()
+        try:
+            console = machine.boot(made, job, left, PATIENCE)
+            if not (left / "junit.xml").exists():
+                raise machine.Failure("no results", console)
+            keep = TOP / "build/vm"
+            shutil.rmtree(keep, ignore_errors=True)
+            shutil.copytree(left, keep)
+            (keep / "console").write_text(console)
+            break
+        except machine.Failure as failure:
+            if attempt == 2:
+                pytest.fail(f"the virtual machine failed twice: {failure}", pytrace=False)
+    return Results(left)
+
+
+def _job(job: Path, wanted: list[str]) -> None:
+    """pyrunc as `make install` installs it, the tests, and which of them to run."""
+    job.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "PYRUNC"))}
+    done = subprocess.run(
+        ["make", "-s", "install", f"DESTDIR={job}/root"],
+        cwd=TOP,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("tests", "bundles"):
+        shutil.copytree(TOP / name, job / "project" / name, ignore=shutil.ignore_patterns("__pycache__", "rootfs"))
+    shutil.copy(TOP / "setup.cfg", job / "project")
+    (job / "tests").write_text("".join(f"tests/{name}\n" for name in wanted))
+    (job / "start").write_text(JOB % (PATIENCE - 120))
+
+
+@pytest.mark.parametrize("name", _names())
+def test_in_the_machine(name: str, results: Results) -> None:
+    cases = results.cases.get(name)
+    if not cases:
+        pytest.fail("the machine's pytest did not come to it (see build/vm/console)", pytrace=False)
+    failed = [text for outcome, text in cases if outcome == "failed"]
+    if failed:
+        pytest.fail("\n".join(failed), pytrace=False)
+    if all(outcome == "skipped" for outcome, _ in cases):
+        pytest.skip("\n".join(text for _, text in cases))
