@@ -1,8 +1,8 @@
 """pyrunc for other programs: what `import pyrunc` offers (docs/library.md).
 
 Configs are read, checked and planned, and states read, in the caller's process. What makes processes (create, run,
-exec) is done by the installed launcher, which is started for it: nothing is ever cloned out of the caller's program,
-with its threads, libraries and memory. The launcher says in JSON what went wrong, and that is raised.
+exec, restore) is done by the installed launcher, which is started for it: nothing is ever cloned out of the caller's
+program, with its threads, libraries and memory. The launcher says in JSON what went wrong, and that is raised.
 
 Never imported by the launcher: this may use what it likes.
 """
@@ -245,6 +245,39 @@ class Runtime:
         data = json.dumps(resources).encode()
         self._call("update", ["--resources", "-", container_id], input=data)
 
+    def checkpoint(
+        self,
+        container_id: str,
+        images: str | os.PathLike[str],
+        *,
+        leave_running: bool = False,
+        tcp_established: bool = False,
+        file_locks: bool = False,
+    ) -> None:
+        """Save a running container to a directory of images, by CRIU. Raises PyruncError."""
+        flags = _flags(
+            image_path=images, leave_running=leave_running, tcp_established=tcp_established, file_locks=file_locks
+        )
+        self._call("checkpoint", [*flags, container_id])
+
+    def restore(
+        self,
+        container_id: str,
+        bundle: str | os.PathLike[str],
+        images: str | os.PathLike[str],
+        *,
+        detach: bool = False,
+        tcp_established: bool = False,
+        file_locks: bool = False,
+        input: bytes | None = None,
+        capture_output: bool = False,
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Make a container from the images of a checkpoint; as run() otherwise. Raises PyruncError."""
+        flags = _flags(
+            bundle=bundle, image_path=images, detach=detach, tcp_established=tcp_established, file_locks=file_locks
+        )
+        return self._call("restore", [*flags, container_id], **_streams(input, capture_output))
+
     def _call(self, command: str, args: Sequence[str], **how: Any) -> subprocess.CompletedProcess[bytes]:
         """One command of the launcher. Raises what it reports as PyruncError."""
         with tempfile.TemporaryDirectory(prefix="pyrunc-") as folder:
@@ -258,7 +291,7 @@ class Runtime:
         # The statuses of a launcher that failed. With another one it had something to say about a process that ended.
         if errors and done.returncode in (EXIT_FAILURE, EXIT_EXEC_FAILURE):
             raise _error(errors[-1])
-        if done.returncode and command not in ("run", "exec"):
+        if done.returncode and command not in ("run", "exec", "restore"):
             raise PyruncError(f"{argv[0]} {command} ended with status {done.returncode}")
         return done
 

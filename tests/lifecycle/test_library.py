@@ -75,6 +75,15 @@ def test_an_error_says_which_property(bundle: MakeBundle, capfd: pytest.CaptureF
     runtime.delete(box.id, force=True)
 
 
+def test_images_that_are_not_there(bundle: MakeBundle, tmp_path: Path) -> None:
+    box = bundle("true")
+    runtime = runtime_of(box)
+    with pytest.raises(pyrunc.PyruncError, match=r"restore.*/nothing|criu"):
+        runtime.restore(box.id, box.save(), tmp_path / "nothing")
+    with pytest.raises(pyrunc.PyruncError, match="does not exist"):
+        runtime.checkpoint(box.id, tmp_path / "images")
+
+
 def test_the_example_of_the_documentation(bundle: MakeBundle) -> None:
     """docs/library.md: its code, on a bundle of this test."""
     text = (Path(__file__).parents[2] / "docs/library.md").read_text()
