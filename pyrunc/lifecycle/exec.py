@@ -128,6 +128,25 @@ class Affinity(Step):
             raise PyruncError("set CPU affinity " + self.cpus + ": " + reason(error), errno=error.errno) from None
 
 
+class AdoptTerminal(Step):
+    """The terminal that we relay, as it must be before the program can look at it."""
+
+    __slots__ = ()
+    name = "terminal"
+
+    def __init__(self) -> None:
+        Step.__init__(self, "/process/terminal")
+
+    def describe(self) -> str:
+        return "give the terminal the size of ours, and no carriage returns, which ours adds"
+
+    def apply(self, context: Context) -> None:
+        from pyrunc.lifecycle.foreground import Foreground
+
+        _linux.tty_onlcr_clear(context.console_fd)
+        Foreground(0, -1, context.console_fd).resize()
+
+
 def exec_(store: "Store", container_id: str, options: "ExecOptions") -> int:
     """Returns the process's exit status (128 and the signal's number when one ended it), 0 when detached.
 
@@ -278,6 +297,8 @@ def compile_exec(
     if wanted.get("noNewPrivileges"):
         steps.append(process.NoNewPrivileges())
     steps.append(Meet(CONTAINER, order.READY))
+    if wanted.get("terminal") and not options.detach:
+        steps.append(AdoptTerminal())
     if wanted.get("rlimits"):
         steps.append(process.Rlimits(wanted["rlimits"]))
     steps += [Meet(RUNTIME, order.LIMITED), process.BecomeProgram(wanted, has_fifo=False)]
