@@ -11,7 +11,7 @@ import pytest
 
 from ..conftest import MakeBundle
 from ..lifecycle.support import one_line, running, script
-from ..workplace import Bundle, Workplace
+from ..workplace import Bundle, Workplace, wait_until
 from .inside import bind
 
 #: Numbers that a descriptor of the runtime's could have while it changes to the working directory.
@@ -37,11 +37,13 @@ def test_what_the_caller_has_left_open(bundle: MakeBundle, leaked: tuple[int, ..
     """CVE-2024-21626. The fourth is that of `ls` itself."""
     box = bundle("sh", "-c", "ls /proc/self/fd; exec sleep 1000")
     running(box)
+    wait_until(lambda: len(listed(box.output())) > 3, "the program has told")
     assert listed(box.output()) <= {"0", "1", "2", "3"}
     box.kill().ok()
     box.wait_for("stopped")
     box.delete().ok()
     box.run("--detach", pass_fds=leaked).ok()
+    wait_until(lambda: len(listed(box.output())) > 3, "the program has told")
     assert listed(box.output()) <= {"0", "1", "2", "3"}
     assert listed(box.exec("ls", "/proc/self/fd", pass_fds=leaked).ok().stdout) <= {"0", "1", "2", "3"}
     assert set(os.listdir(f"/proc/{box.pid()}/fd")) == {"0", "1", "2"}
@@ -127,13 +129,14 @@ def test_keys(bundle: MakeBundle) -> None:
     box = bundle("sh", "-c", "cat /proc/keys; exec sleep 1000")
     box.config["linux"]["maskedPaths"] = []
     running(box)
+    wait_until(lambda: "_ses." in box.output(), "the program has told")
     assert "secret-of-the-caller" not in box.output() and "_ses." in box.output()
     shown = box.exec("cat", "/proc/keys").ok().stdout
     assert "secret-of-the-caller" not in shown and f"_ses.{box.id}" in shown
     box.delete("--force").ok()
     # And with the flag it is the caller's wish, for exec too.
     box.run("--detach", "--no-new-keyring").ok()
-    assert "secret-of-the-caller" in box.output()
+    wait_until(lambda: "secret-of-the-caller" in box.output(), "the program has told")
     assert "secret-of-the-caller" in box.exec("cat", "/proc/keys").ok().stdout
     box.delete("--force").ok()
 
@@ -164,7 +167,7 @@ def test_umask(bundle: MakeBundle) -> None:
         assert box.exec("sh", "-c", "umask").ok().stdout == "0022\n"
     finally:
         os.umask(old)
-    assert box.output() == "0022\n"
+    wait_until(lambda: box.output() == "0022\n", "the program has told")
     assert os.stat(box.rootfs / "made-by-a-hook").st_mode & 0o777 == 0o644
     for path in (box.place.root / box.id).iterdir():
         assert not path.stat().st_mode & 0o077, path
