@@ -154,7 +154,7 @@ class CriuProcess(Step):
         self.descriptors = [
             (EXTERNAL_NAMESPACES[kind], fd) for fd, _, kind, _ in context.namespace_fds if kind in EXTERNAL_NAMESPACES
         ]
-        posix.mkdir(self.directory, 0o700)
+        posix.mkdir(self.directory, 0o711)
         stage = external.Stage(self.directory, context.rootfs, context.config, self.creation.plan.steps)
         self.sync, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
 

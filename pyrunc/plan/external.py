@@ -295,7 +295,8 @@ class Stage:
         """
         self._unshare()
         here = posix.open(self.directory, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
-        tmpfs = mounts.create("tmpfs", "tmpfs", [("mode", "700")], 0)
+        # Processes that are restored in a user namespace walk through here as its root.
+        tmpfs = mounts.create("tmpfs", "tmpfs", [("mode", "711")], 0)
         mounts.attach(tmpfs, here)
         posix.close(here)
         posix.mkdir("root", 0o755, dir_fd=tmpfs)

@@ -1,0 +1,300 @@
+"""checkpoint and restore as far as no CRIU is needed: flags, errors, and what CRIU is told of the mounts.
+
+What CRIU does with it is tried in the virtual machine (tests/vm/guest/test_checkpoint.py), whose kernel it knows.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..conftest import TOP, MakeBundle
+from ..workplace import Bundle, cgroups_below
+from .support import one_line, running
+
+sys.path.insert(0, str(TOP))
+
+from pyrunc.errors import PyruncError
+from pyrunc.plan import external
+
+USAGE = [
+    ("checkpoint", ("--parent-path", "/absolute"), "--parent-path must be relative"),
+    ("checkpoint", ("--page-server", "host"), "Use --page-server ADDRESS:PORT to specify page server"),
+    ("checkpoint", ("--page-server", ":1234"), "Use --page-server ADDRESS:PORT to specify page server"),
+    ("checkpoint", ("--page-server", "::1:1234"), "Use --page-server ADDRESS:PORT to specify page server"),
+    ("checkpoint", ("--page-server", "host:port"), "Invalid port number"),
+    ("checkpoint", ("--page-server", "host:70000"), "Invalid port number"),
+    ("checkpoint", ("--page-server", "[::1]:-1"), "Invalid port number"),
+    ("checkpoint", ("--manage-cgroups-mode", "hard"), "invalid manage-cgroups-mode value"),
+    ("checkpoint", ("--empty-ns", "pid"), "is not supported"),
+    ("restore", ("--manage-cgroups-mode", "hard"), "invalid manage-cgroups-mode value"),
+    ("restore", ("--empty-ns", "mount"), "is not supported"),
+    ("restore", ("--lsm-profile", "profile"), "want apparmor:NAME or selinux:LABEL"),
+]
+
+
+@pytest.mark.parametrize(("command", "flags", "words"), USAGE, ids=[f"{row[0]}{' '.join(row[1])}" for row in USAGE])
+def test_bad_values_are_refused_before_anything_is_done(
+    command: str, flags: tuple[str, ...], words: str, bundle: MakeBundle, tmp_path: Path
+) -> None:
+    box = bundle("sleep", "1000")
+    one_line(box.call(command, *flags, box.id, cwd=tmp_path), 1, words)
+    assert list(tmp_path.iterdir()) == [] and not box.place.root.exists()
+
+
+@pytest.mark.parametrize("flag", ["--status-fd=x", "--status-fd", "--pre-dump=maybe", "--nothing"])
+def test_flags_are_parsed_as_all_are(flag: str, bundle: MakeBundle) -> None:
+    box = bundle("true")
+    got = box.call("checkpoint", flag)
+    assert got.returncode == 1 and "Incorrect Usage" in got.stdout
+
+
+def test_only_what_runs_can_be_saved(bundle: MakeBundle) -> None:
+    box = bundle("sleep", "1000")
+    one_line(box.call("checkpoint", box.id), 1, "container does not exist")
+    box.create().ok()
+    one_line(box.call("checkpoint", box.id, cwd=box.path), 1, "Container cannot be checkpointed in created state")
+    box.start().ok()
+    box.kill().ok()
+    box.wait_for("stopped")
+    one_line(box.call("checkpoint", box.id, cwd=box.path), 1, "Container cannot be checkpointed in stopped state")
+    assert not (box.path / "checkpoint").exists()
+    box.delete().ok()
+
+
+def fake_criu(folder: Path, script: str) -> dict[str, str]:
+    """An environment in which this is the program criu."""
+    folder.mkdir()
+    (folder / "criu").write_text("#!/bin/sh\n" + script)
+    (folder / "criu").chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize("script", ["exit 1", "kill -KILL $$", "exec /bin/true"])
+def test_a_criu_that_does_not_work(script: str, bundle: MakeBundle, tmp_path: Path) -> None:
+    pytest.importorskip("pycriu")
+    box = bundle("sleep", "1000")
+    env = fake_criu(tmp_path / "bin", script)
+    pid = running(box)
+    images = tmp_path / "images"
+    one_line(box.call("checkpoint", "--image-path", images, box.id, env=env), 1, "criu")
+    assert box.pid() == pid and box.status() == "running" and not images.exists()
+    box.delete("--force").ok()
+    one_line(box.call("restore", "--image-path", images, "--bundle", box.path, box.id, env=env), 1, "criu")
+    one_line(box.call("state", box.id), 1, "container does not exist")
+    assert cgroups_below(box.cgroup, itself=True) == []
+
+
+def test_no_criu_at_all(bundle: MakeBundle) -> None:
+    pytest.importorskip("pycriu")
+    box = bundle("sleep", "1000")
+    running(box)
+    hide = (
+        "for f in /usr/sbin/criu /usr/local/sbin/criu /usr/bin/criu; do [ ! -e $f ] || mount --bind /dev/null $f; done"
+    )
+    argv = ["unshare", "--mount", "sh", "-c", hide + '; exec "$@"', "sh", str(box.place.runtime)]
+    argv += ["--root", str(box.place.root), "checkpoint", box.id]
+    got = subprocess.run(argv, cwd=box.path, capture_output=True, text=True, check=False)
+    one_line(got, 1, "there is no program criu", "install the package criu")
+    assert not (box.path / "checkpoint").exists()
+    box.delete("--force").ok()
+
+
+def test_an_ordinary_user_is_told_so(bundle: MakeBundle) -> None:
+    box = bundle("sleep", "1000")
+    box.save()
+    root = box.path / "state"
+    root.mkdir()
+    os.chown(root, 1000, 1000)
+    got = box.place.call("restore", "--bundle", box.path, box.id, flags=("--root", root), user=1000)
+    one_line(got, 1, "need root")
+
+
+# --- what CRIU is told of the mounts
+
+
+def told(box: Bundle, pid: int) -> dict[str, str]:
+    """Mount point to name."""
+    config = json.loads((box.path / "config.json").read_text())
+    found = {}
+    for text in external.told_at_dump(pid, config):
+        point, _, name = text.removeprefix("mnt[").partition("]:")
+        found[point] = name
+    return found
+
+
+def bind(box: Bundle, source: Path, destination: str, *options: str) -> int:
+    """Its index in mounts."""
+    box.config["mounts"].append(
+        {"destination": destination, "type": "bind", "source": str(source), "options": list(options) or ["bind"]}
+    )
+    return len(box.config["mounts"]) - 1
+
+
+def test_names_are_by_place_in_the_config_and_points_are_the_kernel_s(bundle: MakeBundle, tmp_path: Path) -> None:
+    box = bundle("sleep", "1000")
+    box.config["root"]["readonly"] = False
+    (box.rootfs / "real").mkdir()
+    (box.rootfs / "link").symlink_to("/real")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_text("")
+    linked = bind(box, tmp_path / "source", "/link/below")
+    strange = bind(box, tmp_path / "source/file", "/a b\\]\n:c")
+    pid = running(box)
+    found = told(box, pid)
+    assert found["/real/below"] == f"pyrunc:mount:{linked}"
+    assert found["/a b\\]\n:c"] == f"pyrunc:mount:{strange}"
+    # Masked files that are there; a directory's mask is a file system of its own.
+    masks = {point for point, name in found.items() if name == "pyrunc:null"}
+    assert "/proc/keys" in masks and "/proc/acpi" not in masks
+    assert len(found) == 2 + len(masks)
+    box.delete("--force").ok()
+
+
+def test_a_destination_that_would_end_its_key(bundle: MakeBundle, tmp_path: Path) -> None:
+    """crun's CVE-2026-115520: what follows "]:" would be the name."""
+    box = bundle("sleep", "1000")
+    box.config["root"]["readonly"] = False
+    bind(box, tmp_path, "/a]:pyrunc:mount:0")
+    pid = running(box)
+    with pytest.raises(PyruncError, match="cannot be checkpointed"):
+        told(box, pid)
+    box.delete("--force").ok()
+
+
+def test_mounts_that_came_with_a_recursive_bind(bundle: MakeBundle, tmp_path: Path) -> None:
+    box = bundle("sleep", "1000")
+    box.config["root"]["readonly"] = False
+    below = tmp_path / "source/be low"
+    below.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "below", below], check=True)
+    try:
+        number = bind(box, tmp_path / "source", "/data", "rbind", "ro")
+        pid = running(box)
+        found = told(box, pid)
+        assert found["/data"] == f"pyrunc:mount:{number}"
+        assert found["/data/be low"] == f"pyrunc:mount:{number}:be%20low"
+        box.delete("--force").ok()
+    finally:
+        subprocess.run(["umount", below], check=True)
+
+
+# --- what CRIU finds at restore
+
+
+def staged(box: Bundle, what: str) -> Any:
+    """Evaluate Python in a process that has made the mount points and the stage; the JSON that it prints.
+
+    stage, names (name to path) and restrictions are there.
+    """
+    box.save()
+    place = box.path / "criu"
+    place.mkdir(exist_ok=True)
+    program = f"""
+import json, os, sys
+sys.path.insert(0, {str(TOP)!r})
+from pyrunc.errors import PyruncError
+from pyrunc.lifecycle import create
+from pyrunc.lifecycle.options import CreateOptions
+from pyrunc.lifecycle.store import Store
+from pyrunc.plan import external
+os.chdir({str(box.path)!r})
+creation = create.prepare(Store({str(box.place.root)!r}), "x", CreateOptions({str(box.path)!r}))
+stage = external.Stage({str(place)!r}, creation.context.rootfs, creation.context.config, creation.plan.steps)
+try:
+    own = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+    stage.make_mount_points({json.dumps(points(box))})
+    from pyrunc import _linux
+    _linux.setns(own, _linux.CLONE_NEWNS)
+    found, restrictions = stage.build(creation.context)
+    names = dict(found)
+    print(json.dumps({what}))
+except PyruncError as error:
+    print(json.dumps({{"error": error.line()}}))
+"""
+    done = subprocess.run(["/usr/bin/python3", "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def points(box: Bundle) -> list[str]:
+    return [mount["destination"] for mount in box.config["mounts"]]
+
+
+def writable(path: str) -> str:
+    return f"os.access({path}, os.W_OK)"
+
+
+def test_a_read_only_bind_is_read_only_from_the_first_moment(bundle: MakeBundle, tmp_path: Path) -> None:
+    box = bundle("true")
+    source = tmp_path / "source"
+    (source / "inner").mkdir(parents=True)
+    first, second = bind(box, source, "/data", "bind", "ro", "nosuid"), bind(box, source, "/other")
+    name, other = f"names['pyrunc:mount:{first}']", f"names['pyrunc:mount:{second}']"
+    found = staged(box, f"[os.listdir({name}), {writable(name)}, {writable(other)}, os.statvfs({name}).f_flag & 3]")
+    assert found == [["inner"], False, True, os.ST_RDONLY | os.ST_NOSUID]
+    # The mount points were made in the rootfs; nothing is mounted on the host, and nothing was written to the source.
+    assert (box.rootfs / "data").is_dir() and list((box.rootfs / "data").iterdir()) == []
+    assert [entry.name for entry in source.iterdir()] == ["inner"]
+
+
+def test_a_mount_point_within_a_bind_is_made_in_it(bundle: MakeBundle, tmp_path: Path) -> None:
+    box = bundle("true")
+    (tmp_path / "source").mkdir()
+    bind(box, tmp_path / "source", "/data")
+    bind(box, tmp_path, "/data/inner", "bind", "ro")
+    assert staged(box, "sorted(names)") is not None
+    assert (tmp_path / "source/inner").is_dir() and list((box.rootfs / "data").iterdir()) == []
+
+
+@pytest.mark.parametrize("link", ["data", "data/in"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_mount_points_behind_links_are_refused(link: str, exists: bool, bundle: MakeBundle, tmp_path: Path) -> None:
+    box = bundle("true")
+    victim = tmp_path / "victim"
+    (victim / "in").mkdir(parents=True)
+    if exists:
+        # The link leads somewhere in the rootfs, too.
+        (box.rootfs / str(victim / "in").lstrip("/")).mkdir(parents=True)
+    bind(box, tmp_path, "/data/in")
+    place = box.rootfs / link
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(victim)
+    found = staged(box, "1")
+    assert "behind a symbolic link" in found["error"]
+    assert [entry.name for entry in victim.iterdir()] == ["in"] and list((victim / "in").iterdir()) == []
+
+
+def test_restored_mounts_must_not_have_more_rights(bundle: MakeBundle, tmp_path: Path) -> None:
+    box = bundle("sleep", "1000")
+    box.config["root"]["readonly"] = False
+    source = tmp_path / "source"
+    source.mkdir()
+    bind(box, source, "/data", "bind", "ro", "noexec")
+    pid = running(box)
+    restrictions = staged(box, "[[each.device, each.root, sorted(each.options)] for each in restrictions]")
+    limits = [external.Restriction(device, root, set(options)) for device, root, options in restrictions]
+    table = external.entries(pid)
+    external.judge_restored(table, limits)
+    (entry,) = [entry for entry in table if entry.point == "/data"]
+    assert {"ro", "noexec"} <= entry.options
+    entry.options.discard("ro")
+    with pytest.raises(PyruncError, match="/data without ro"):
+        external.judge_restored(table, limits)
+    box.delete("--force").ok()
+
+
+def test_images_of_somebody_else_s_making() -> None:
+    good = [external.ImageMount("/", "", False, False), external.ImageMount("/a", "pyrunc:mount:1", False, False)]
+    external.judge_images(good)
+    for bad in (
+        external.ImageMount("/a", "/etc", False, False),
+        external.ImageMount("/a", "pyrunc:mount:1", True, False),
+        external.ImageMount("/a", "", False, True),
+    ):
+        with pytest.raises(PyruncError):
+            external.judge_images([*good, bad])
