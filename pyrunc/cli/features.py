@@ -62,7 +62,7 @@ def features() -> "dict[str, Any]":
         "org.pyrunc.version": VERSION,
         "org.pyrunc.commit": commit(),
         # docker and podman look for runc's key to know whether checkpoint works.
-        "org.opencontainers.runc.checkpoint.enabled": "false",
+        "org.opencontainers.runc.checkpoint.enabled": "true",
     }
     seccomp = libseccomp()
     if seccomp:
@@ -90,6 +90,7 @@ def features() -> "dict[str, Any]":
         "annotations": annotations,
         # Those that change what this runtime does (docs/compatibility.md).
         "potentiallyUnsafeConfigAnnotations": [
+            "org.criu.config",
             "org.systemd.property.",
             "run.oci.hooks.stderr",
             "run.oci.hooks.stdout",
