@@ -1,6 +1,7 @@
 """What the machine's tests look with: the container's cgroup, systemd's units, and an ordinary user's session."""
 
 import json
+import os
 import shlex
 import subprocess
 import time
@@ -36,13 +37,18 @@ def limit(box: Bundle, **resources: Any) -> None:
 
 def put_in_scope(box: Bundle, slice_: str = "system.slice") -> Path:
     """The container's cgroupsPath names a scope; its cgroup."""
-    box.cgroup = box.config["linux"]["cgroupsPath"] = f"{slice_}:pyrunc-test:{box.id}"
+    box.cgroup = box.config["linux"]["cgroupsPath"] = f"{slice_}:pyrunc-test{os.getpid()}:{box.id}"
     folder = TOP
     stem = ""
     for part in slice_.removesuffix(".slice").split("-"):
         stem += ("-" if stem else "") + part
         folder /= stem + ".slice"
-    return folder / f"pyrunc-test-{box.id}.scope"
+    return folder / unit(box)
+
+
+def unit(box: Bundle) -> str:
+    """The scope's name; others are made by tests that run at the same time."""
+    return f"pyrunc-test{os.getpid()}-{box.id}.scope"
 
 
 def writable_cgroups(box: Bundle) -> None:

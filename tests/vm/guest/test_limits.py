@@ -6,11 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from ...conftest import MakeBundle
 from ...workplace import CGROUP_ROOT, PATIENCE, wait_until
-from .support import DISK, TOP, cgroup, device_programs, grows, limit, read, refused, table, writable_cgroups
+from .support import DISK, TOP, cgroup, grows, limit, read, refused, table, writable_cgroups
 
 BUSY = ("sh", "-c", "while :; do :; done")
 
@@ -278,13 +276,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_bad_resources(name: str, bundle: MakeBundle) -> None:
-    resources, words = BAD[name]
+def test_bad_resources(bundle: MakeBundle) -> None:
     box = bundle()
-    limit(box, **resources)
-    message = refused(box.run())
-    assert words in message and "/linux/resources" in message
+    plain = dict(box.config["linux"].get("resources") or {})
+    for name, (resources, words) in BAD.items():
+        box.config["linux"]["resources"] = {**plain, **resources}
+        message = refused(box.run())
+        assert words in message and "/linux/resources" in message, name
+        assert not cgroup(box).exists(), name
 
 
 def test_bad_places(bundle: MakeBundle) -> None:
@@ -330,10 +329,8 @@ def test_device_rules_refused_by_the_kernel(bundle: MakeBundle) -> None:
 
 
 def test_many_leave_nothing(bundle: MakeBundle) -> None:
-    """Fifteen here and fifteen as scopes (test_systemd.py); `make soak` makes more."""
-    before = device_programs()
+    """Fifteen here and fifteen as scopes (test_systemd.py); test_after_all.py looks for their device programs."""
     box = bundle("true")
     for _ in range(15):
         box.run().ok()
     assert not cgroup(box).exists()
-    wait_until(lambda: device_programs() <= before, "all device programs are gone")

@@ -124,6 +124,24 @@ def test_a_life_in_a_cgroup_of_its_own(session: Session) -> None:
     assert session.shell(script).split() == ["20", "0", "deleted"]
 
 
+def test_without_the_right_to_make_cgroups(session: Session) -> None:
+    """Outside of the user's own manager: no cgroup when none is asked for, a clear error for a limit."""
+
+    def run() -> "subprocess.CompletedProcess[str]":
+        (session.path / "config.json").write_text(json.dumps(session.config))
+        argv = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "env", "HOME=/home/user"]
+        argv += [f"XDG_RUNTIME_DIR=/run/user/{USER}", PYRUNC, "run", "--bundle", str(session.path), "rootless1"]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+
+    session.program("cat", "/proc/self/cgroup")
+    done = run()
+    assert (done.returncode, done.stdout) == (0, "0::/\n"), done
+    session.config["linux"].setdefault("resources", {})["pids"] = {"limit": 20}
+    done = run()
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done
+    assert "cannot limit pids.max" in done.stderr and "/linux/resources/pids/limit" in done.stderr
+
+
 def test_without_a_bus(session: Session) -> None:
     session.program("true")
     text = session.shell("unset DBUS_SESSION_BUS_ADDRESS; export DBUS_SESSION_BUS_ADDRESS=unix:path=/nowhere; "
