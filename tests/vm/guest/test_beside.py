@@ -110,7 +110,7 @@ def _holds(runtime: str, check: Callable[[Bundle], None]) -> str:
         check(place.bundle("sleep", "1000"))
         return "yes"
     except (AssertionError, OSError, KeyError, json.JSONDecodeError) as error:
-        return "no: " + (str(error).strip().splitlines() or [type(error).__name__])[-1][:60]
+        return "no: " + (str(error).strip().splitlines() or [type(error).__name__])[0][:70]
     finally:
         for box in place.bundles:
             place.call("delete", "--force", box.id)
