@@ -7,6 +7,7 @@ waits for has the next number, so that nothing but one look-up stands between it
 import ctypes
 import json
 import os
+import stat
 import sys
 from typing import Any
 
@@ -33,7 +34,13 @@ def descriptors(pid: int) -> dict[str, dict[str, Any]]:
     for fd in os.listdir(f"/proc/{pid}/fd"):
         with open(f"/proc/{pid}/fdinfo/{fd}") as file:
             facts = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
-        found[fd] = {"link": link(f"/proc/{pid}/fd/{fd}"), "mount": int(facts["mnt_id"]), "flags": facts["flags"]}
+        status = os.stat(f"/proc/{pid}/fd/{fd}")
+        found[fd] = {
+            "link": link(f"/proc/{pid}/fd/{fd}"),
+            "mount": int(facts["mnt_id"]),
+            "device": status.st_dev,
+            "is_null": stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3),
+        }
     return found
 
 
@@ -56,6 +63,8 @@ def may_write(path: str) -> bool:
 def look(pid: int, marker: str) -> dict[str, Any]:
     with open(f"/proc/{pid}/status") as file:
         status = dict(line.split(":\t", 1) for line in file if ":\t" in line)
+    with open(f"/proc/{pid}/mountinfo") as file:
+        mounts = [int(line.split()[0]) for line in file]
     root = os.stat(f"/proc/{pid}/root/")
     exe = link(f"/proc/{pid}/exe")
     return {
@@ -64,6 +73,7 @@ def look(pid: int, marker: str) -> dict[str, Any]:
         "root": [root.st_dev, root.st_ino],
         "marker": os.path.exists(f"/proc/{pid}/root{marker}"),
         "cwd": link(f"/proc/{pid}/cwd"),
+        "mounts": mounts,
         "mnt": link(f"/proc/{pid}/ns/mnt"),
         "fds": descriptors(pid),
         "permitted": status["CapPrm"].strip(),
