@@ -3,7 +3,7 @@
 import posix
 
 from pyrunc import log
-from pyrunc.errors import PyruncError, UsageError, reason
+from pyrunc.errors import PyruncError, StateError, UsageError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def containers(root: str, root_given: bool) -> "list[dict[str, Any]]":
             if status.st_mode & 0o170000 != 0o040000:
                 continue
             state = dict(store.load(name).state_json())
-        except FileNotFoundError:
-            continue  # deleted since
+        except (FileNotFoundError, StateError):
+            continue  # deleted since, or a create is about to write its first state.json
         except (PyruncError, OSError) as e:
             if _exists(root + "/" + name):
                 log.write(
