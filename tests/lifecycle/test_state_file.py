@@ -1,0 +1,92 @@
+"""state.json: containers of an older pyrunc are started, asked for, killed and deleted by a newer one.
+
+tests/data/state-vN.json is a sample of each format, as it was written by the pyrunc of its time; it stays as it is.
+"""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrunc.lifecycle import store
+
+from ..conftest import TOP, MakeBundle
+from ..workplace import Bundle, hierarchies
+from .support import running
+
+SAMPLES = sorted((TOP / "tests/data").glob("state-v*.json"))
+
+#: Where the sample's container had its cgroup.
+SAMPLE_CGROUP = "/pyrunc-test-sample/sample"
+
+
+def put_sample(box: Bundle, sample: Path) -> None:
+    """Give a container that is there the state file of the sample: only what differs from machine to machine is new."""
+    file = box.place.root / box.id / "state.json"
+    mine, old = json.loads(file.read_text()), json.loads(sample.read_text())
+    for key in ("id", "pid", "start", "bundle", "rootfs", "created"):
+        assert key in old
+        old[key] = mine[key]
+    mounted = {f"name={name}" if name == "systemd" else name for name in hierarchies()}
+    old["cgroup"] = {
+        name: path.replace(SAMPLE_CGROUP, box.cgroup) for name, path in old["cgroup"].items() if name in mounted
+    }
+    file.write_text(json.dumps(old))
+
+
+def test_there_is_a_sample_of_each_format() -> None:
+    assert [sample.name for sample in SAMPLES] == [f"state-v{number}.json" for number in range(1, store.FORMAT + 1)]
+    for number, sample in enumerate(SAMPLES, 1):
+        assert json.loads(sample.read_text())["format"] == number
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.stem)
+def test_a_container_of_that_time(sample: Path, bundle: MakeBundle) -> None:
+    box = bundle("sleep", "1000")
+    box.create().ok()
+    put_sample(box, sample)
+    assert box.status() == "created"
+    box.start().ok()
+    put_sample(box, sample)
+    state = box.state()
+    assert state["status"] == "running" and state["annotations"] == {"org.example.note": "a sample"}
+    assert state["bundle"] == str(box.path)
+    assert json.loads(box.call("list", "-f", "json").ok().stdout)[0]["id"] == box.id
+    assert box.exec("echo", "hello").ok().stdout == "hello\n"
+    box.call("update", "--pids-limit", "33", box.id).ok()
+    assert (box.cgroup_dir("pids") / "pids.max").read_text() == "33\n"
+    box.call("pause", box.id).ok()
+    assert box.status() == "paused"
+    box.call("resume", box.id).ok()
+    assert json.loads(box.call("ps", "-f", "json", box.id).ok().stdout) == [state["pid"]]
+    box.kill("KILL").ok()
+    box.wait_for("stopped")
+    assert box.delete().ok().stderr == ""
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.stem)
+def test_force_takes_a_running_one_of_that_time(sample: Path, bundle: MakeBundle) -> None:
+    box = bundle("sleep", "1000")
+    running(box)
+    put_sample(box, sample)
+    assert box.delete("--force").ok().stderr == ""
+
+
+def test_what_is_written_now_has_the_sample_s_keys(bundle: MakeBundle) -> None:
+    """Or the format has changed, and wants a new number and a new sample."""
+    box = bundle("sleep", "1000")
+    box.config["hooks"] = {kind: [{"path": "/bin/true"}] for kind in ("poststart", "poststop")}
+    box.create().ok()
+    file = box.place.root / box.id / "state.json"
+    now: dict[str, Any] = json.loads(file.read_text())
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    sample = json.loads(SAMPLES[-1].read_text())
+    assert now.keys() >= sample.keys()
+    for key, value in sample.items():
+        assert type(now[key]) is type(value), key
+    assert now["start"] == int(Path(f"/proc/{box.pid()}/stat").read_text().rsplit(") ", 1)[1].split()[19])
+    assert not [name for name in os.listdir(file.parent) if name.startswith(".")]
+    box.delete().ok()
