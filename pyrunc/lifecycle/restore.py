@@ -130,7 +130,7 @@ def _steps(creation: "Creation", wanted: "Options") -> "list[Step]":
 class CriuProcess(Step):
     """CRIU's process: in its cgroup and mount namespace when it is told to go on, then the program."""
 
-    __slots__ = ("creation", "descriptors", "directory", "points", "service", "sync", "wanted")
+    __slots__ = ("creation", "descriptors", "directory", "found", "service", "sync", "wanted")
     name = "criu"
 
     def __init__(self, creation: "Creation", wanted: "Options") -> None:
@@ -140,7 +140,8 @@ class CriuProcess(Step):
         self.service = criu.Service()
         self.directory = creation.container.directory + "/criu"
         self.sync: "Any" = None
-        self.points: "list[str]" = []
+        # The mounts in the images.
+        self.found: "list[external.ImageMount]" = []
         # Of namespaces, by their key.
         self.descriptors: "list[tuple[str, int]]" = []
 
@@ -148,9 +149,8 @@ class CriuProcess(Step):
         return "start criu"
 
     def apply(self, context: "Context") -> None:
-        found = _image_mounts(self.wanted.image_path)
-        external.judge_images(found)
-        self.points = [mount.point for mount in found]
+        self.found = _image_mounts(self.wanted.image_path)
+        external.judge_images(self.found)
         self.descriptors = [
             (EXTERNAL_NAMESPACES[kind], fd) for fd, _, kind, _ in context.namespace_fds if kind in EXTERNAL_NAMESPACES
         ]
@@ -194,7 +194,7 @@ class CriuProcess(Step):
             if context.cgroup is not None and context.cgroup_fds:
                 context.cgroup.join(context.cgroup_fds)
             own = posix.open("/proc/self/ns/mnt", posix.O_RDONLY | posix.O_CLOEXEC)
-            stage.make_mount_points(self.points)
+            stage.make_mount_points([mount.point for mount in self.found])
             # With the namespace go its mounts.
             _linux.setns(own, _linux.CLONE_NEWNS)
             names, restrictions = stage.build(context)
@@ -247,6 +247,7 @@ class RestoreProcesses(Step):
         if self.wanted.work_path:
             make_directories(self.wanted.work_path, 0o700)
         names, self.restrictions = self.process.go_on()
+        external.judge_names(self.process.found, {name for name, _ in names})
         rpc = self.service.rpc
         annotations = self.creation.container.fields["annotations"]
         options = criu.common_options(rpc, self.wanted, _IMAGES, _WORK, LOG, annotations)

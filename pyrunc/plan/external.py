@@ -1,9 +1,10 @@
 """The mounts of a container that CRIU cannot make from its images: binds of the host's files, masks, bound devices.
 
-At checkpoint CRIU is told a name for each, at restore what of the host belongs to a name. A name is made here from the
-place in the config, never from a path that an image or a config chooses, so no path can pass for another mount's
-(CVE-2026-119101; crun's CVE-2026-115520). Where the mounts go is in the checkpoint's images, which may come from
-anybody: they are judged before CRIU sees them, and what CRIU made is judged before any process of the container runs.
+At checkpoint CRIU is told a name for each, at restore what of the host belongs to a name. A name is the destination in
+the config, escaped, so that none can pass for another's or end early (CVE-2026-119101; crun's CVE-2026-115520); never
+what a link of the rootfs makes of it. (Not its place in the list: engines write the same mounts in another order when
+they make a config again.) Where the mounts go is in the checkpoint's images, which may come from anybody: they are
+judged before CRIU sees them, and what CRIU made is judged before any process of the container runs.
 """
 
 import errno
@@ -54,13 +55,17 @@ def entries(pid: "int | str") -> "list[Entry]":
     return [Entry(line) for line in text.split("\n") if line]
 
 
-def _name(kind: str, index: int, below: str = "") -> str:
-    """below: the way from a recursive bind to a mount in it. Nothing in a name has a meaning to CRIU but its whole."""
-    escaped = "".join(
+def _name(kind: str, path: str, below: str = "") -> str:
+    """Of a mount or device. below: the way from a recursive bind to a mount in it."""
+    name = "pyrunc:" + kind + ":" + _escaped("/" + "/".join(paths.components(path)))
+    return name + ":" + _escaped(below) if below else name
+
+
+def _escaped(path: str) -> str:
+    return "".join(
         chr(byte) if chr(byte) in _PLAIN else "%" + format(byte, "02x")
-        for byte in below.encode("utf-8", "surrogateescape")
+        for byte in path.encode("utf-8", "surrogateescape")
     )
-    return "pyrunc:" + kind + ":" + str(index) + (":" + escaped if escaped else "")
 
 
 # --- at checkpoint
@@ -91,15 +96,15 @@ def _names_at_dump(table: "list[Entry]", root: int, config: "Any") -> "dict[str,
     """Mount point to name."""
     linux = config.get("linux") or {}
     found: "dict[str, str]" = {}
-    tops: "dict[str, tuple[int, Entry]]" = {}
-    for index, mount in enumerate(config.get("mounts") or ()):
+    tops: "dict[str, tuple[str, Entry]]" = {}
+    for mount in config.get("mounts") or ():
         options = mount.get("options") or ()
         if not ("bind" in options or "rbind" in options or mount.get("type") == "bind"):
             continue
         entry = _mounted_at(table, root, mount["destination"])
         if entry is not None:
-            found[entry.point] = _name("mount", index)
-            tops[entry.number] = (index, entry)
+            found[entry.point] = _name("mount", mount["destination"])
+            tops[entry.number] = (mount["destination"], entry)
     for entry in table:
         # What came with a recursive bind. Parents stand before their children.
         above = tops.get(entry.parent)
@@ -110,10 +115,10 @@ def _names_at_dump(table: "list[Entry]", root: int, config: "Any") -> "dict[str,
         entry = _mounted_at(table, root, path, null=True)
         if entry is not None:
             found.setdefault(entry.point, _NULL)
-    for index, path in enumerate(_device_paths(config)):
+    for path in _device_paths(config):
         entry = _mounted_at(table, root, path)
         if entry is not None:
-            found.setdefault(entry.point, _name("device", index))
+            found.setdefault(entry.point, _name("device", path))
     return found
 
 
@@ -160,10 +165,13 @@ def _mount_number(fd: int) -> str:
 class Bind:
     """Something of the host's that the container gets by a bind: source is a path of the host."""
 
-    __slots__ = ("attributes", "mapping", "name", "options", "source")
+    __slots__ = ("attributes", "destination", "mapping", "name", "options", "source")
 
-    def __init__(self, name: str, source: str, options: "Options | None" = None, attributes: int = 0) -> None:
+    def __init__(
+        self, name: str, source: str, options: "Options | None" = None, attributes: int = 0, destination: str = ""
+    ) -> None:
         self.name = name
+        self.destination = destination
         self.source = source
         self.options = options
         self.attributes = attributes
@@ -216,7 +224,7 @@ class Stage:
     Both methods are for a process that may be spoiled: each makes it a mount namespace.
     """
 
-    __slots__ = ("binds", "directory", "masked", "mount_steps", "read_only", "rootfs", "slave")
+    __slots__ = ("binds", "directory", "foreign", "mount_steps", "read_only", "rootfs", "slave")
 
     def __init__(self, directory: str, rootfs: str, config: "Any", steps: "list[Step]") -> None:
         self.directory = directory
@@ -224,18 +232,22 @@ class Stage:
         linux = config.get("linux") or {}
         self.read_only = bool((config.get("root") or {}).get("readonly"))
         self.slave = bool(linux.get("rootfsPropagation"))
+        self.foreign = any(entry["type"] == "user" for entry in linux.get("namespaces") or ())
         self.mount_steps = [step for step in steps if isinstance(step, MountStep)]
-        self.binds: "list[Bind]" = []
+        binds: "dict[str, Bind]" = {}
         for step in self.mount_steps:
             if step.options.bind and not step.options.remount:
-                bind = Bind(_name("mount", int(step.pointer.rpartition("/")[2])), step.source, step.options)
+                # Of two on one destination the later hides the other.
+                bind = Bind(_name("mount", step.destination), step.source, step.options, 0, step.destination)
                 bind.mapping = step.tree.mapping if step.tree is not None else None
-                self.binds.append(bind)
+                binds[bind.name] = bind
         if linux.get("maskedPaths"):
-            self.binds.append(Bind(_NULL, "/dev/null"))
-        for index, path in enumerate(_device_paths(config)):
+            binds[_NULL] = Bind(_NULL, "/dev/null")
+        for path in _device_paths(config):
             if files.exists(path):
-                self.binds.append(Bind(_name("device", index), path, None, devices.BIND_ATTRIBUTES))
+                name = _name("device", path)
+                binds[name] = Bind(name, path, None, devices.BIND_ATTRIBUTES)
+        self.binds = list(binds.values())
 
     # -- the first namespace
 
@@ -319,10 +331,9 @@ class Stage:
             top = posix.open(bind.source, posix.O_PATH | posix.O_CLOEXEC)
             real = posix.readlink("/proc/self/fd/" + str(top)).rstrip("/") + "/"
             posix.close(top)
-            kind, number = bind.name.split(":")[1:3]
             for entry in table:
                 if entry.point.startswith(real) and not entry.point.startswith(self.directory):
-                    found.append((_name(kind, int(number), entry.point[len(real) :]), entry.point))
+                    found.append((_name("mount", bind.destination, entry.point[len(real) :]), entry.point))
         return found
 
     def _stage(
@@ -331,7 +342,8 @@ class Stage:
         """A path below `directory` from which a bind has the right attributes at once. Raises OSError, PyruncError.
 
         The whole mount that the source is in is put there: CRIU gives several mounts the propagation of one source,
-        which the kernel allows only when that one's root is above theirs.
+        which the kernel allows only when that one's root is above theirs. But not where the root of the container's
+        user namespace, as which CRIU mounts, could not walk in it.
         """
         try:
             fd = posix.open(source, posix.O_PATH | posix.O_CLOEXEC)
@@ -341,6 +353,9 @@ class Stage:
             raise PyruncError("/dev/null of the host is not the null device (character device 1:3)")
         real = posix.readlink("/proc/self/fd/" + str(fd))
         tree, way = self._whole_mount(fd, real, table)
+        if self.foreign and not _is_open(tree, way):
+            posix.close(tree)
+            tree, way = mounts.clone(fd), ""
         bind.put_attributes(tree, below=below)
         if bind.mapping is not None and (bind.mapping[2] or not below):
             bind.mapping[0].apply(tree, bind.mapping[1], False, source, context)
@@ -404,6 +419,16 @@ class Stage:
         return tree
 
 
+def _is_open(tree: int, way: str) -> bool:
+    """Whether everybody may walk from the root of a mount to what lies at `way`."""
+    parts = way.strip("/").split("/")
+    for end in range(len(parts) if way else 0):
+        path = "/".join(parts[:end]) or "."
+        if not posix.stat(path, dir_fd=tree).st_mode & 0o001:
+            return False
+    return True
+
+
 def _refuse_link(root: int, point: str) -> None:
     """CRIU would mount where a link leads. What is not there yet comes with the images."""
     if ".." in point.split("/"):
@@ -441,6 +466,16 @@ def judge_images(found: "list[ImageMount]") -> None:
             raise PyruncError("the checkpoint has an external mount that is not of pyrunc's making: " + mount.point)
         if mount.plugin or (mount.name and mount.deleted):
             raise PyruncError("the checkpoint has a mount that cannot be restored: " + mount.point)
+
+
+def judge_names(found: "list[ImageMount]", names: "set[str]") -> None:
+    """Whether everything that the checkpoint needs of the host is in the config. Raises PyruncError."""
+    for mount in found:
+        if mount.name and mount.name not in names:
+            raise PyruncError(
+                "the checkpoint has a mount on " + mount.point.lstrip(".") + " that the config does not have",
+                hint="restore with the mounts that the container had: destination " + mount.name.split(":")[-1],
+            )
 
 
 def judge_restored(table: "list[Entry]", restrictions: "list[Restriction]") -> None:

@@ -362,6 +362,10 @@ def test_images_that_were_tampered_with_are_refused(bundle: MakeBundle, tmp_path
             one_line(restore(box), 1, word)
         gone(box)
     assert (tmp_path / "source/file").read_text() == "the host's"
+    missing = box.config["mounts"].pop()
+    one_line(restore(box), 1, "a mount on /mnt/data/in that the config does not have")
+    # The others may stand in another order.
+    box.config["mounts"].insert(3, missing)
     said(box, restore(box)).ok()
     box.delete("--force").ok()
 
