@@ -104,12 +104,12 @@ def test_the_console_is_the_terminal_itself(bundle: MakeBundle) -> None:
     (box.rootfs / "dev/console").write_text("the image's")
     with receiver(box.place.path / "console") as console:
         box.create("--console-socket", console.path).ok()
-        console.take()
-    pid = box.pid()
-    slave, covered = os.stat(f"/proc/{pid}/fd/0"), os.stat(f"/proc/{pid}/root/dev/console")
-    assert stat.S_ISCHR(covered.st_mode) and (slave.st_dev, slave.st_ino) == (covered.st_dev, covered.st_ino)
-    assert mounts_of(pid)["/dev/console"].fstype == "devpts"
-    box.delete("--force").ok()
+        console.take()  # and held: closing it would hang up
+        pid = box.pid()
+        slave, covered = os.stat(f"/proc/{pid}/fd/0"), os.stat(f"/proc/{pid}/root/dev/console")
+        assert stat.S_ISCHR(covered.st_mode) and (slave.st_dev, slave.st_ino) == (covered.st_dev, covered.st_ino)
+        assert mounts_of(pid)["/dev/console"].fstype == "devpts"
+        box.delete("--force").ok()
     assert (box.rootfs / "dev/console").read_text() == "the image's"
 
 
