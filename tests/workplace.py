@@ -103,7 +103,7 @@ class Bundle:
         return self.path
 
     def cgroup_dir(self, controller: str) -> Path:
-        """The container's folder in that controller's hierarchy: on a host with cgroup v2 alone, in the one there is."""
+        """The container's folder in a controller's hierarchy; on a host with cgroup v2 alone, in the one there is."""
         found = hierarchies()
         return found.get(controller, found.get("unified", Path())) / self.cgroup.lstrip("/")
 

@@ -322,7 +322,9 @@ def _namespaces(container: Container, linux: "Any") -> "dict[str, tuple[str, str
 def _carry_out(plan: Plan, context: Context, options: "ExecOptions") -> int:
     foreground = None
     if not options.detach:
-        from pyrunc.lifecycle.foreground import Foreground
+        from pyrunc.lifecycle.foreground import Foreground, hold_signals
+
+        hold_signals()
     console = create.connect(options.console_socket) if options.console_socket else None
     pidfd_socket = create.connect(options.pidfd_socket) if options.pidfd_socket else None
     create.hold_still()

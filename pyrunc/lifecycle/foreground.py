@@ -24,6 +24,11 @@ _SIGNALS: "Final" = (*(number for number in range(1, 32) if number not in _OWN),
 _SIGNAL_SIZE: "Final" = 128
 
 
+def hold_signals() -> None:
+    """Keep signals waiting until begin() can pass them on: the process may have begun when we have not."""
+    posix.close(_linux.signalfd(*_SIGNALS))
+
+
 class Foreground:
     """Attend to one child process. master: its terminal's master, or -1; closed at the end. notify: what it says it on
     when it is ready, of which the service manager is told.
