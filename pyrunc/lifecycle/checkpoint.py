@@ -66,7 +66,7 @@ def _check_status_fd(options: "Options") -> None:
 
 def _dump(container: Container, options: "Options") -> None:
     config = container.config()
-    told = [] if options.pre_dump else external.told_at_dump(container.pid, config)
+    told = [] if options.pre_dump else external.told_at_dump(container.pid, config, container.fields["cgroup"])
     told += _namespaces(container.pid, config)
     for path in (options.image_path, options.work_path):
         if path:

@@ -155,7 +155,8 @@ class CriuProcess(Step):
             (EXTERNAL_NAMESPACES[kind], fd) for fd, _, kind, _ in context.namespace_fds if kind in EXTERNAL_NAMESPACES
         ]
         posix.mkdir(self.directory, 0o711)
-        stage = external.Stage(self.directory, context.rootfs, context.config, self.creation.plan.steps)
+        cgroups = self.creation.container.fields["cgroup"]
+        stage = external.Stage(self.directory, context.rootfs, context.config, self.creation.plan.steps, cgroups)
         self.sync, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
 
         self.service.start_as(lambda: self._prepare(theirs, stage, context))

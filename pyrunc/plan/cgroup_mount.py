@@ -33,7 +33,7 @@ def mount(step: "MountStep", context: "Context") -> None:
     mounts.attach(top, target)
     posix.close(target)
     own_namespace = _has_cgroup_namespace(context)
-    for names, directory in _hierarchies(own).items():
+    for names, directory in hierarchies(own).items():
         folder = names[len("name=") :] if names.startswith("name=") else names
         posix.mkdir(folder, 0o755, dir_fd=top)
         place = posix.open(folder, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=top)
@@ -82,7 +82,7 @@ def _has_cgroup_namespace(context: "Context") -> bool:
     return any(entry["type"] == "cgroup" for entry in spaces)
 
 
-def _hierarchies(controllers: "dict[str, str]") -> "dict[str, str]":
+def hierarchies(controllers: "dict[str, str]") -> "dict[str, str]":
     """Hierarchy ("cpu,cpuacct") to directory: controllers with the same directory are mounted together."""
     result: "dict[str, str]" = {}
     names: "dict[str, list[str]]" = {}

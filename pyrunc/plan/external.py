@@ -14,6 +14,7 @@ from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import files, mounts, paths, procfs
 from pyrunc.plan import devices
+from pyrunc.plan.cgroup_mount import hierarchies
 from pyrunc.plan.mounts import MountStep, is_null
 
 TYPE_CHECKING = False
@@ -71,10 +72,11 @@ def _escaped(path: str) -> str:
 # --- at checkpoint
 
 
-def told_at_dump(pid: int, config: "Any") -> "list[str]":
+def told_at_dump(pid: int, config: "Any", cgroups: "dict[str, str]") -> "list[str]":
     """What CRIU is to hear about the mounts of a container's process: "mnt[MOUNT POINT]:NAME" of each.
 
-    Mount points are the kernel's word, whatever links the config's destinations went through. Raises PyruncError.
+    Mount points are the kernel's word, whatever links the config's destinations went through. cgroups: the container's,
+    as state.json has them. Raises PyruncError.
     """
     try:
         table = entries(pid)
@@ -83,6 +85,10 @@ def told_at_dump(pid: int, config: "Any") -> "list[str]":
         raise PyruncError("read the container's mounts: " + reason(error), errno=error.errno) from None
     try:
         found = _names_at_dump(table, root, config)
+        for path in _cgroup_binds(config, cgroups):
+            entry = _mounted_at(table, root, path)
+            if entry is not None:
+                found.setdefault(entry.point, _name("cgroup", path))
     finally:
         posix.close(root)
     for point in found:
@@ -120,6 +126,19 @@ def _names_at_dump(table: "list[Entry]", root: int, config: "Any") -> "dict[str,
         if entry is not None:
             found.setdefault(entry.point, _name("device", path))
     return found
+
+
+def _cgroup_binds(config: "Any", cgroups: "dict[str, str]") -> "dict[str, str]":
+    """On cgroup v1 without a cgroup namespace: where the container's cgroups are bound, and their directories."""
+    spaces = [entry["type"] for entry in (config.get("linux") or {}).get("namespaces") or ()]
+    if "" in cgroups or "cgroup" in spaces:
+        return {}
+    return {
+        mount["destination"].rstrip("/") + "/" + names.removeprefix("name="): directory
+        for mount in config.get("mounts") or ()
+        if mount.get("type") == "cgroup"
+        for names, directory in hierarchies(cgroups).items()
+    }
 
 
 def _device_paths(config: "Any") -> "list[str]":
@@ -226,7 +245,9 @@ class Stage:
 
     __slots__ = ("binds", "directory", "foreign", "mount_steps", "read_only", "rootfs", "slave")
 
-    def __init__(self, directory: str, rootfs: str, config: "Any", steps: "list[Step]") -> None:
+    def __init__(
+        self, directory: str, rootfs: str, config: "Any", steps: "list[Step]", cgroups: "dict[str, str]"
+    ) -> None:
         self.directory = directory
         self.rootfs = rootfs
         linux = config.get("linux") or {}
@@ -247,6 +268,10 @@ class Stage:
             if files.exists(path):
                 name = _name("device", path)
                 binds[name] = Bind(name, path, None, devices.BIND_ATTRIBUTES)
+        for path, source in _cgroup_binds(config, cgroups).items():
+            name = _name("cgroup", path)
+            options = [step.options for step in self.mount_steps if step.fstype == "cgroup"]
+            binds[name] = Bind(name, source, options[0])
         self.binds = list(binds.values())
 
     # -- the first namespace

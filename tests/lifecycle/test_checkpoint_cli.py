@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from ..conftest import TOP, MakeBundle
-from ..workplace import Bundle, cgroups_below
-from .support import one_line, running
+from ..workplace import Bundle, cgroups_below, hierarchies
+from .support import mounts_of, one_line, running
 
 sys.path.insert(0, str(TOP))
 
@@ -121,7 +121,8 @@ def told(box: Bundle, pid: int) -> dict[str, str]:
     """Mount point to name."""
     config = json.loads((box.path / "config.json").read_text())
     found = {}
-    for text in external.told_at_dump(pid, config):
+    state = json.loads((box.place.root / box.id / "state.json").read_text())
+    for text in external.told_at_dump(pid, config, state["cgroup"]):
         point, _, name = text.removeprefix("mnt[").partition("]:")
         found[point] = name
     return found
@@ -149,7 +150,8 @@ def test_names_are_the_config_s_and_points_are_the_kernel_s(bundle: MakeBundle, 
     # Masked files that are there; a directory's mask is a file system of its own.
     masks = {point for point, name in found.items() if name == "pyrunc:null"}
     assert "/proc/keys" in masks and "/proc/acpi" not in masks
-    assert len(found) == 2 + len(masks)
+    cgroups = {point for point, name in found.items() if name.startswith("pyrunc:cgroup:")}
+    assert len(found) == 2 + len(masks) + len(cgroups)
     box.delete("--force").ok()
 
 
@@ -181,6 +183,21 @@ def test_mounts_that_came_with_a_recursive_bind(bundle: MakeBundle, tmp_path: Pa
         subprocess.run(["umount", below], check=True)
 
 
+def test_cgroups_that_are_bound(bundle: MakeBundle) -> None:
+    """On cgroup v1 without a cgroup namespace; every other view of the cgroups is a new mount, which CRIU makes."""
+    box = bundle("sleep", "1000")
+    if "unified" in hierarchies() and len(hierarchies()) == 1:
+        pytest.skip("cgroup v2 alone")
+    spaces = box.config["linux"]["namespaces"]
+    box.config["linux"]["namespaces"] = [entry for entry in spaces if entry["type"] != "cgroup"]
+    pid = running(box)
+    found = {point: name for point, name in told(box, pid).items() if name.startswith("pyrunc:cgroup:")}
+    mounted = {point for point, entry in mounts_of(pid).items() if entry.fstype == "cgroup"}
+    assert set(found) == mounted != set()
+    assert all(name == "pyrunc:cgroup:" + point.replace(",", "%2c") for point, name in found.items())
+    box.delete("--force").ok()
+
+
 # --- what CRIU finds at restore
 
 
@@ -202,7 +219,7 @@ from pyrunc.lifecycle.store import Store
 from pyrunc.plan import external
 os.chdir({str(box.path)!r})
 creation = create.prepare(Store({str(box.place.root)!r}), "x", CreateOptions({str(box.path)!r}))
-stage = external.Stage({str(place)!r}, creation.context.rootfs, creation.context.config, creation.plan.steps)
+stage = external.Stage({str(place)!r}, creation.context.rootfs, creation.context.config, creation.plan.steps, {{}})
 try:
     own = os.open("/proc/self/ns/mnt", os.O_RDONLY)
     stage.make_mount_points({json.dumps(points(box))})
