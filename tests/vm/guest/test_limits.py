@@ -170,11 +170,12 @@ def test_pause_stands_still_and_a_paused_container_dies(bundle: MakeBundle) -> N
 
 def test_kill_all_without_a_pid_namespace(bundle: MakeBundle) -> None:
     """All processes at once, by cgroup.kill: those that left their parent too."""
-    box = bundle("sh", "-c", "for i in 1 2 3; do (sleep 1000 &) ; done; sleep 1000")
+    box = bundle("sh", "-c", "for i in 1 2 3; do (sleep 1000 &) ; done; echo all; exec sleep 1000")
     spaces = box.config["linux"]["namespaces"]
     box.config["linux"]["namespaces"] = [entry for entry in spaces if entry["type"] != "pid"]
     box.run("--detach").ok()
-    wait_until(lambda: len(read(cgroup(box), "cgroup.procs").split()) == 5, "all run")
+    wait_until(lambda: "all" in box.output(), "all are started")
+    wait_until(lambda: len(read(cgroup(box), "cgroup.procs").split()) == 4, "all are there")
     box.kill("KILL").ok()
     wait_until(lambda: not read(cgroup(box), "cgroup.procs"), "all are gone")
     box.wait_for("stopped")
