@@ -16,7 +16,7 @@ from ..conftest import TOP
 from . import image, machine
 
 #: Seconds for the whole job; emulated, on a busy machine.
-PATIENCE = 2400.0
+PATIENCE = 1800.0
 
 #: Tests of other rooms, which hold on cgroup v2 and in a machine with all capabilities as well.
 OTHERS = {
