@@ -224,7 +224,7 @@ def _stage_failure(plan: "Plan", message: bytes) -> PyruncError:
     hint = None
     program = plan.steps[-1]
     if stage == "execve" and isinstance(program, BecomeProgram) and program.process:
-        words = 'exec: "' + program.process["args"][0] + '"'
+        words = "exec " + program.process["args"][0]
         pointer = "/process/args/0"
     if stage == "listener":
         hint = "the seccomp filter must allow write and read, by which the listener is handed over"

@@ -7,8 +7,7 @@ import select
 from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.jsontext import dumps
 from pyrunc.lifecycle.store import Container, Lock
-from pyrunc.linux import files
-from pyrunc.plan.files_step import ERROR_FILE, FIFO
+from pyrunc.plan.files_step import FIFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,10 +99,10 @@ def _check(container: Container, pidfd: "int | None") -> None:
 
 def _release(container: Container, pidfd: int) -> None:
     """Write the byte that the process waits for, and wait until it has closed exec.fifo: that is execve(2)."""
+    path = container.directory + "/" + FIFO
+    flags = posix.O_NONBLOCK | posix.O_CLOEXEC | posix.O_NOFOLLOW
     try:
-        fifo = posix.open(
-            container.directory + "/" + FIFO, posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC | posix.O_NOFOLLOW
-        )
+        fifo = posix.open(path, posix.O_WRONLY | flags)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENXIO):
             raise StateError("cannot start an already running container") from None
@@ -114,25 +113,24 @@ def _release(container: Container, pidfd: int) -> None:
         # No reader any more: POLLERR, which is always reported.
         poll.register(fifo, 0)
         poll.register(pidfd, select.POLLIN)
-        while True:
-            ready = {fd for fd, _ in poll.poll()}
-            if fifo in ready:
-                break
-            if pidfd in ready:
-                break
+        poll.poll()
+        # What the process had to say in place of becoming its program is in there as long as we hold our end.
+        reader = posix.open(path, posix.O_RDONLY | flags)
+        try:
+            said = posix.read(reader, 65536)
+        except BlockingIOError:
+            said = b""
+        finally:
+            posix.close(reader)
     finally:
         posix.close(fifo)
-    problem = _problem(container)
+    problem = _problem(container, said)
     if problem is not None:
         raise problem
 
 
-def _problem(container: Container) -> "PyruncError | None":
-    """What the process wrote to its error file in place of becoming its program."""
-    try:
-        data = files.read(container.directory + "/" + ERROR_FILE, limit=65536)
-    except OSError:
-        return None
+def _problem(container: Container, data: bytes) -> "PyruncError | None":
+    """The error that the process told of."""
     if data[:1] == b"X":
         pointer, _, text = data[1:].decode("utf-8", "surrogateescape").partition("\0")
         return PyruncError(text, step="hooks", pointer=pointer)
@@ -140,7 +138,7 @@ def _problem(container: Container) -> "PyruncError | None":
         number = int.from_bytes(data[2:6], "little")
         args: "Any" = (container.config().get("process") or {}).get("args") or ["?"]
         return PyruncError(
-            'exec: "' + str(args[0]) + '": ' + posix.strerror(number).lower(),
+            "exec " + str(args[0]) + ": " + posix.strerror(number).lower(),
             step="process",
             pointer="/process/args/0",
             errno=number,
@@ -152,11 +150,10 @@ def _problem(container: Container) -> "PyruncError | None":
 
 
 def _remove(container: Container) -> None:
-    for name in (FIFO, ERROR_FILE):
-        try:
-            posix.unlink(container.directory + "/" + name)
-        except FileNotFoundError:
-            continue
+    try:
+        posix.unlink(container.directory + "/" + FIFO)
+    except FileNotFoundError:
+        pass
 
 
 def _poststart(container: Container) -> None:

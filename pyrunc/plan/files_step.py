@@ -1,4 +1,4 @@
-"""The files of the state directory that the container process holds while it waits for start."""
+"""The file of the state directory that the container process holds while it waits for start."""
 
 import posix
 
@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from pyrunc.plan.context import Context
 
 FIFO = "exec.fifo"
-ERROR_FILE = "init-error"
 
 
 class MakeFifo(Step):
@@ -17,7 +16,7 @@ class MakeFifo(Step):
 
     It is there exactly as long as the container is `created`. The process holds both ends, so that it does not see
     an end of file; `start` finds nobody to write to (ENXIO) once execve(2) has closed it. What goes wrong after
-    create has returned is written to the error file beside it.
+    create has returned is written into it too: `start` reads it when the process has gone.
     """
 
     __slots__ = ()
@@ -31,20 +30,18 @@ class MakeFifo(Step):
         path = context.state_dir + "/" + FIFO
         posix.mkfifo(path, 0o600)
         context.fifo_fd = posix.open(path, posix.O_RDWR | posix.O_CLOEXEC | posix.O_NOFOLLOW)
-        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_APPEND | posix.O_CLOEXEC
-        context.error_fd = posix.open(context.state_dir + "/" + ERROR_FILE, flags, 0o600)
+        context.error_fd = posix.dup(context.fifo_fd)
 
     def undo(self, context: "Context") -> None:
         close(context)
-        for name in (FIFO, ERROR_FILE):
-            try:
-                posix.unlink(context.state_dir + "/" + name)
-            except FileNotFoundError:
-                pass
+        try:
+            posix.unlink(context.state_dir + "/" + FIFO)
+        except FileNotFoundError:
+            pass
 
 
 def close(context: "Context") -> None:
-    """Close the runtime's descriptors of them, which the container process has inherited."""
+    """Close the runtime's descriptors of it, which the container process has inherited."""
     for fd in (context.fifo_fd, context.error_fd):
         if fd >= 0:
             posix.close(fd)
