@@ -68,6 +68,24 @@ def warning(text: str, **fields: object) -> None:
         _write("warning", text, fields)
 
 
+def is_debug() -> bool:
+    """Whether debug() writes."""
+    return _debug
+
+
+def keep() -> None:
+    """In the container process: go on writing to where standard error leads now, whatever it will be."""
+    global _fd
+    if _debug and _fd == 2:
+        import fcntl
+
+        try:
+            # Out of the way of the descriptors that the process keeps.
+            _fd = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 500)
+        except OSError:
+            pass
+
+
 def debug(text: str, **fields: object) -> None:
     """Say what is being done, when --debug asks for it."""
     if _debug:

@@ -15,7 +15,7 @@ import _socket
 import posix
 import select
 
-from pyrunc import _linux
+from pyrunc import _linux, log
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import files
 from pyrunc.plan import birth
@@ -54,6 +54,8 @@ def execute(plan: "Plan", context: "Context") -> None:
                 if isinstance(step, birth.RecordAgain):
                     _take_over(plan, context)
                 done.append(step)
+                if log.is_debug():
+                    log.debug(step.describe())
                 _apply(step, context)
                 if context.in_container:
                     _container(plan, context, index + 1)
@@ -97,11 +99,14 @@ def _container(plan: "Plan", context: "Context", first: int) -> None:
     index = first
     try:
         posix.umask(0)
+        log.keep()
         for index in range(first, len(plan.steps)):
             step = plan.steps[index]
             if step.side != CONTAINER and not isinstance(step, Meet):
                 continue
             if not isinstance(step, Meet):
+                if log.is_debug():
+                    log.debug(step.describe())
                 step.apply(context)
             elif step.side == RUNTIME:
                 if _take_rights(context) != b"G":

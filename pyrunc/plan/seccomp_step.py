@@ -1,5 +1,6 @@
 """The step that has the seccomp filter compiled, or found in the cache, before the container process exists."""
 
+from pyrunc import log
 from pyrunc.plan import seccomp
 from pyrunc.plan.step import Step
 
@@ -29,3 +30,4 @@ class CompileFilter(Step):
 
     def apply(self, context: "Context") -> None:
         context.seccomp = seccomp.compile(self.profile, self.cache_dir)
+        log.debug("seccomp filter flags: " + str(context.seccomp.flags))
