@@ -480,6 +480,7 @@ CALL(tty_raw)
 		return fail("tcgetattr");
 	raw = saved;
 	cfmakeraw(&raw);
+	raw.c_oflag |= OPOST; /* what is put out has lines without a carriage return */
 	if (tcsetattr(fd, TCSANOW, &raw) < 0)
 		return fail("tcsetattr");
 	return PyBytes_FromStringAndSize((char *)&saved, sizeof saved);

@@ -47,6 +47,9 @@ class Foreground:
     def begin(self) -> None:
         """Pass on signals from now on; put our own terminal into raw mode. Raises OSError."""
         self.signals = _linux.signalfd(*_SIGNALS)
+        if self.master >= 0:
+            # A line ends by "\n" in what it puts out, whoever reads it; our own terminal does the rest.
+            _linux.tty_onlcr_clear(self.master)
         if self.master >= 0 and posix.isatty(0):
             self.resize()
             self.saved = _linux.tty_raw(0)
