@@ -77,6 +77,21 @@ int reset_signals(void)
 	return syscall(SYS_rt_sigprocmask, SIG_SETMASK, mask, NULL, SIGSET_SIZE) < 0 ? -1 : 0;
 }
 
+static void ended(int number)
+{
+	leave(128 + number);
+}
+
+/* A created container that is told to end ends: the first process of a pid namespace would not hear what it has no handler
+ * for. Only until execve, which puts them back. */
+static void heed_signals(void)
+{
+	struct sigaction action = {.sa_handler = ended};
+
+	for (const char *number = (const char[]){SIGHUP, SIGINT, SIGQUIT, SIGTERM, 0}; *number; number++)
+		sigaction(*number, &action, NULL);
+}
+
 /* The listener's number goes to the creator, which takes it by pidfd_getfd and answers with one byte. */
 static void hand_over(struct prepared *p, int listener)
 {
@@ -127,6 +142,8 @@ void finish_until_fifo(struct prepared *p)
 	close_descriptors(p);
 	if (reset_signals() < 0)
 		fail(p, STAGE_SIGNALS, errno);
+	if (p->fifo)
+		heed_signals();
 	/* Ambient capabilities matter to nothing before execve, so they are cleared while no filter can refuse it. */
 	syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	if (p->filter.len && p->filter_first)
