@@ -29,6 +29,10 @@ def kill(store: "Store", container_id: str, signal: int, everything: bool = Fals
             if signal == SIGKILL:
                 _all(container, signal)
             return
+        if signal == SIGKILL and not container.fields.get("ownPids", True) and container.pids():
+            # Its first process has gone and left the others.
+            _all(container, signal)
+            return
         raise StateError("container not running")
     try:
         if everything or (signal == SIGKILL and not container.fields.get("ownPids", True)):
