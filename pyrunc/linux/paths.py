@@ -12,6 +12,8 @@ from pyrunc import _linux
 
 # openat2(2) answers EAGAIN when any rename or mount on the machine happened during the walk.
 _RETRIES = 128
+# As many as the kernel follows in one path (MAXSYMLINKS of its linux/namei.h).
+_LINKS = 40
 
 
 def open_in_root(root_fd: int, path: str, flags: int = posix.O_PATH, resolve: int = 0) -> int:
@@ -51,42 +53,78 @@ def is_directory(fd: int) -> bool:
 def make_directories(root_fd: int, path: str, mode: int = 0o755) -> int:
     """A descriptor (O_PATH) of the directory at path below root_fd; what is missing of it is created.
 
-    A link on the way is followed inside the root. A dangling link is an error, never a place to create
-    something. Raises OSError (ENOTDIR when something else stands there).
+    A link on the way is followed inside the root, and what a dangling one names is created there, as runc does.
+    Raises OSError (ENOTDIR when something else stands there).
     """
     try:
         return _as_directory(open_in_root(root_fd, path), path)
     except OSError as error:
         if error.errno != errno.ENOENT:
             raise
-    current = _linux.openat2(root_fd, ".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, 0, 0)
-    walked = ""
+    return _walk(root_fd, path, mode, False)[0]
+
+
+def _walk(root_fd: int, path: str, mode: int, leave_last: bool) -> "tuple[int, str]":
+    """A descriptor of the directory at path, each part of it created that is missing, and "".
+
+    leave_last: of the directory above, and the last name, which then names nothing, or no link. A path that names the
+    root itself leaves "".
+    One name at a time from an open directory, without following: whoever exchanges one meanwhile makes it fail.
+    """
+    current = _here(root_fd)
+    walked: "list[str]" = []
+    waiting = [name for name in path.split("/") if name not in ("", ".")]
+    links = 0
     try:
-        for name in components(path):
-            walked += "/" + name
+        while waiting:
+            name = waiting.pop(0)
+            if name == "..":
+                # Not by the directory's own "..": it may have been moved.
+                del walked[-1:]
+                posix.close(current)
+                current = _here(root_fd)
+                for before in walked:
+                    current = _into(current, before)
+                continue
             try:
-                # From the root again, so that ".." and absolute targets of links mean what they mean in the container.
-                following = open_in_root(root_fd, walked)
-            except OSError as error:
-                if error.errno != errno.ENOENT:
-                    raise
+                target = posix.readlink(name, dir_fd=current)
+            except FileNotFoundError:
+                if leave_last and not waiting:
+                    return current, name
                 posix.mkdir(name, mode, dir_fd=current)
-                following = _linux.openat2(
-                    current,
-                    name,
-                    posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC,
-                    0,
-                    _linux.RESOLVE_BENEATH | _linux.RESOLVE_NO_SYMLINKS,
-                )
-            posix.close(current)
-            current = following
-        return _as_directory(current, path)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                if leave_last and not waiting:
+                    return current, name
+            else:
+                links += 1
+                if links > _LINKS:
+                    raise OSError(errno.ELOOP, "Too many levels of symbolic links", path)
+                waiting[:0] = [part for part in target.split("/") if part not in ("", ".")]
+                if target.startswith("/"):
+                    walked = []
+                    posix.close(current)
+                    current = _here(root_fd)
+                continue
+            current = _into(current, name)
+            walked.append(name)
+        return current, ""
     except BaseException:
-        try:
-            posix.close(current)
-        except OSError:
-            pass
+        posix.close(current)
         raise
+
+
+def _here(root_fd: int) -> int:
+    return _linux.openat2(root_fd, ".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, 0, 0)
+
+
+def _into(directory: int, name: str) -> int:
+    """The directory of that name, no link, in place of an open directory, which is closed. Raises OSError."""
+    flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    below = _linux.openat2(directory, name, flags, 0, _linux.RESOLVE_BENEATH | _linux.RESOLVE_NO_SYMLINKS)
+    posix.close(directory)
+    return below
 
 
 def _as_directory(fd: int, path: str) -> int:
@@ -103,16 +141,12 @@ def make_file(root_fd: int, path: str, mode: int = 0o644) -> int:
     except OSError as error:
         if error.errno != errno.ENOENT:
             raise
-    parent, name = open_parent(root_fd, path)
+    parent, name = _walk(root_fd, path, 0o755, True)
     try:
-        posix.close(
-            posix.open(
-                name,
-                posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC,
-                mode,
-                dir_fd=parent,
-            )
-        )
+        if not name:
+            raise OSError(errno.EISDIR, "Is a directory", path)
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        posix.close(posix.open(name, flags, mode, dir_fd=parent))
         return posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=parent)
     finally:
         posix.close(parent)
