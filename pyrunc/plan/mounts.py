@@ -186,25 +186,39 @@ def is_null(fd: int) -> bool:
 class MountStep(Step):
     """One entry of mounts[]."""
 
-    __slots__ = ("destination", "fstype", "helper", "label", "late", "mapping", "options", "source", "tree")
+    __slots__ = ("destination", "fstype", "helper", "inside", "label", "late", "mapping", "options", "source", "tree")
     name = "mount"
     section = "config.md#mounts"
     side = CONTAINER
 
-    def __init__(self, mount: "Mount", bundle: str, pointer: str, tree: "OpenTree | None", label: str = "") -> None:
+    def __init__(
+        self,
+        mount: "Mount",
+        bundle: str,
+        pointer: str,
+        tree: "OpenTree | None",
+        label: str = "",
+        rootfs: str = "",
+    ) -> None:
+        """rootfs: its path on the host, or ""; a destination below it is meant to be inside, as in runc."""
         Step.__init__(self, pointer)
         self.options = mount_options.parse(mount.get("options") or [], pointer)
-        self.destination = "/" + mount["destination"].lstrip("/")
+        destination = mount["destination"]
+        if rootfs and destination.startswith(rootfs + "/"):
+            destination = destination[len(rootfs) :]
+        self.destination = "/" + destination.lstrip("/")
         self.fstype = "bind" if self.options.bind else mount.get("type") or "none"
         source = mount.get("source") or ""
         if self.options.bind and not source.startswith("/"):
             source = bundle + "/" + source
         self.source = source
+        # Of a source below the rootfs, the path inside: an earlier mount may be what makes it.
+        self.inside = source[len(rootfs) :] if self.options.bind and rootfs and source.startswith(rootfs + "/") else ""
         self.tree = tree
         self.label = label
         # The mount itself, while ReadOnlyMounts has still to make it read-only.
         self.late = -1
-        # Of a new file system: module idmap_mount and the mapping.
+        # Of a new file system and of a source inside: module idmap_mount and the mapping.
         self.mapping: "tuple[Any, Any] | None" = None
         # Loaded now and only when needed: nothing is imported once the container process exists.
         self.helper: "Any" = None
@@ -238,15 +252,25 @@ class MountStep(Step):
         if options.remount:
             self._remount(context.root_fd)
         elif options.bind:
-            self._bind(context.root_fd)
+            self._bind(context)
         elif self.fstype == "cgroup" or self.fstype == "cgroup2":
             self.helper.mount(self, context)
         else:
             self._new(context)
 
-    def _bind(self, root_fd: int) -> None:
+    def _bind(self, context: "Context") -> None:
         options = self.options
-        tree = self.tree.fd if self.tree is not None else open_source(self.source, options.recursive)
+        root_fd = context.root_fd
+        if self.tree is not None:
+            tree = self.tree.fd
+        elif self.inside:
+            source = paths.open_in_root(root_fd, self.inside)
+            tree = mounts.clone(source, recursive=options.recursive)
+            posix.close(source)
+            if self.mapping is not None:
+                self.mapping[0].apply(tree, self.mapping[1], options.idmap == "ridmap", self.source, context)
+        else:
+            tree = open_source(self.source, options.recursive)
         if paths.is_directory(tree):
             target = paths.make_directories(root_fd, self.destination)
         else:
@@ -259,13 +283,16 @@ class MountStep(Step):
 
     def _new(self, context: "Context") -> None:
         options = self.options
+        # A tmpfs takes the mode of what it covers; where there was nothing it has its own default, 1777.
+        inherits = self.fstype == "tmpfs" and not any(key == "mode" for key, _ in options.parameters)
+        inherits = inherits and _is_there(context.root_fd, self.destination)
         target = self.target(context.root_fd)
         attributes = options.attr_set
         if self.fstype == "tmpfs":
             # What is put into it before the program starts must be writable until then: see ReadOnlyMounts.
             attributes &= ~_linux.MOUNT_ATTR_RDONLY
         parameters: "list[tuple[str, str | int | None]]" = [*options.parameters]
-        if self.fstype == "tmpfs" and not any(key == "mode" for key, _ in options.parameters):
+        if inherits:
             parameters.append(("mode", format(posix.fstat(target).st_mode & 0o7777, "o")))
         if self.label and self.fstype in ("tmpfs", "mqueue", "devpts"):
             parameters.append(("context", self.label))
@@ -326,7 +353,9 @@ class MountStep(Step):
                 if error.errno != errno.ENOENT:
                     raise
             posix.close(paths.make_directories(root_fd, self.destination))
-        raise PyruncError(self.fstype + " must be mounted on an ordinary directory: " + self.destination)
+        # In runc's words.
+        text = 'filesystem "' + self.fstype + '" must be mounted on ordinary directory: '
+        raise PyruncError(text + self.destination + " is none")
 
     def _attributes(self, tree: int, *, only_new: bool) -> None:
         options = self.options
@@ -383,6 +412,14 @@ _PROC_FILES: "Final" = (
     "/proc/sys/kernel/ns_last_pid",
     "/proc/sys/crypto/fips_enabled",
 )
+
+
+def _is_there(root_fd: int, path: str) -> bool:
+    try:
+        posix.close(paths.open_in_root(root_fd, path))
+    except OSError:
+        return False
+    return True
 
 
 def refuse_proc_target(target: int, is_proc: bool, destination: str) -> None:
@@ -570,7 +607,7 @@ class MaskedPaths(Step):
     def apply(self, context: "Context") -> None:
         # The first of each kind is attached itself, the others are copies of it.
         sources = {False: (context.null_fd, False), True: (-1, False)}
-        for path in self.paths:
+        for path in dict.fromkeys(self.paths):
             try:
                 target = paths.open_in_root(context.root_fd, path)
             except OSError as error:

@@ -343,7 +343,7 @@ class _Builder:
         )
         caps = steps[-1].caps if isinstance(steps[-1], process.BecomeProgram) else None
         if caps is not None:
-            self.warnings += ["unknown capability " + name + " is ignored" for name in caps.unknown]
+            self.warnings += caps.warnings()
         return steps
 
     def _tree(
@@ -365,10 +365,11 @@ class _Builder:
         steps: "list[Step]" = []
         for index, mount in enumerate(self.config.get("mounts") or ()):
             pointer = "/mounts/" + str(index)
-            step = mounts.MountStep(mount, self.bundle, pointer, None, self.linux.get("mountLabel") or "")
+            label = self.linux.get("mountLabel") or ""
+            step = mounts.MountStep(mount, self.bundle, pointer, None, label, self.rootfs)
             # Mappings without the option that belongs to them mean the mount alone, as in runc.
             mapped = bool(step.options.idmap or mount.get("uidMappings"))
-            if step.options.bind:
+            if step.options.bind and not step.inside:
                 step.tree = self._tree(step.source, step.options.recursive, pointer, always=mapped)
             if mapped:
                 self._map_ids(mount, step, pointer)
