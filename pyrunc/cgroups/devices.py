@@ -59,6 +59,8 @@ def parse(configured: "Sequence[Mapping[str, Any]]", pointer: str = "/linux/reso
             numbers.append(number)
         access = 0
         for letter in entry.get("access") or "":
+            if letter == "a":
+                continue  # of no meaning; runc lets it pass
             if letter not in ACCESS:
                 raise ConfigError(
                     f"invalid device access {entry['access']!r}: of r, w and m", pointer=where + "/access"

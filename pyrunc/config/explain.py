@@ -152,8 +152,15 @@ def explain(value: object, part: str = "config") -> "list[Violation]":
                 message = f"the name {stands} stands where {allowed} is expected"
             else:
                 message = f"{stands} stands where {allowed} is expected"
-        found.append(Violation(place, stands, allowed, section(place, part), message))
+        found.append(Violation(place, stands, allowed, section(place, part), _prefix(place) + message))
     return found
+
+
+def _prefix(place: str) -> str:
+    """Words that scripts match in runc's messages."""
+    if not place.startswith("/linux/memoryPolicy"):
+        return ""
+    return "invalid memory policy " + ("flag: " if "/flags" in place else "mode: ")
 
 
 def problems(bundle: str, config: "str | None" = None) -> "tuple[list[Violation], list[str]]":
@@ -162,11 +169,10 @@ def problems(bundle: str, config: "str | None" = None) -> "tuple[list[Violation]
     What is no JSON or too large is one violation; the rules are looked at once the schema is met.
     """
     from pyrunc.config import load, rules
-    from pyrunc.jsontext import loads
 
     try:
         data = load.read(config or bundle + "/config.json", "config.json")
-        value = loads(data)
+        value = load.parse(data)
     except ConfigError as error:
         return [Violation(error.pointer or "", "", "", "", error.message)], []
     found = explain(value)

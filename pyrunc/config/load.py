@@ -38,6 +38,28 @@ def read(path: str, what: str) -> bytes:
     return data
 
 
+def parse(data: bytes, what: str = "config.json") -> "Any":
+    """The value of a JSON text, in which a property that is null is as good as absent (as to runc, crun and youki).
+
+    Raises ConfigError.
+    """
+    value = loads(data, what)
+    if b"null" in data:
+        _drop_nulls(value)
+    return value
+
+
+def _drop_nulls(value: "Any") -> None:
+    if isinstance(value, dict):
+        for name in [name for name, item in value.items() if item is None]:
+            del value[name]
+        for item in value.values():
+            _drop_nulls(item)
+    elif isinstance(value, list):
+        for item in value:
+            _drop_nulls(item)
+
+
 def load_bundle(bundle: str, config: "str | None" = None) -> "tuple[Config, bytes]":
     """The checked config of a bundle, and its text as read.
 
@@ -45,7 +67,7 @@ def load_bundle(bundle: str, config: "str | None" = None) -> "tuple[Config, byte
     Raises ConfigError.
     """
     data = read(config or bundle + "/config.json", "config.json")
-    value = loads(data)
+    value = parse(data)
     schema.check(value)
     if b"\\u0000" in data:
         rules.check_nul(value)
@@ -66,7 +88,7 @@ def load_resources(data: bytes) -> "Resources":
 def _load_part(data: bytes, part: str, check: "Callable[[Any, str], None]") -> "Any":
     """A part of a config that stands in a file of its own. Its errors point into that file."""
     try:
-        value = loads(data, part + ".json")
+        value = parse(data, part + ".json")
         schema.check(value, part)
         if b"\\u0000" in data:
             rules.check_nul(value)

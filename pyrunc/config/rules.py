@@ -96,6 +96,9 @@ def violations(config: "Config") -> "Broken":
             yield f"/linux/namespaces/{index}", f'malformed spec file: duplicated ns "{kind}"'
         else:
             kinds[kind] = namespace.get("path", "")
+            if kinds[kind][:1] not in ("", "/"):
+                text = quote(kinds[kind]) + " stands where an absolute path is expected"
+                yield f"/linux/namespaces/{index}/path", text
     process = config.get("process")
     if process is not None:
         yield from _process(process, "/process")

@@ -184,7 +184,9 @@ class Container:
 
     def config(self) -> "dict[str, Any]":
         """The config that the container was created from. Raises OSError, ConfigError."""
-        config: "Any" = loads(files.read(self.directory + "/config.json", limit=16 << 20))
+        from pyrunc.config.load import parse
+
+        config: "Any" = parse(files.read(self.directory + "/config.json", limit=16 << 20))
         return dict(config)
 
     def state_json(self, status: "str | None" = None) -> "dict[str, Any]":

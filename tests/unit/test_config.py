@@ -748,3 +748,26 @@ assert not heavy, heavy
         "pyrunc.linux",
         "pyrunc.linux.files",
     ]
+
+
+def test_null_is_as_good_as_absent(tmp_path: Path) -> None:
+    """As to Go's and C's readers of configs."""
+    bundle = minimal(
+        hostname=None,
+        mounts=None,
+        annotations={"a": "b"},
+        linux={"timeOffsets": None, "namespaces": [{"type": "time", "path": None}]},
+        process={"cwd": "/", "args": ["true"], "capabilities": None, "user": {"uid": 0, "gid": 0, "umask": None}},
+    )
+    (tmp_path / "config.json").write_text(json.dumps(bundle))
+    config, raw = load.load_bundle(str(tmp_path))
+    assert "hostname" not in config and "mounts" not in config
+    assert config["linux"] == {"namespaces": [{"type": "time"}]}
+    assert set(config["process"]) == {"cwd", "args", "user"}
+    assert b"null" in raw
+    bundle["ociVersion"] = None
+    (tmp_path / "config.json").write_text(json.dumps(bundle))
+    with pytest.raises(ConfigError, match='"ociVersion" is missing'):
+        load.load_bundle(str(tmp_path))
+    with pytest.raises(ConfigError, match="null stands where"):
+        load.load_process(b'{"cwd": "/", "args": [null]}')
