@@ -125,14 +125,17 @@ class Limits:
     def _limits(self, resources: "Mapping[str, Any]") -> None:
         """All settings but cpuset and devices."""
         if resources.get("unified"):
-            raise ConfigError("unified needs cgroup v2: this host has v1", pointer=self.pointer("/unified"))
+            raise ConfigError(
+                "invalid configuration: unified needs cgroup v2: this host has v1", pointer=self.pointer("/unified")
+            )
         if resources.get("memory"):
             self._memory(resources["memory"])
         if resources.get("cpu"):
             self._cpu(resources["cpu"])
         limit = (resources.get("pids") or {}).get("limit")
         if limit is not None:
-            self.put("pids", "pids.max", limit if limit >= 0 else "max", "/pids/limit")
+            # 0 as 1, which forbids as much (as runc).
+            self.put("pids", "pids.max", max(limit, 1) if limit >= 0 else "max", "/pids/limit")
         if any(resources.get(name) for name in RARE):
             from pyrunc.cgroups.limits_rare import apply
 

@@ -54,7 +54,8 @@ def settings(resources: "Mapping[str, Any]", base: str, directory: str) -> "list
     found += _cpu(resources.get("cpu") or {}, base, directory)
     limit = (resources.get("pids") or {}).get("limit")
     if limit is not None:
-        found.append(("pids.max", _text(max(limit, -1)), "/pids/limit"))
+        # 0 as 1, which forbids as much (as runc).
+        found.append(("pids.max", _text(max(limit, 1) if limit >= 0 else -1), "/pids/limit"))
     found += _io(resources.get("blockIO") or {}, directory)
     for index, page in enumerate(resources.get("hugepageLimits") or ()):
         name = "hugetlb." + page["pageSize"]

@@ -136,7 +136,7 @@ class Manager:
             except OSError as exc:
                 for fd in fds:
                     posix.close(fd)
-                raise failure("open " + directory + "/tasks", exc) from exc
+                raise failure("adding pid of a new process to cgroup: open " + directory + "/tasks", exc) from exc
         return fds
 
     def nested_fds(self, pid: int) -> "list[int]":

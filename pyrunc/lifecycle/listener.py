@@ -24,7 +24,10 @@ def hand_over(context: "Context", number: int) -> None:
         raise _error("fetch the seccomp listener from the container process", error) from None
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
-        sock.connect(path)
+        try:
+            sock.connect(path)
+        except OSError as error:
+            raise _error("failed to connect with seccomp agent at " + path, error) from None
         text = dumps(_process_state(context)).encode("utf-8", "surrogateescape")
         rights = listener.to_bytes(4, "little")
         sent = sock.sendmsg([text], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])

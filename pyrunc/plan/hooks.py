@@ -132,7 +132,9 @@ def _run_one(
         raise PyruncError(hook["path"] + ": hook ran past specified timeout of " + str(hook.get("timeout")) + "s")
     if status:
         if posix.WIFSIGNALED(status):
-            how = "killed by signal " + str(posix.WTERMSIG(status))
+            number = posix.WTERMSIG(status)
+            # A startContainer hook runs under the container's seccomp filter.
+            how = "killed by signal " + str(number) + (": bad system call" if number == 31 else "")
         else:
             how = "exit status " + str(posix.WEXITSTATUS(status))
         raise PyruncError(hook["path"] + ": " + how + (", output: " + text if text else ""))

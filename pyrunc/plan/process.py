@@ -284,6 +284,13 @@ class Caps:
         self.permitted = self._mask(given.get("permitted"))
         self.ambient = self._mask(given.get("ambient"))
 
+    def warnings(self) -> "list[str]":
+        """What is asked for and cannot be given, which is no error (config.md, "Linux Process")."""
+        found = ["unknown capability " + name + " is ignored" for name in self.unknown]
+        for name in capability_names(self.ambient & ~(self.permitted & self.inheritable)):
+            found.append("can't raise ambient capability " + name + ": it is not permitted and inheritable")
+        return found
+
     def _mask(self, names: "list[str] | None") -> int:
         mask = 0
         for name in names or ():

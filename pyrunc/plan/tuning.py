@@ -42,7 +42,15 @@ class Tune(Step):
         try:
             self.call()
         except OSError as error:
-            raise PyruncError("set " + self.what + ": " + reason(error), errno=error.errno) from None
+            hint = None
+            resources = (context.config.get("linux") or {}).get("resources") or {}
+            if (
+                error.errno == errno.EPERM
+                and self.pointer == "/process/scheduler"
+                and (resources.get("cpu") or {}).get("cpus")
+            ):
+                hint = "process scheduler can't be used together with AllowedCPUs"  # in runc's words
+            raise PyruncError("set " + self.what + ": " + reason(error), errno=error.errno, hint=hint) from None
 
 
 def compile(process: "Any", linux: "Any") -> "list[Step]":

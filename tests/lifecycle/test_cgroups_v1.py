@@ -315,7 +315,7 @@ def test_zero_is_not_asked(place: Place) -> None:
     manager.delete()
 
 
-@pytest.mark.parametrize(("limit", "written"), [(0, "0"), (-1, "max"), (-7, "max"), (3, "3")])
+@pytest.mark.parametrize(("limit", "written"), [(0, "1"), (-1, "max"), (-7, "max"), (3, "3")])
 def test_pids_limit(place: Place, limit: int, written: str) -> None:
     manager = place.made({"pids": {"limit": limit}})
     assert value(manager, "pids", "pids.max") == written
