@@ -258,11 +258,10 @@ def _flags(names: "Sequence[Any] | None", notifies: bool) -> int:
             if flag == _linux.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV and not _flag_supported(flag):
                 raise ConfigError("this kernel does not have the seccomp flag " + name, pointer=pointer)
             flags |= flag
+        # Of no use to a process of one thread, as the container's is (runc leaves it out too).
+        flags &= ~_linux.SECCOMP_FILTER_FLAG_TSYNC
     if notifies:
         flags |= _linux.SECCOMP_FILTER_FLAG_NEW_LISTENER
-        if flags & _linux.SECCOMP_FILTER_FLAG_TSYNC:
-            # Both want the return value: this one says that a failed TSYNC is ESRCH, and the kernel insists on it.
-            flags |= _linux.SECCOMP_FILTER_FLAG_TSYNC_ESRCH
     else:
         # It says how notified calls wait. Where no call is, the kernel would refuse it.
         flags &= ~_linux.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
