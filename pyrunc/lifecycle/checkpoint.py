@@ -66,6 +66,11 @@ def _check_status_fd(options: "Options") -> None:
 
 def _dump(container: Container, options: "Options") -> None:
     config = container.config()
+    if config.get("process") and files.exists(container.directory + "/notify"):
+        from pyrunc.lifecycle import notify
+
+        # Not in the config as it was given: create has added it.
+        notify.into(config, container.directory)
     told = [] if options.pre_dump else external.told_at_dump(container.pid, config, container.fields["cgroup"])
     told += _namespaces(container.pid, config)
     for path in (options.image_path, options.work_path):

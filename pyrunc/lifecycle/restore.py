@@ -85,6 +85,9 @@ def _carry_out(creation: "Creation", wanted: "Options") -> None:
             create.write_pid_file(options.pid_file, context.pid)
     except BaseException:
         execute.undo(context)
+        if creation.state_step.inode and container.fields["hooks"].get("poststop"):
+            # What other hooks may have made goes by these, as when create fails.
+            delete.poststop(container)
         raise
     for warning in context.warnings:
         log.warning(warning)

@@ -283,6 +283,8 @@ def test_hooks_run_at_restore(bundle: MakeBundle) -> None:
         kind: [{"path": "/bin/sh", "args": ["sh", "-c", f"cat >{box.path}/{kind}"]}]
         for kind in ("prestart", "createRuntime", "poststop")
     }
+    one_line(restore(box, "--image-path", box.path / "nowhere"), 1, "no such file or directory")
+    (box.path / "poststop").unlink()
     said(box, restore(box)).ok()
     pid = box.pid()
     for kind in ("prestart", "createRuntime"):
