@@ -24,10 +24,10 @@ OTHERS = {
         "test_from_create_to_delete",
         "test_start_returns_when_the_program_runs",
     ),
-    "lifecycle/test_exec.py": ("test_it_is_in_the_container_s_everything", "test_in_a_full_cgroup"),
+    "lifecycle/test_exec.py": ("test_it_is_in_the_container_s_everything",),
     "lifecycle/test_run.py": ("test_what_it_leaves_running_goes_with_it",),
     "security/test_exec_attack.py": ("test_exec",),
-    "security/test_mount_flags.py": ("test_sys_stays_read_only", "test_the_cgroups_of_others_are_not_there"),
+    "security/test_mount_flags.py": ("test_sys_stays_read_only",),
     "security/test_privileges.py": ("test_devices_are_refused_unless_allowed",),
 }
 
