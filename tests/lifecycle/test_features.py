@@ -257,7 +257,7 @@ def test_annotations_that_change_what_is_done(bundle: MakeBundle, features: Feat
     box = bundle()
     box.save()
     plain = workplace.call("plan", box.path).ok().stdout
-    others = {"run.oci.handler": "x", "org.criu.config": "/x", "bundle": "/x", "run.oci.seccomp.receiver": "/x"}
+    others = {"run.oci.handler": "x", "bundle": "/x", "run.oci.seccomp.receiver": "/x"}
     assert not [name for name in others if any(name.startswith(claim) for claim in unsafe)]
     box.config["annotations"] = others
     box.save()
