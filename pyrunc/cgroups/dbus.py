@@ -22,6 +22,9 @@ _SERVICE: "Final" = "org.freedesktop.systemd1"
 _CONNECT: "Final" = 5.0
 _ANSWER: "Final" = 25.0
 _JOB: "Final" = 30.0
+# What the bus says while systemd executes itself anew, as at an upgrade; and the waits between attempts.
+_AWAY: "Final" = ("org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.Disconnected")
+_PAUSES: "Final" = (0.2, 0.5, 1.0, 2.0, 0.0)
 
 
 class Failure(PyruncError):
@@ -126,17 +129,25 @@ class Systemd:
 
     def _send(self, message: Message) -> "Any":
         what = str(message.header.fields[HeaderFields.member])
+        for pause in _PAUSES:
+            reply = self._ask(message, what)
+            if reply.header.message_type is not MessageType.error:
+                break
+            name = str(reply.header.fields.get(HeaderFields.error_name, ""))
+            text = str(reply.body[0]) if reply.body else name
+            # Started a second time, a unit exists already.
+            if not (pause and name in _AWAY and what != "StartTransientUnit"):
+                raise Failure("systemd: " + what + ": " + text, name)
+            time.sleep(pause)
+        return reply.body
+
+    def _ask(self, message: Message, what: str) -> Message:
         try:
-            reply = self._bus.send_and_get_reply(message, timeout=_ANSWER)
+            return self._bus.send_and_get_reply(message, timeout=_ANSWER)
         except TimeoutError:
             raise Failure("systemd does not answer: " + what) from None
         except OSError as error:
             raise Failure("systemd: " + what + ": " + str(error)) from None
-        if reply.header.message_type is MessageType.error:
-            name = str(reply.header.fields.get(HeaderFields.error_name, ""))
-            text = str(reply.body[0]) if reply.body else name
-            raise Failure("systemd: " + what + ": " + text, name)
-        return reply.body
 
 
 def _authenticated(path: str) -> socket.socket:
