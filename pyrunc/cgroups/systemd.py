@@ -8,6 +8,7 @@ files (v1 or v2), which does all the rest as well. Delegate=true: below the scop
 import posix
 
 from pyrunc import cgroups
+from pyrunc.cgroups import devices
 from pyrunc.cgroups.limits2 import quota_of, swap_of, weight_of_shares
 from pyrunc.cgroups.v1 import failure, make
 from pyrunc.errors import ConfigError, PyruncError
@@ -133,6 +134,25 @@ def _mask(text: str, pointer: str) -> bytes:
     return mask.to_bytes((mask.bit_length() + 7) // 8 or 1, "little")
 
 
+def device_properties(resources: "Mapping[str, Any]") -> "list[Property]":
+    """The device rules for systemd on cgroup v1, which writes its own idea of them at every daemon-reload: without
+    these it would allow all. On v2 it leaves a program that it has not attached alone. Raises ConfigError.
+    """
+    everything, exceptions = devices.reduce(devices.parse(resources.get("devices") or ()))
+    if everything:
+        return []
+    allowed = []
+    for (kind, major, minor), access in exceptions.items():
+        letters = "".join(letter for letter in "rwm" if devices.ACCESS[letter] & access)
+        for name in ("char", "block") if kind == "a" else ("char",) if kind == "c" else ("block",):
+            if minor == devices.ANY:
+                allowed.append((name + "-" + ("*" if major == devices.ANY else str(major)), letters))
+            elif major != devices.ANY:
+                allowed.append((f"/dev/{name}/{major}:{minor}", letters))
+            # Of all majors one minor: there is no word for it, so it is lost at a reload.
+    return [("DevicePolicy", ("s", "strict")), ("DeviceAllow", ("a(ss)", allowed))]
+
+
 def annotated(annotations: "Mapping[str, str]") -> "list[Property]":
     """The properties of org.systemd.property.* annotations. Raises ConfigError."""
     from pyrunc.cgroups import gvariant
@@ -198,6 +218,8 @@ class Manager:
             "IOAccounting" if unified else "BlockIOAccounting",
         ):
             wanted.append((name, ("b", True)))
+        if not unified:
+            wanted += device_properties(resources)
         wanted += properties(resources, unified=unified) + self.extra
         bus = connect(self.place.user)
         try:
