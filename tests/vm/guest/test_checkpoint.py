@@ -14,8 +14,8 @@ import pytest
 
 from ...conftest import MakeBundle
 from ...lifecycle.support import add_user_namespace, mounts_of, namespaces_of, one_line, read_all, receiver
-from ...workplace import Bundle, Result, reap, wait_until
-from .support import command, put_in_scope, scopes
+from ...workplace import BUSYBOX, Bundle, Result, reap, wait_until
+from .support import PYRUNC, command, put_in_scope, scopes
 
 # CRIU is started four times, and every page is written by an emulated processor.
 LONG = 240.0
@@ -411,3 +411,40 @@ def test_a_paused_container(bundle: MakeBundle) -> None:
     said(box, restore(box)).ok()
     reach(box, stopped + 3)
     box.delete("--force").ok()
+
+
+def test_podman(tmp_path: Path) -> None:
+    """Checkpoint and restore of a container on a bridge, and by an archive under another name."""
+    root = tmp_path / "root"
+    (root / "bin").mkdir(parents=True)
+    shutil.copy(BUSYBOX, root / "bin/busybox")
+    for name in ("sh", "sleep"):
+        (root / "bin" / name).symlink_to("busybox")
+    archive = tmp_path / "root.tar"
+    command("tar", "-C", str(root), "-cf", str(archive), ".")
+    command("podman", "import", str(archive), "checkpointed")
+
+    def podman(*argv: str) -> str:
+        return command("podman", "--runtime", PYRUNC, *argv, timeout=LONG)
+
+    def said_last(name: str) -> int:
+        words = podman("logs", name).split()
+        return int(words[-1]) if words else 0
+
+    script = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.3; done"
+    exported = str(tmp_path / "exported.tar")
+    try:
+        podman("run", "--detach", "--name=one", f"--volume={tmp_path}:/data:ro", "checkpointed", "sh", "-c", script)
+        wait_until(lambda: said_last("one") > 3, "it counts", timeout=60)
+        podman("container", "checkpoint", "one")
+        stopped = said_last("one")
+        podman("container", "restore", "one")
+        wait_until(lambda: said_last("one") > stopped + 3, "it counts on", timeout=60)
+        podman("container", "checkpoint", "--compress=none", f"--export={exported}", "one")
+        stopped = said_last("one")
+        podman("rm", "--force", "--time=0", "one")
+        podman("container", "restore", f"--import={exported}", "--name=two")
+        wait_until(lambda: said_last("two") > stopped, "it counts on under another name", timeout=60)
+    finally:
+        subprocess.run(["podman", "rm", "--force", "--time=0", "--ignore", "one", "two"], check=False)
+        subprocess.run(["podman", "rmi", "--force", "checkpointed"], check=False)
