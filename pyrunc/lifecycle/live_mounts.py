@@ -105,6 +105,7 @@ def _compile(container: Container, wanted: "list[Any]", add: bool, pidfd: int) -
         if step.options.bind and not step.options.remount:
             step.tree = mounts.OpenTree(step.source, step.options.recursive, pointer)
             steps.append(step.tree)
+        step.locked = "user" in joined or host.rootless or host.in_user_namespace
         made.append(step)
     steps += [birth.Clone(0, [], None), Meet(RUNTIME, order.RECORDED)]
     steps.append(namespaces.JoinNamespaces([kind for kind in joined if kind != "pid"]))

@@ -1,5 +1,7 @@
 """The mount options of the specification (config.md, "Linux mount options") and what each means to the kernel."""
 
+import errno
+
 from pyrunc import _linux
 from pyrunc.errors import ConfigError
 
@@ -38,6 +40,17 @@ _TAKEN_AWAY: "Final[dict[str, int]]" = {
     "norelatime": _L.MOUNT_ATTR_RELATIME,
 }
 
+_BASIC: "Final" = (
+    _L.MOUNT_ATTR_RDONLY | _L.MOUNT_ATTR_NOSUID | _L.MOUNT_ATTR_NODEV | _L.MOUNT_ATTR_NOEXEC | _L.MOUNT_ATTR_NOSYMFOLLOW
+)
+# ST_* of statfs(2) (linux/statfs.h), and what it stands for: what a less privileged user namespace may not clear.
+_LOCKED: "Final" = (
+    (1, _L.MOUNT_ATTR_RDONLY),
+    (2, _L.MOUNT_ATTR_NOSUID),
+    (4, _L.MOUNT_ATTR_NODEV),
+    (8, _L.MOUNT_ATTR_NOEXEC),
+)
+
 PROPAGATION: "Final[dict[str, tuple[int, bool]]]" = {
     "private": (_L.MS_PRIVATE, False),
     "rprivate": (_L.MS_PRIVATE, True),
@@ -73,10 +86,11 @@ class Options:
     bind, recursive: from bind and rbind. attr_set, attr_clr: for the mount itself; rec_set, rec_clr: the r* options,
     for it and all below. propagation: [(MS_*, recursive)] in order. parameters: fsconfig(2) parameters;
     superblock: names of superblock flags to set, with their MS_*; cleared: words that take such a flag away.
-    idmap: "", "idmap" or "ridmap".
+    atime: the one of noatime, relatime and strictatime that is asked for, or "". idmap: "", "idmap" or "ridmap".
     """
 
     __slots__ = (
+        "atime",
         "attr_clr",
         "attr_set",
         "bind",
@@ -93,6 +107,7 @@ class Options:
     )
 
     def __init__(self) -> None:
+        self.atime = ""
         self.bind = False
         self.recursive = False
         self.remount = False
@@ -106,6 +121,34 @@ class Options:
         self.cleared: "list[str]" = []
         self.idmap = ""
         self.tmpcopyup = False
+
+    def bind_attributes(self, existing: "int | None") -> "tuple[int, int]":
+        """What to set and to clear of a bind mount: as mount(2) does it in runc and crun, by a remount.
+
+        Without any option of its own it stays as its source is. With one, what is not named is cleared, but for access
+        times, which only a way to keep them changes. existing: the ST_* of statfs(2) where the mount's user namespace
+        may not clear them, so that what is not named stays; else None. Raises OSError (EPERM) for what is locked.
+        """
+        if not (self.attr_set or self.attr_clr):
+            return 0, 0
+        wanted = self.attr_set & _BASIC
+        times = self.attr_set & _L.MOUNT_ATTR_NODIRATIME
+        changes_times = bool(times or self.atime)
+        times |= self.attr_set & _L.MOUNT_ATTR__ATIME
+        if existing is not None:
+            for flag, attribute in _LOCKED:
+                if existing & flag:
+                    if self.attr_clr & attribute:
+                        raise PermissionError(errno.EPERM, "mount_setattr")
+                    wanted |= attribute
+            if changes_times and times != _times(existing):
+                raise PermissionError(errno.EPERM, "mount_setattr")
+            changes_times = False
+        clear = _BASIC & ~wanted
+        if changes_times:
+            wanted |= times
+            clear |= _L.MOUNT_ATTR__ATIME | _L.MOUNT_ATTR_NODIRATIME & ~times
+        return wanted, clear
 
     def mount_flags(self, attributes: int) -> int:
         """The superblock's flags, and MOUNT_ATTR_*, as the MS_* flags of mount(2)."""
@@ -128,6 +171,14 @@ class Options:
         for flag in self.superblock.values():
             flags |= flag
         return flags
+
+
+def _times(flags: int) -> int:
+    """How access times are kept, from ST_* to MOUNT_ATTR_*."""
+    times = _L.MOUNT_ATTR_NODIRATIME if flags & 2048 else 0
+    if flags & 1024:
+        return times | _L.MOUNT_ATTR_NOATIME
+    return times | (_L.MOUNT_ATTR_RELATIME if flags & 4096 else _L.MOUNT_ATTR_STRICTATIME)
 
 
 def parse(options: "list[str]", pointer: str) -> Options:
@@ -170,6 +221,8 @@ def _attribute(result: Options, option: str, *, recursive: bool) -> None:
     earlier = (result.rec_set if recursive else result.attr_set) & _L.MOUNT_ATTR__ATIME
     if earlier and earlier != _TAKEN_AWAY.get(option, earlier):
         return
+    if not recursive and clear == _L.MOUNT_ATTR__ATIME:
+        result.atime = "" if option in _TAKEN_AWAY else option
     # A later option wins over an earlier one: what is cleared is no longer set, and the other way round.
     if recursive:
         result.rec_set = result.rec_set & ~clear | set_

@@ -186,7 +186,19 @@ def is_null(fd: int) -> bool:
 class MountStep(Step):
     """One entry of mounts[]."""
 
-    __slots__ = ("destination", "fstype", "helper", "inside", "label", "late", "mapping", "options", "source", "tree")
+    __slots__ = (
+        "destination",
+        "fstype",
+        "helper",
+        "inside",
+        "label",
+        "late",
+        "locked",
+        "mapping",
+        "options",
+        "source",
+        "tree",
+    )
     name = "mount"
     section = "config.md#mounts"
     side = CONTAINER
@@ -215,6 +227,8 @@ class MountStep(Step):
         # Of a source below the rootfs, the path inside: an earlier mount may be what makes it.
         self.inside = source[len(rootfs) :] if self.options.bind and rootfs and source.startswith(rootfs + "/") else ""
         self.tree = tree
+        # Whether the mount will belong to a user namespace that may not clear the attributes of its source.
+        self.locked = False
         self.label = label
         # The mount itself, while ReadOnlyMounts has still to make it read-only.
         self.late = -1
@@ -243,9 +257,10 @@ class MountStep(Step):
         except OSError as error:
             what = self.source if self.options.bind else self.fstype
             why = error.strerror if isinstance(error, mounts.FilesystemError) else reason(error)
-            raise PyruncError(
-                "mount " + what + " to " + self.destination + ": " + (why or ""), errno=error.errno
-            ) from None
+            # The beginning is runc's, by which scripts know a mount that fails.
+            words = 'unable to start container process: error during container init: error mounting "' + what
+            words += '" to rootfs at "' + self.destination + '": mount ' + what + " to " + self.destination + ": "
+            raise PyruncError(words + (why or ""), errno=error.errno) from None
 
     def _mount(self, context: "Context") -> None:
         options = self.options
@@ -276,7 +291,10 @@ class MountStep(Step):
         else:
             target = paths.make_file(root_fd, self.destination)
         refuse_proc_target(target, _linux.fstatfs(tree)[0] == _linux.PROC_SUPER_MAGIC, self.destination)
-        self._attributes(tree, only_new=False)
+        set_, clear = options.bind_attributes(_linux.fstatfs(tree)[1] if self.locked else None)
+        if set_ or clear:
+            mounts.set_attributes(tree, set_, clear)
+        self._attributes(tree, only_new=True)
         mounts.attach(tree, target)
         posix.close(target)
         posix.close(tree)

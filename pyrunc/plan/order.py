@@ -367,6 +367,7 @@ class _Builder:
             pointer = "/mounts/" + str(index)
             label = self.linux.get("mountLabel") or ""
             step = mounts.MountStep(mount, self.bundle, pointer, None, label, self.rootfs)
+            step.locked = self.foreign or self.host.rootless or self.host.in_user_namespace
             # Mappings without the option that belongs to them mean the mount alone, as in runc.
             mapped = bool(step.options.idmap or mount.get("uidMappings"))
             if step.options.bind and not step.inside:

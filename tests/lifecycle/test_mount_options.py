@@ -16,6 +16,7 @@ import pytest
 from ..conftest import MakeBundle
 from ..spaces import command, own_mounts
 from ..workplace import Bundle, Workplace
+from .support import add_user_namespace
 
 ATIMES = {"noatime", "relatime"}  # neither: strictatime
 
@@ -104,9 +105,18 @@ ATTRIBUTES = {
 }  # fmt: skip
 
 
+#: Options that a bind mount is not changed by, as mount(2) has it: a remount keeps access times as they are kept.
+WITHOUT_EFFECT = {"diratime": {"nodiratime"}, "atime": {"noatime"}, "nostrictatime": set(), "norelatime": {"relatime"}}
+
+
 @pytest.mark.parametrize("option", ATTRIBUTES)
 def test_an_attribute_of_a_bind(bundle: MakeBundle, sources: Sources, option: str) -> None:
     before, there, missing = ATTRIBUTES[option]
+    if option in WITHOUT_EFFECT:
+        there, missing = (
+            WITHOUT_EFFECT[option],
+            {"relatime"} - WITHOUT_EFFECT[option] if option != "diratime" else set(),
+        )
     source = sources.make("source", before)
     box = with_mount(bundle, bind(source, "rbind", option))
     found = mounts_of(box)
@@ -151,11 +161,40 @@ def test_remount_changes_what_it_names(bundle: MakeBundle, option: str) -> None:
             assert kept in found.options or kept in missing
 
 
-def test_a_bind_keeps_what_it_does_not_name(bundle: MakeBundle, sources: Sources) -> None:
-    source = sources.make("source", "ro,nosuid,nodev,noexec,noatime")
-    for options in (["rbind"], ["bind"], ["rbind", "ro"], ["rbind", "nosuid"], ["rbind", "rro"]):
+def test_a_bind_without_options_keeps_all_and_one_with_any_what_it_names(bundle: MakeBundle, sources: Sources) -> None:
+    """As runc and crun, which bind and then remount: access times stay unless a way to keep them is named."""
+    all_of_them = {"ro", "nosuid", "nodev", "noexec", "noatime", "nosymfollow"}
+    source = sources.make("source", ",".join(sorted(all_of_them)))
+    for options, kept in (
+        (["rbind"], all_of_them),
+        (["bind", "private"], all_of_them),
+        (["rbind", "rro"], all_of_them),
+        (["rbind", "ro"], {"ro", "noatime"}),
+        (["rbind", "nosuid", "nodev"], {"nosuid", "nodev", "noatime"}),
+        (["bind", "rw"], {"noatime"}),
+        (["bind", "exec", "relatime"], {"relatime"}),
+        (["bind", "nodiratime"], {"nodiratime", "relatime"}),
+    ):
         found = mounts_of(with_mount(bundle, bind(source, *options)))["/m"]
-        assert {"ro", "nosuid", "nodev", "noexec", "noatime"} <= found.options, options
+        assert found.options & (all_of_them | {"relatime", "nodiratime"}) == kept, options
+
+
+def test_a_bind_in_a_user_namespace_takes_nothing_away(bundle: MakeBundle, sources: Sources) -> None:
+    """What the source has there is locked; nosymfollow is not."""
+    all_of_them = {"ro", "nosuid", "nodev", "noexec", "noatime"}
+    source = sources.make("source", ",".join(sorted(all_of_them | {"nosymfollow"})))
+    for options in (["ro"], ["nosuid"], ["noatime"], ["norelatime"]):
+        box = with_mount(bundle, bind(source, "rbind", *options))
+        (box.rootfs / "m").mkdir()
+        add_user_namespace(box)
+        assert mounts_of(box)["/m"].options & (all_of_them | {"nosymfollow"}) == all_of_them, options
+    for option in ("rw", "suid", "dev", "exec", "relatime", "strictatime", "nodiratime"):
+        box = with_mount(bundle, bind(source, "rbind", option))
+        (box.rootfs / "m").mkdir()
+        add_user_namespace(box)
+        refused = box.run()
+        assert refused.returncode == 1, option
+        assert f"mount {source} to /m: operation not permitted" in refused.stderr
 
 
 @pytest.mark.parametrize(
