@@ -276,7 +276,7 @@ def refused(box: Bundle, *words: str) -> None:
 def test_nobody_listens(bundle: MakeBundle, workplace: Workplace) -> None:
     where = workplace.path / "nobody"
     box = notify(bundle(), where)
-    refused(box, f"send the seccomp listener to {where}", "/linux/seccomp/listenerPath")
+    refused(box, f"failed to connect with seccomp agent at {where}", "/linux/seccomp/listenerPath")
     where.touch()
     refused(box, "connection refused", "/linux/seccomp/listenerPath")
     refused(notify(bundle(), "/" + "x" * 200), "/linux/seccomp/listenerPath")
@@ -293,7 +293,7 @@ def test_an_exec_that_the_agent_is_not_there_for(bundle: MakeBundle, workplace: 
     agent.close()
     done = box.exec("true")
     assert (done.returncode, done.stderr.count("\n")) == (255, 1)
-    assert "send the seccomp listener" in done.stderr
+    assert "failed to connect with seccomp agent" in done.stderr
     assert box.status() == "running"
     box.delete("--force").ok()
 
