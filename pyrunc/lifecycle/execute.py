@@ -56,7 +56,10 @@ def execute(plan: "Plan", context: "Context") -> None:
                 done.append(step)
                 if log.is_debug():
                     log.debug(step.describe())
-                _apply(step, context)
+                try:
+                    _apply(step, context)
+                except PyruncError as error:
+                    raise _cause(plan, context, error) from None
                 if context.in_container:
                     _container(plan, context, index + 1)
         await_waiting(plan, context)
@@ -86,6 +89,20 @@ def _apply(step: "Step", context: "Context") -> None:
         raise _with_step(error, step) from None
     except OSError as error:
         raise _with_step(PyruncError(step.describe() + ": " + reason(error), errno=error.errno), step) from None
+
+
+def _cause(plan: "Plan", context: "Context", error: PyruncError) -> PyruncError:
+    """The error of a step of the runtime's, or what the container process failed of before: that made the step fail."""
+    if context.in_container or context.sync is None:
+        return error
+    context.sync.setblocking(False)
+    try:
+        while True:
+            _receive(plan, context)
+    except BlockingIOError:
+        return error  # it lives
+    except PyruncError as its:
+        return its
 
 
 def _with_step(error: PyruncError, step: "Step") -> PyruncError:
