@@ -163,6 +163,43 @@ def _prefix(place: str) -> str:
     return "invalid memory policy " + ("flag: " if "/flags" in place else "mode: ")
 
 
+def misspelled(value: object, part: str = "config") -> "list[tuple[dict[str, Any], str, str, str]]":
+    """Properties that would be known if upper and lower case did not count, as they do not to Go's reader.
+
+    Each as (the object, its JSON pointer, the name in it, the known name, which the object lacks).
+    """
+    found: list[tuple[dict[str, Any], str, str, str]] = []
+    bundle = schemas()
+
+    def walk(schema: "dict[str, Any]", item: object, place: str) -> None:
+        schema = _resolve(bundle, schema)
+        if isinstance(item, list) and isinstance(schema.get("items"), dict):
+            for index, entry in enumerate(item):
+                walk(schema["items"], entry, f"{place}/{index}")
+        elif isinstance(item, dict):
+            known = schema.get("properties", {})
+            other = schema.get("additionalProperties")
+            for name, entry in item.items():
+                meant = [one for one in known if one.lower() == name.lower()]
+                if name in known:
+                    walk(known[name], entry, place + pointer(name))
+                elif isinstance(other, dict):
+                    walk(other, entry, place + pointer(name))
+                elif meant and meant[0] not in item:
+                    found.append((item, place, name, meant[0]))
+
+    walk(bundle["definitions"][_FILES[part]], value, "")
+    return found
+
+
+def respell(value: object, part: str = "config") -> bool:
+    """Give misspelled properties their known names, in place. Whether there were any."""
+    found = misspelled(value, part)
+    for item, _, name, meant in found:
+        item[meant] = item.pop(name)
+    return bool(found)
+
+
 def problems(bundle: str, config: "str | None" = None) -> "tuple[list[Violation], list[str]]":
     """Everything that is wrong with a bundle's config, and what is only odd. As load.load_bundle, but to the end.
 
@@ -175,7 +212,10 @@ def problems(bundle: str, config: "str | None" = None) -> "tuple[list[Violation]
         value = load.parse(data)
     except ConfigError as error:
         return [Violation(error.pointer or "", "", "", "", error.message)], []
+    names = misspelled(value)
     found = explain(value)
+    if found and respell(value):
+        found = explain(value)
     if found:
         return found, []
     if b"\\u0000" in data:
@@ -185,7 +225,8 @@ def problems(bundle: str, config: "str | None" = None) -> "tuple[list[Violation]
             found.append(Violation(error.pointer or "", "", "", section(error.pointer or ""), error.message))
     for place, text in rules.violations(value):
         found.append(Violation(place, "", "", section(place), text))
-    return found, rules.warnings(value) + _unknown_capabilities(value)
+    odd = [f"{place}: {quote(name)} is unknown: {quote(meant)} may be meant" for _, place, name, meant in names]
+    return found, odd + rules.warnings(value) + _unknown_capabilities(value)
 
 
 def _unknown_capabilities(config: "Any") -> "list[str]":

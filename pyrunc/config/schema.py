@@ -27,8 +27,11 @@ def accepts(value: object, part: str = "config") -> bool:
 def check(value: object, part: str = "config") -> None:
     """Raises ConfigError, with the pointer, for the first thing in a value that its schema does not allow."""
     if not accepts(value, part):
-        from pyrunc.config.explain import explain
+        from pyrunc.config.explain import explain, respell
 
+        # What runc takes, whose reader is Go's: "pagesize" for "pageSize".
+        if respell(value, part) and accepts(value, part):
+            return
         for violation in explain(value, part):
             raise ConfigError(violation.message, pointer=violation.pointer or None)
         raise ConfigError("not a valid " + part + " of the runtime specification")

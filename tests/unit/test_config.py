@@ -771,3 +771,23 @@ def test_null_is_as_good_as_absent(tmp_path: Path) -> None:
         load.load_bundle(str(tmp_path))
     with pytest.raises(ConfigError, match="null stands where"):
         load.load_process(b'{"cwd": "/", "args": [null]}')
+
+
+def test_names_in_another_case(tmp_path: Path) -> None:
+    """Taken where they are missed, told of by validate: to Go's reader upper and lower case are the same."""
+    bundle: Any = resources(hugepageLimits=[{"pagesize": "2MB", "LIMIT": 4096}])
+    bundle |= {"Hostname": "x", "annotations": {"Root": "y"}, "org.example": {"hostname": 1}}
+    bundle["linux"]["namespaces"] = [{"type": "uts"}]
+    (tmp_path / "config.json").write_text(json.dumps(bundle))
+    config, _ = load.load_bundle(str(tmp_path))
+    assert config["linux"]["resources"]["hugepageLimits"] == [{"pageSize": "2MB", "limit": 4096}]
+    assert config["annotations"] == {"Root": "y"}
+    found, odd = explain.problems(str(tmp_path))
+    assert (found, len(odd)) == ([], 3)
+    bundle = {**minimal(), "Hostname": "x", "hostNAME": "y"}
+    (tmp_path / "config.json").write_text(json.dumps(bundle))
+    found, odd = explain.problems(str(tmp_path))
+    assert (found, odd) == (
+        [],
+        [': "Hostname" is unknown: "hostname" may be meant', ': "hostNAME" is unknown: "hostname" may be meant'],
+    )
