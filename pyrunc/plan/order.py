@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 RECORDED = "the process is recorded in state.json and its id maps are written"
 TIME_OFFSETS = "time offsets are written"
 RECORDED_AGAIN = "the second process is recorded"
+MOUNTED_SO_FAR = "the mounts before are made"
+SOURCE_OPENED = "a source that they have made is opened"
 MOUNTED = "the rootfs and its mounts are made"
 HOOKS_RUN = "the runtime's hooks have run"
 READY = "the process is set up"
@@ -179,6 +181,16 @@ class _Builder:
         from pyrunc.plan import sources
 
         return [sources.OpenSources(trees), meet, sources.TakeSources(trees)]
+
+    def _opened_late(self, tree: "mounts.OpenTree") -> "list[Step]":
+        from pyrunc.plan import sources
+
+        return [
+            Meet(CONTAINER, MOUNTED_SO_FAR),
+            sources.OpenSources([tree]),
+            Meet(RUNTIME, SOURCE_OPENED),
+            sources.TakeSources([tree]),
+        ]
 
     def _net_devices(self) -> "list[Step]":
         """As soon as the network namespace is there: sysctls and hooks find the devices in it."""
@@ -370,7 +382,11 @@ class _Builder:
             step.locked = self.foreign or self.host.rootless or self.host.in_user_namespace
             # Mappings without the option that belongs to them mean the mount alone, as in runc.
             mapped = bool(step.options.idmap or mount.get("uidMappings"))
-            if step.options.bind and not step.inside:
+            if mapped and step.inside and self.locked:
+                # Only the runtime may map the ids of a file system of the host; an earlier mount makes the source.
+                step.tree = mounts.OpenTree(step.source, step.options.recursive, pointer)
+                steps += self._opened_late(step.tree)
+            elif step.options.bind and not step.inside:
                 step.tree = self._tree(step.source, step.options.recursive, pointer, always=mapped)
             if mapped:
                 self._map_ids(mount, step, pointer)
