@@ -42,6 +42,7 @@ def checkpoint(store: "Store", container_id: str, options: "Options") -> None:
                 "a container without a mount namespace cannot be checkpointed", pointer="/linux/namespaces"
             )
         _check_status_fd(options)
+        _check_parent(options)
         criu.check(memory_tracking=options.pre_dump, lazy_pages=options.lazy_pages)
         _dump(container, options)
         if not (options.leave_running or options.pre_dump):
@@ -76,7 +77,6 @@ def _dump(container: Container, options: "Options") -> None:
     for path in (options.image_path, options.work_path):
         if path:
             _make_directory(path, config)
-    _check_parent(options)
     service = criu.Service()
     rpc = service.rpc
     images = criu.open_directory(options.image_path, "image directory")
