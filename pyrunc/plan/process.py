@@ -373,6 +373,8 @@ class BecomeProgram(Step):
             fifo=self.has_fifo,
             report=self.has_fifo,
         )
+        if _has_died(context.sync):
+            posix._exit(1)
         if self.hooks:
             _linux.finish_until_fifo(prepared)
             self.hooks.run_in_container(context, env)
@@ -442,6 +444,14 @@ class BecomeProgram(Step):
                 "chdir to cwd " + cwd + ": " + reason(error), pointer="/process/cwd", errno=error.errno
             ) from None
         return True
+
+
+def _has_died(sync: "Any") -> bool:
+    """Whether the runtime has ended: then nobody knows of this process, and it must not go on."""
+    try:
+        return not sync.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
 
 
 def _drop_bounding(number: int) -> None:

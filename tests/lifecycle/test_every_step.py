@@ -326,7 +326,7 @@ def test_a_step_that_fails_leaves_nothing(make: Make, bundle: MakeBundle, faults
 def test_a_runtime_killed_at_a_step_leaves_what_delete_takes_away(
     make: Make, bundle: MakeBundle, faults: Faults
 ) -> None:
-    """Its container process ends by itself, unless it waits for start already."""
+    """Its container process ends by itself, until it waits for start."""
     case = make(bundle, faults)
     walk = Walk(case, faults)
     last = len(walk.steps) - 1
@@ -336,7 +336,7 @@ def test_a_runtime_killed_at_a_step_leaves_what_delete_takes_away(
         in_container = fault["when"] == "inside" or (step["side"] == "container" and fault["step"] <= last)
         if outcome["status"] != -9 or outcome["met"] != in_container:
             walk.report(name, outcome)
-        if fault["step"] < last and (processes := walk.left("process ")):
+        if fault["step"] <= last and (processes := walk.left("process ")):
             walk.report(name, f"still there: {processes}")
         if problem := clean_up(case.box, faults, case.command == "exec"):
             walk.report(name, problem)
