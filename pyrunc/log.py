@@ -73,6 +73,11 @@ def is_debug() -> bool:
     return _debug
 
 
+def is_plain() -> bool:
+    """Whether words go to standard error as text, for a person or a script to read."""
+    return not _to_file and not _json
+
+
 def keep() -> None:
     """In the container process: go on writing to where standard error leads now, whatever it will be."""
     global _fd

@@ -1,5 +1,6 @@
 """run: create and start in one; in the foreground, stay with the process and delete the container at its end."""
 
+import errno
 import posix
 
 from pyrunc import _linux, log
@@ -33,7 +34,7 @@ def run(store: "Store", container_id: str, options: "CreateOptions") -> int:
             foreground = Foreground(context.pid, context.pidfd, context.console_fd, notify)
             foreground.begin()
         _start(container)
-    except BaseException:
+    except BaseException as error:
         if foreground is not None:
             foreground.end()
         # Created it was, so it goes as delete takes it away, poststop hooks and all.
@@ -41,6 +42,10 @@ def run(store: "Store", container_id: str, options: "CreateOptions") -> int:
             _delete(store, container_id, container)
         finally:
             execute.undo(context)
+        if foreground is not None and isinstance(error, PyruncError) and error.step == start.EXECVE and log.is_plain():
+            # As a shell says it: the program's failure, not the runtime's (as runc).
+            log.write(2, error.message + "\n")
+            return 127 if error.errno == errno.ENOENT else 126
         raise
     if foreground is None:
         if notify is not None:

@@ -11,10 +11,14 @@ from pyrunc.plan.files_step import FIFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
     from pyrunc.lifecycle.notify import Notify
     from pyrunc.lifecycle.store import Store
+
+
+# The step of an error that says that the program cannot be executed.
+EXECVE: "Final" = "execve"
 
 
 def start(store: "Store", container_id: str) -> None:
@@ -139,7 +143,7 @@ def _problem(container: Container, data: bytes) -> "PyruncError | None":
         args: "Any" = (container.config().get("process") or {}).get("args") or ["?"]
         return PyruncError(
             "exec " + str(args[0]) + ": " + posix.strerror(number).lower(),
-            step="process",
+            step=EXECVE,
             pointer="/process/args/0",
             errno=number,
             hint="the file is no program of this machine's kind, or its interpreter is missing"

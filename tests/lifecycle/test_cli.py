@@ -90,3 +90,20 @@ def test_engines_spellings(bundle: MakeBundle, tmp_path: Path) -> None:
     (line,) = log.read_text().splitlines()
     assert json.loads(line)["msg"] == got.stderr.strip()
     box.delete().ok()
+
+
+def test_a_program_that_cannot_be_executed(bundle: MakeBundle, tmp_path: Path) -> None:
+    """As a shell has it: 127 and 126. With a log, which engines read, it is an error like any other."""
+    box = bundle("/bin/lost")
+    (box.rootfs / "bin/lost").write_text("#!/no/such/interpreter\n")
+    (box.rootfs / "bin/lost").chmod(0o755)
+    got = box.run()
+    assert (got.returncode, got.stderr) == (127, "exec /bin/lost: no such file or directory\n")
+    (box.rootfs / "bin/lost").write_bytes(b"\0\1")
+    got = box.run()
+    assert (got.returncode, got.stderr) == (126, "exec /bin/lost: exec format error\n")
+    log = tmp_path / "log"
+    for flags in (("--log", log), ("--log-format=json",)):
+        got = box.place.call("run", "--bundle", box.save(), box.id, flags=flags)
+        assert (got.returncode, "run failed: exec /bin/lost: exec format error" in got.stderr) == (1, True)
+    assert "run failed: exec /bin/lost: exec format error" in log.read_text()
