@@ -106,20 +106,37 @@ def close_namespaces(context: "Context") -> None:
 class JoinNamespaces(Step):
     """Enter the namespaces given by path, all but a pid namespace, which is entered last of all."""
 
-    __slots__ = ("kinds",)
+    __slots__ = ("gids", "kinds", "uids")
     name = "namespaces"
     section = "config-linux.md#namespaces"
     side = CONTAINER
 
-    def __init__(self, kinds: "list[str]") -> None:
+    def __init__(
+        self, kinds: "list[str]", uids: "list[IDMapping] | None" = None, gids: "list[IDMapping] | None" = None
+    ) -> None:
         Step.__init__(self, "/linux/namespaces")
         self.kinds = kinds
+        # What the config says of the ids in a user namespace that is joined.
+        self.uids = uids
+        self.gids = gids
 
     def describe(self) -> str:
         return "join namespaces: " + ", ".join(self.kinds)
 
     def apply(self, context: "Context") -> None:
         join([entry for entry in context.namespace_fds if entry[2] != "pid"])
+        if "user" in self.kinds:
+            _compare("uid_map", self.uids, "/linux/uidMappings")
+            _compare("gid_map", self.gids, "/linux/gidMappings")
+
+
+def _compare(file: str, wanted: "list[IDMapping] | None", pointer: str) -> None:
+    """See that the map of our user namespace is the one that the config has. Raises PyruncError, OSError."""
+    if not wanted:
+        return
+    found = [[int(field) for field in line.split()] for line in files.read("/proc/self/" + file).splitlines()]
+    if sorted(found) != sorted([entry["containerID"], entry["hostID"], entry["size"]] for entry in wanted):
+        raise PyruncError("the user namespace that is joined has other mappings", pointer=pointer)
 
 
 def join(entries: "list[tuple[int, int, str, str]]") -> None:

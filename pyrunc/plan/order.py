@@ -214,7 +214,8 @@ class _Builder:
         steps.append(cgroup.AllCpus())
         joined = [kind for kind in self.spaces.joined if kind != "pid"]
         if joined:
-            steps.append(namespaces.JoinNamespaces(joined))
+            maps = self.linux.get("uidMappings"), self.linux.get("gidMappings")
+            steps.append(namespaces.JoinNamespaces(joined, *maps))
         if twice:
             steps += [birth.CloneAgain(flags, kinds), birth.RecordAgain()]
             if "network" in self.spaces.new:

@@ -322,6 +322,20 @@ def test_a_pod_in_a_user_namespace(bundle: MakeBundle) -> None:
     finish(box, one)
 
 
+def test_mappings_that_are_not_the_joined_namespace_s(bundle: MakeBundle) -> None:
+    one = bundle("sleep", "1000")
+    add_user_namespace(one)
+    box = bundle("true")
+    set_namespaces(box, "mount", user=running(one))
+    for name in ("uidMappings", "gidMappings"):
+        add_mapping(box)
+        box.config["linux"][name] = [{"containerID": 0, "hostID": MAPPED + 1, "size": 65536}]
+        got = box.create()
+        assert got.returncode == 1
+        assert f"has other mappings (config.json /linux/{name})" in box.errors()
+    finish(one)
+
+
 def test_the_runtime_s_own_user_namespace_may_be_joined(bundle: MakeBundle) -> None:
     box = bundle("sleep", "1000")
     set_namespaces(box, "mount", "pid", user="/proc/self/ns/user")
