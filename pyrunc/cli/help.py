@@ -315,7 +315,7 @@ FLAGS = {
 }
 
 # Taken, but not shown.
-HIDDEN = {("kill", "all"), ("update", "kernel-memory"), ("update", "kernel-memory-tcp")}
+HIDDEN = {("create", "no-subreaper"), ("kill", "all"), ("update", "kernel-memory"), ("update", "kernel-memory-tcp")}
 
 
 def describe(command: str, flag: str) -> str:

@@ -48,6 +48,7 @@ COMMANDS = {
             ("no-pivot", "", "bool"),
             ("no-new-keyring", "", "bool"),
             ("preserve-fds", "", "int"),
+            ("no-subreaper", "", "bool"),
             _HELP,
         ),
     ),
