@@ -75,7 +75,7 @@ def test_create_and_create(bundle: MakeBundle) -> None:
 
 
 def test_two_creates_in_one_cgroup(bundle: MakeBundle) -> None:
-    """At most one gets it; the loser takes nothing of the winner's along."""
+    """Whoever is told that it is created, is; nothing is left. (Both may be, as with runc: each saw it empty.)"""
     box, other = bundle("sleep", "1000"), bundle("sleep", "1000")
     other.config["linux"]["cgroupsPath"] = box.cgroup
     for _ in rounds():

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from ..conftest import MakeBundle
-from ..workplace import Bundle, hierarchies
-from .support import MAPPED, Mount, add_user_namespace, mounts_of, one_line, running, script
+from ..spaces import command, own_mounts
+from ..workplace import Bundle, hierarchies, make_rootfs
+from .support import MAPPED, add_user_namespace, mounts_of, one_line, running, script
 
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 
@@ -289,13 +290,17 @@ def test_a_writable_root(bundle: MakeBundle) -> None:
     assert (box.rootfs / "made").read_text() == "x\n"
 
 
-def test_the_root_keeps_its_mount_s_flags(bundle: MakeBundle) -> None:
+@pytest.mark.parametrize("user", [False, True])
+def test_the_root_keeps_its_mount_s_flags(user: bool, bundle: MakeBundle) -> None:
     """youki 0.6: the read-only remount dropped nosuid and nodev."""
     box = bundle("sleep", "1000")
-    before: Mount = mounts_of(os.getpid())["/tmp"] if "/tmp" in mounts_of(os.getpid()) else mounts_of(os.getpid())["/"]
-    flags = before.options - {"rw", "ro"}
-    assert mounts_of(running(box))["/"].options >= flags | {"ro"}
-    box.delete("--force").ok()
+    if user:
+        add_user_namespace(box)
+    with own_mounts():
+        command("mount", "-t", "tmpfs", "-o", "nosuid,nodev,noatime", "tmpfs", str(box.rootfs))
+        make_rootfs(box.rootfs)
+        assert mounts_of(running(box))["/"].options >= {"ro", "nosuid", "nodev", "noatime"}
+        box.delete("--force").ok()
 
 
 def test_no_pivot(bundle: MakeBundle) -> None:

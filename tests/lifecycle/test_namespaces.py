@@ -259,6 +259,8 @@ def test_all_of_another_container_s(holder: Bundle, bundle: MakeBundle) -> None:
     assert holder.exec("ps", "-o", "args").ok().stdout.count("sleep 1001") == 1
     assert box.output().splitlines()[0] == "holder"
     assert int(box.output().splitlines()[1]) >= 1
+    for kind in ("pid", "net", "ipc"):
+        assert box.exec("readlink", f"/proc/self/ns/{kind}").ok().stdout == f"{os.readlink(f'/proc/{pid}/ns/{kind}')}\n"
     # Its end is the container's end, not the pod's.
     box.kill("KILL").ok()
     box.wait_for("stopped")
@@ -319,6 +321,8 @@ def test_a_pod_in_a_user_namespace(bundle: MakeBundle) -> None:
     add_mapping(box)
     found, theirs = namespaces_of(running(box)), namespaces_of(pid)
     assert {kind for kind in KINDS if found[kind] == theirs[kind]} >= {"user", "network", "ipc", "uts", "pid"}
+    for kind in ("user", "pid", "net"):
+        assert box.exec("readlink", f"/proc/self/ns/{kind}").ok().stdout == f"{os.readlink(f'/proc/{pid}/ns/{kind}')}\n"
     finish(box, one)
 
 
