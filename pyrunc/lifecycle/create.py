@@ -294,7 +294,8 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
     hold_still()
     try:
         execute.execute(creation.plan, context)
-        if execute.has_ended(context.pidfd):
+        # The end of file by which we know that it waits comes of its end, too.
+        if execute.has_ended(context.pidfd) or procfs.is_ending(context.pid):
             raise execute.ended(context)
         if console is not None:
             send_fd(console, context.console_fd, b"/dev/ptmx", "console socket")

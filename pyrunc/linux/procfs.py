@@ -122,6 +122,19 @@ def start_time(pid: int) -> "int | None":
     return state[1] if state else None
 
 
+# PF_EXITING of the kernel's linux/sched.h, in the flags of proc(5)'s stat.
+_EXITING = 0x4
+
+
+def is_ending(pid: int) -> bool:
+    """Whether a process is on its way out: set before the kernel closes its files, unlike what a pidfd tells."""
+    try:
+        data = files.read("/proc/" + str(pid) + "/stat", limit=4096)
+    except OSError:
+        return True
+    return bool(int(data[data.rfind(b")") + 2 :].split()[6]) & _EXITING)
+
+
 def process_state(pid: int) -> "tuple[str, int] | None":
     """State letter and start time of a process (proc(5), stat fields 3 and 22); None when there is none."""
     try:
