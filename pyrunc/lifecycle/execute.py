@@ -42,6 +42,8 @@ def execute(plan: "Plan", context: "Context") -> None:
     is raised: PyruncError with the step's name and config pointer.
     """
     done = context.done
+    if log.is_debug():
+        log.debug("this program is " + ("a sealed copy in memory" if _linux.sealed() else "a file of the host's"))
     try:
         for index, step in enumerate(plan.steps):
             if isinstance(step, Meet):

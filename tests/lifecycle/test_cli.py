@@ -107,3 +107,29 @@ def test_a_program_that_cannot_be_executed(bundle: MakeBundle, tmp_path: Path) -
         got = box.place.call("run", "--bundle", box.save(), box.id, flags=flags)
         assert (got.returncode, "run failed: exec /bin/lost: exec format error" in got.stderr) == (1, True)
     assert "run failed: exec /bin/lost: exec format error" in log.read_text()
+
+
+def test_debug_tells_the_steps_of_both_processes(bundle: MakeBundle, tmp_path: Path) -> None:
+    box = bundle("sleep", "100")
+    log = tmp_path / "log"
+    flags = ("--debug", "--log", log, "--log-format", "json")
+    create = ("create", "--bundle", box.save(), box.id)
+    got = box.place.call(*create, flags=flags, stdout=box.path / "stdout", stderr=box.path / "stderr").ok()
+    assert (got.stdout, got.stderr) == ("", "")
+    said = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {line["level"] for line in said} == {"debug"}
+    told = [line["msg"] for line in said]
+    assert told[0] == "this program is a sealed copy in memory"
+    for step in (
+        "clone the container process",
+        "mount proc on /proc",
+        "pivot_root",
+        "wait for start, execute sleep 100",
+    ):
+        assert sum(step in line for line in told) == 1, step
+    box.start().ok()
+    # On standard error. A process in another's pid namespace holds nothing of the host's, the log neither.
+    got = box.place.call("exec", "--tty", box.id, "true", flags=("--debug",)).ok()
+    assert 'level=debug msg="enter the joined pid namespace' in got.stderr
+    assert "level=debug" not in got.stdout
+    box.delete("--force").ok()
