@@ -10,12 +10,30 @@ if TYPE_CHECKING:
     from pyrunc.cli.parse import Call, Flags
 
 # What follows a flag, where the shell can offer it; anything else is left to the user.
-_DIRECTORIES = ("bundle", "root", "cwd")
+_DIRECTORIES = ("bundle", "root", "cwd", "image-path", "work-path", "parent-path")
 _FILES = ("log", "config", "console-socket", "pidfd-socket", "pid-file", "process", "resources")
-_WORDS = {"log-format": "text json", "rootless": "true false auto", "format": "table json"}
+_WORDS = {
+    "log-format": "text json",
+    "rootless": "true false auto",
+    "format": "table json",
+    "cgroup-manager": "cgroupfs systemd disabled",
+    "manage-cgroups-mode": "soft full strict ignore",
+}
 _SIGNALS = "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP WINCH"
 # Commands whose argument is no container.
-_NO_CONTAINER = ("create", "run", "list", "spec", "features", "plan", "validate", "completion", "version", "help")
+_NO_CONTAINER = (
+    "create",
+    "run",
+    "restore",
+    "list",
+    "spec",
+    "features",
+    "plan",
+    "validate",
+    "completion",
+    "version",
+    "help",
+)
 
 
 def _shown(command: str, flags: "Flags") -> "list[tuple[str, str, str]]":
@@ -83,10 +101,11 @@ _{name}() {{
         help) COMPREPLY=($(compgen -W "{" ".join(COMMANDS)}" -- "$cur")) ;;
         completion) COMPREPLY=($(compgen -W "bash zsh" -- "$cur")) ;;
         plan|validate) COMPREPLY=($(compgen -d -- "$cur")) ;;
-        create|run|list|spec|features|version) ;;
+        create|run|restore|list|spec|features|version) ;;
         *)
             words=$("${{COMP_WORDS[0]}}" "${{root[@]}}" list -q 2>/dev/null)
             [[ $command == kill ]] && words="$words {_SIGNALS}"
+            [[ $command == mounts ]] && words="add remove $words"
             COMPREPLY=($(compgen -W "$words" -- "$cur")) ;;
     esac
 }}
@@ -133,6 +152,8 @@ def zsh(program: str) -> str:
                 rest = "'1:bundle:_files -/'"
         else:
             rest = f"'1:container:_{name}_containers'" + (f" '2:signal:({_SIGNALS})'" if command == "kill" else "")
+            if command == "mounts":
+                rest = f"'1:verb:(add remove)' '2:container:_{name}_containers' '3:file:_files'"
         cases += "        " + command + ") _arguments " + flags + " " + rest + " ;;\n"
     return f"""#compdef {program}
 # zsh completion of {program}; made by: {program} completion zsh
