@@ -101,7 +101,10 @@ def test_out_of_memory(bundle: MakeBundle) -> None:
 
 
 def _watches(pid: int) -> bool:
-    return any("eventfd" in os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
+    try:
+        return any("eventfd" in os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd"))
+    except FileNotFoundError:
+        return False  # closed meanwhile
 
 
 def test_refused(bundle: MakeBundle) -> None:

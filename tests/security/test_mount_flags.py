@@ -40,6 +40,9 @@ HARD = {"ro", "nosuid", "nodev", "noexec"}
 
 @pytest.mark.parametrize("user", [False, True], ids=["", "userns"])
 def test_a_bind_keeps_the_flags_of_its_source(user: bool, bundle: MakeBundle, hard: Path) -> None:
+    """All of them without options. With some, what they do not name is cleared, as by runc and crun, but never what the
+    kernel has locked for a user namespace.
+    """
     box = bundle("sleep", "1000")
     if user:
         add_user_namespace(box)
@@ -47,7 +50,8 @@ def test_a_bind_keeps_the_flags_of_its_source(user: bool, bundle: MakeBundle, ha
     bind(box, hard, "/mnt", "rbind")
     bind(box, hard, "/only-ro", "rbind", "ro")
     found = mounts_of(running(box))
-    assert found["/mnt"].options >= HARD and found["/only-ro"].options >= HARD
+    assert found["/mnt"].options >= HARD
+    assert found["/only-ro"].options & HARD == (HARD if user else {"ro"})
     box.delete("--force").ok()
 
 
