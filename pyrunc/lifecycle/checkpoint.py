@@ -2,6 +2,7 @@
 
 import fcntl
 import posix
+from posixpath import realpath
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, StateError, UsageError, reason
@@ -158,7 +159,8 @@ def _check_parent(options: "Options") -> None:
     """Raises UsageError for a parent that is not there: CRIU would only save everything again."""
     if options.parent_path is None:
         return
-    path = options.image_path + "/" + options.parent_path
+    # The directory of the images may not be there yet, and CRIU will be in the one that a link leads to.
+    path = realpath(realpath(options.image_path) + "/" + options.parent_path)
     try:
         posix.close(posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC))
     except OSError as error:
