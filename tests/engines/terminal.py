@@ -107,9 +107,10 @@ class Tmux:
         """Wait for the command's end; its exit status."""
         deadline = time.monotonic() + PATIENCE
         while True:
-            dead, status = self._call("display-message", "-p", "#{pane_dead} #{pane_dead_status}").split(" ", 1)
-            if dead == "1":
-                return int(status)
+            dead, *status = self._call("display-message", "-p", "#{pane_dead} #{pane_dead_status}").split()
+            # A pane whose terminal has ended counts as dead; the status comes when its process has been reaped.
+            if dead == "1" and status:
+                return int(status[0])
             if time.monotonic() > deadline:
                 raise AssertionError(f"the command never ended; the screen: {self._call('capture-pane', '-p')}")
             time.sleep(0.05)
