@@ -17,7 +17,7 @@ import select
 
 from pyrunc import _linux, log
 from pyrunc.errors import PyruncError, reason
-from pyrunc.linux import files
+from pyrunc.linux import files, procfs
 from pyrunc.plan import birth
 from pyrunc.plan.process import BecomeProgram
 from pyrunc.plan.step import CONTAINER, RUNTIME, Meet
@@ -97,7 +97,8 @@ def _cause(plan: "Plan", context: "Context", error: PyruncError) -> PyruncError:
     """The error of a step of the runtime's, or what the container process failed of before: that made the step fail."""
     if context.in_container or context.sync is None:
         return error
-    context.sync.setblocking(False)
+    # One on its way out has still to close its end: wait for that.
+    context.sync.setblocking(procfs.is_ending(context.pid))
     try:
         while True:
             _receive(plan, context)

@@ -37,8 +37,8 @@ class Fault:
 
     step: its index, or their number, for the moment when all are done and the runtime has the rest to do; -1: never.
     when: "before" or "after" its effect; "inside": right after the clone, in the new process.
-    how: "fail": it raises an error; "kill": the runtime gets SIGKILL, and the container process, if the step is its
-    own, goes on when the runtime is dead.
+    how: "fail": it raises an error; "end": the container process ends there without a word; "kill": the runtime gets
+    SIGKILL, and the container process, if the step is its own, goes on when the runtime is dead.
     """
 
     def __init__(self, step: int, when: str, how: str, word: mmap.mmap) -> None:
@@ -53,6 +53,8 @@ class Fault:
     def strike(self) -> None:
         if self.how == "fail":
             raise PyruncError("made to fail", errno=5)
+        if self.how == "end":
+            os._exit(1)
         if os.getpid() == self.runtime:
             os.kill(self.runtime, signal.SIGKILL)
         # In the container: its pid namespace may not know the runtime, so that the driver has to kill it.

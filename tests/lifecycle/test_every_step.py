@@ -345,6 +345,29 @@ def test_a_runtime_killed_at_a_step_leaves_what_delete_takes_away(
     finish(case, walk)
 
 
+ENDS = [plain, user_namespace, joined_namespaces, joined_user_namespace, rich_exec]
+
+
+@pytest.mark.parametrize("make", ENDS, ids=lambda make: make.__name__)
+def test_a_container_process_that_ends_without_a_word(make: Make, bundle: MakeBundle, faults: Faults) -> None:
+    """As one that is killed: an error that says so, and nothing is left."""
+    case = make(bundle, faults)
+    walk = Walk(case, faults)
+    for fault, name in walk.faults_to_try("end"):
+        step = walk.steps[min(fault["step"], len(walk.steps) - 1)]
+        if fault["step"] >= len(walk.steps) or (step["side"] == "runtime" and fault["when"] != "inside"):
+            continue
+        if case.command == "exec" and fault["step"] == len(walk.steps) - 1:
+            continue  # what ends there is taken for the program
+        outcome = walk.try_fault(fault)
+        if outcome["status"] != 1 or "container process ended unexpectedly" not in (outcome["said"] or {})["message"]:
+            walk.report(name, outcome)
+        if left := walk.left():
+            walk.report(name, f"left: {left}")
+            clean_up(case.box, faults, case.command == "exec")
+    finish(case, walk)
+
+
 def finish(case: Case, walk: Walk) -> None:
     """Report what was wrong; the plan that failed so often can still be carried out."""
     assert not walk.wrong, "\n".join(["", *walk.wrong])
