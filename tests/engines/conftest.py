@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from . import engines, images
+from .cri import Cri
 from .sandbox import Sandbox
 
 
@@ -65,6 +66,20 @@ def ctr(sandbox: Sandbox, runtime: Path, rootfs: bytes) -> Iterator[engines.Ctr]
     ctr = engines.Ctr(sandbox, runtime, images.oci_archive(rootfs))
     yield ctr
     ctr.close()
+
+
+@pytest.fixture(scope="session")
+def cri(sandbox: Sandbox, runtime: Path, rootfs: bytes) -> Iterator[Cri]:
+    """A private containerd with pods."""
+    _need(*Cri.needs)
+    crictl = Path(os.environ.get("CRICTL", Path.home() / "go/bin/crictl"))
+    if not crictl.exists():
+        pytest.skip("not installed: crictl (make peers)")
+    if not (Cri.plugins / "bridge").exists():
+        pytest.skip("not installed: containernetworking-plugins")
+    cri = Cri(sandbox, runtime, crictl, rootfs)
+    yield cri
+    cri.close()
 
 
 @pytest.fixture(scope="session")

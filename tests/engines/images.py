@@ -45,8 +45,8 @@ def rootfs_tar() -> bytes:
     return buffer.getvalue()
 
 
-def oci_archive(layer: bytes) -> bytes:
-    """An OCI image archive (image-spec: image-layout) with one uncompressed layer."""
+def oci_archive(layer: bytes, *command: str, name: str = NAME) -> bytes:
+    """An OCI image archive (image-spec: image-layout) with one uncompressed layer; it runs `command`, or a shell."""
     blobs: dict[str, bytes] = {}
 
     def blob(media_type: str, data: bytes) -> dict[str, object]:
@@ -58,7 +58,10 @@ def oci_archive(layer: bytes) -> bytes:
     config = {
         "architecture": arch,
         "os": "linux",
-        "config": {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]},
+        "config": {
+            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "Cmd": command or ["sh"],
+        },
         "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]},
     }
     manifest = {
@@ -67,7 +70,7 @@ def oci_archive(layer: bytes) -> bytes:
         "layers": [blob("layer.v1.tar", layer)],
     }
     entry = blob("manifest.v1+json", json.dumps(manifest).encode())
-    entry["annotations"] = {"io.containerd.image.name": NAME, "org.opencontainers.image.ref.name": "latest"}
+    entry["annotations"] = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": "latest"}
     blobs["index.json"] = json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
     blobs["oci-layout"] = b'{"imageLayoutVersion": "1.0.0"}'
     buffer = io.BytesIO()
