@@ -276,6 +276,10 @@ class Manager:
             return
         if kill and self.inner.exists():
             self.inner.kill_all()
+        elif not kill and self.inner.pids():
+            # Perhaps another container's by now, which systemd would end with the scope.
+            self.inner.delete(kill)
+            return
         if self.inner.exists() or self.started:
             bus = connect(self.place.user)
             try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _WRITE = posix.O_WRONLY | posix.O_CLOEXEC
-# How long delete() waits for killed processes to be gone, in seconds.
+# How long delete() waits for processes to be gone, in seconds.
 _PATIENCE = 5.0
 
 
@@ -28,13 +28,15 @@ class Manager:
     foreign: check() or create() found somebody else's processes there: delete() then leaves all as it is.
     """
 
-    __slots__ = ("existed", "foreign", "paths", "rootless")
+    __slots__ = ("existed", "foreign", "lock_fd", "paths", "rootless")
 
     def __init__(self, paths: "Mapping[str, str]", rootless: bool = False) -> None:
         self.paths = dict(paths)
         self.rootless = rootless
         self.existed: "list[str]" = []
         self.foreign = False
+        # Of take(): from create() on, until release().
+        self.lock_fd = -1
 
     # The cgroup is made before there is a process.
     needs_process = False
@@ -61,8 +63,11 @@ class Manager:
     def create(self) -> None:
         """Make the directories, parents included. On failure what was made is removed again, but for parents.
 
+        No other create takes them before release(), to be called in both processes as soon as the new one is inside.
         Raises PyruncError, also for cgroups that have processes or are frozen.
         """
+        from pyrunc.cgroups.turn import take
+
         made: list[str] = []
         self.existed = []
         try:
@@ -70,10 +75,13 @@ class Manager:
                 if directory in made or directory in self.existed:
                     continue
                 try:
-                    if make(directory):
-                        made.append(directory)
-                    else:
-                        self.existed.append(directory)
+                    is_new = make(directory)
+                    (made if is_new else self.existed).append(directory)
+                    if self.lock_fd < 0:
+                        self.lock_fd = take(directory)
+                        # Another create may have come between, and its process be there by now.
+                        is_new = is_new and not read_file(directory + "/cgroup.procs")
+                    if not is_new:
                         self._check(directory)
                 except OSError as exc:
                     # systemd's own hierarchy limits nothing: where it can't be used, runc does without it too.
@@ -92,6 +100,12 @@ class Manager:
             for directory in made:
                 _rmdir(directory)
             raise
+
+    def release(self) -> None:
+        """Let the next create look into the cgroup."""
+        if self.lock_fd >= 0:
+            posix.close(self.lock_fd)
+            self.lock_fd = -1
 
     def set(self, resources: "Mapping[str, Any]", pointer: "str | None" = "/linux/resources") -> "list[str]":
         """Apply linux.resources. To be called before the first process joins, with {} too: the default device rules and
@@ -275,7 +289,7 @@ class Manager:
 
         from pyrunc.cgroups import tree
 
-        give_up = monotonic() + (_PATIENCE if kill else 0.2)
+        give_up = monotonic() + _PATIENCE
         pause = 0.0001
         while True:
             # Mostly the last process is just about to be gone by itself.

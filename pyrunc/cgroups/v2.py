@@ -22,7 +22,18 @@ _DIRECTORY: "Final" = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 class Manager:
     """paths: {"": directory}; rootless: the caller may lack rights to some of it; foreign: it is somebody else's."""
 
-    __slots__ = ("_epoll", "_kills", "_watched", "directory", "existed", "foreign", "mount", "paths", "rootless")
+    __slots__ = (
+        "_epoll",
+        "_kills",
+        "_watched",
+        "directory",
+        "existed",
+        "foreign",
+        "lock_fd",
+        "mount",
+        "paths",
+        "rootless",
+    )
 
     def __init__(self, paths: "dict[str, str]", rootless: bool = False, mount: str = "/sys/fs/cgroup") -> None:
         self.paths = paths
@@ -31,6 +42,8 @@ class Manager:
         self.mount = mount
         self.existed: "list[str]" = []
         self.foreign = False
+        # Of take(): from create() on, until release().
+        self.lock_fd = -1
         self._watched: "list[int]" = []
         self._kills = 0
         self._epoll: "Any" = None
@@ -62,8 +75,11 @@ class Manager:
     def create(self) -> None:
         """Make the directory and its parents, with every controller that is there passed down. Raises PyruncError.
 
+        No other create takes it before release(), to be called in both processes as soon as the new one is inside.
         Where rootless may not, the container does without; set() then refuses to limit anything.
         """
+        from pyrunc.cgroups.turn import take
+
         below = [part for part in self.directory[len(self.mount) :].split("/") if part]
         current = self.mount
         made = ""
@@ -78,7 +94,9 @@ class Manager:
                 except FileExistsError:
                     if index == len(below) - 1:
                         self.existed = [current]
-                        self.check()
+            self.lock_fd = take(self.directory)
+            if not made:
+                self.check()
             kind = read_file(self.directory + "/cgroup.type")
             if kind == "domain invalid":
                 raise PyruncError(
@@ -86,6 +104,9 @@ class Manager:
                     step="cgroup",
                     pointer="/linux/cgroupsPath",
                 )
+            # Another create may have come between, and its process be there by now.
+            if made and read_file(self.directory + "/cgroup.procs"):
+                self.check()
             if read_file(self.directory + "/cgroup.freeze") == "0" and " frozen 1" in self._events():
                 raise PyruncError("the cgroup above " + self.directory + " is frozen", step="cgroup")
         except OSError as exc:
@@ -98,6 +119,12 @@ class Manager:
             if made:
                 self._remove_quietly(made)
             raise
+
+    def release(self) -> None:
+        """Let the next create look into the cgroup."""
+        if self.lock_fd >= 0:
+            posix.close(self.lock_fd)
+            self.lock_fd = -1
 
     def _events(self) -> str:
         return " " + read_file(self.directory + "/cgroup.events").replace("\n", " ")
@@ -418,7 +445,7 @@ class Manager:
             return
         from pyrunc.cgroups import tree
 
-        deadline = time.monotonic() + (_PATIENCE if kill else 0.2)
+        deadline = time.monotonic() + _PATIENCE
         pause = 0.0001
         while True:
             try:
@@ -434,8 +461,9 @@ class Manager:
             if tree.remove(self.directory):
                 return
             if time.monotonic() > deadline:
-                raise PyruncError(
-                    "remove cgroup " + self.directory + ": " + posix.strerror(EBUSY), step="cgroup", errno=EBUSY
-                )
+                what = "remove cgroup " + self.directory + ": " + posix.strerror(EBUSY)
+                if inside := self.pids():
+                    what += ": processes " + " ".join(str(pid) for pid in inside[:10])
+                raise PyruncError(what, step="cgroup", errno=EBUSY)
             time.sleep(pause)
             pause = min(pause * 2, 0.1)

@@ -168,7 +168,8 @@ def _container(
 ) -> Container:
     config: "Any" = context.config
     hooks = config.get("hooks") or {}
-    spaces = [entry["type"] for entry in (config.get("linux") or {}).get("namespaces") or ()]
+    entries = (config.get("linux") or {}).get("namespaces") or ()
+    private = any(entry["type"] == "pid" and not entry.get("path") for entry in entries)
     return Container(
         store,
         directory,
@@ -186,8 +187,9 @@ def _container(
             "cgroup": manager.paths if manager is not None else {},
             "systemd": manager.unit() if manager is not None else None,
             "hooks": {kind: hooks[kind] for kind in ("poststart", "poststop") if hooks.get(kind)},
-            "ownMounts": "mount" in spaces,
-            "ownPids": "pid" in spaces,
+            "ownMounts": any(entry["type"] == "mount" for entry in entries),
+            "ownPids": private,  # as older versions have it
+            "privatePids": private,
             "ownKeyring": own_keyring,
             "rootless": context.host.rootless_cgroups,
             "hasProcess": bool(config.get("process")),

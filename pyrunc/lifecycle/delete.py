@@ -75,9 +75,10 @@ def _lock(store: "Store", container_id: str, directory: str, force: bool) -> "Lo
 def destroy(container: Container) -> None:
     """Remove the cgroup, mounts of ours on the host, the state; then run the poststop hooks. Raises PyruncError."""
     if container.fields["cgroup"]:
-        # Recorded, but perhaps never made: then what is in there is somebody else's, and nothing is killed.
+        # Recorded, but perhaps never made: then what is in there is somebody else's, and nothing is killed. Nor is it
+        # where the pid namespace has ended: another container may have been made in the empty cgroup.
         certain = container.fields["phase"] != "creating" or container.pid != 0
-        container.manager().delete(kill=certain)
+        container.manager().delete(kill=certain and not container.fields.get("privatePids"))
     if container.fields.get("intelRdt"):
         from pyrunc.plan import intel_rdt
 

@@ -19,23 +19,25 @@ def kill(store: "Store", container_id: str, signal: int, everything: bool = Fals
     """Send a signal to the init process of a created, running or paused container.
 
     everything: to all its processes; then a container whose init process has ended is no error, as in runc. SIGKILL
-    goes to all of them anyway where there is no pid namespace whose end would take them along.
+    goes to all of them anyway where there is no pid namespace whose end would take them along. Where there is one, what
+    is in the cgroup after its end is another container's.
     Raises StateError when the container is not running.
     """
     container = store.load(container_id)
+    private = bool(container.fields.get("privatePids"))
     pidfd = container.open_pidfd()
     if pidfd is None:
         if everything:
-            if signal == SIGKILL:
+            if signal == SIGKILL and not private:
                 _all(container, signal)
             return
-        if signal == SIGKILL and not container.fields.get("ownPids", True) and container.pids():
+        if signal == SIGKILL and not private and container.pids():
             # Its first process has gone and left the others.
             _all(container, signal)
             return
         raise StateError("container not running")
     try:
-        if everything or (signal == SIGKILL and not container.fields.get("ownPids", True)):
+        if everything or (signal == SIGKILL and not private):
             # The init process is one of them, and may be gone already.
             _all(container, signal)
         else:

@@ -197,6 +197,7 @@ class CriuProcess(Step):
                 posix._exit(1)
             if context.cgroup is not None and context.cgroup_fds:
                 context.cgroup.join(context.cgroup_fds)
+                context.cgroup.release()
             own = posix.open("/proc/self/ns/mnt", posix.O_RDONLY | posix.O_CLOEXEC)
             stage.make_mount_points([mount.point for mount in self.found])
             # With the namespace go its mounts.
@@ -251,6 +252,8 @@ class RestoreProcesses(Step):
         if self.wanted.work_path:
             make_directories(self.wanted.work_path, 0o700)
         names, self.restrictions = self.process.go_on()
+        if context.cgroup is not None:
+            context.cgroup.release()
         external.judge_names(self.process.found, {name for name, _ in names})
         rpc = self.service.rpc
         annotations = self.creation.container.fields["annotations"]

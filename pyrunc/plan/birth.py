@@ -47,6 +47,9 @@ class Clone(Step):
                 _linux.prctl(_linux.PR_SET_DUMPABLE, 0)
             return
         theirs.close()
+        if context.cgroup is not None:
+            # It is the new process that has the cgroup's lock now, until it is inside or ends.
+            context.cgroup.release()
         context.sync = ours
         context.pid = pid
         context.pidfd = pidfd

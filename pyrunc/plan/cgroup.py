@@ -65,6 +65,7 @@ class MakeCgroup(Step):
             context.cgroup_directory_fd = self.manager.clone_fd()
 
     def undo(self, context: "Context") -> None:
+        self.manager.release()
         for fd in context.cgroup_fds:
             posix.close(fd)
         context.cgroup_fds = []
@@ -100,6 +101,7 @@ class JoinCgroup(Step):
         context.cgroup_fds = []
         if context.cgroup is not None:
             context.cgroup.join(fds)
+            context.cgroup.release()
 
 
 class AllCpus(Step):

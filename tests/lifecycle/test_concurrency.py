@@ -1,5 +1,6 @@
 """Two operations on one container at once: one wins, the other gets a clear error; nothing hangs, nothing is left."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ..conftest import MakeBundle
-from ..workplace import PATIENCE, Bundle, reap
+from ..workplace import PATIENCE, Bundle, hierarchies, reap, wait_until
+from .support import running, set_namespaces
 
 #: `make test` may ask for more.
 ROUNDS = int(os.environ.get("PYRUNC_ROUNDS", "20"))
@@ -75,18 +77,91 @@ def test_create_and_create(bundle: MakeBundle) -> None:
 
 
 def test_two_creates_in_one_cgroup(bundle: MakeBundle) -> None:
-    """Whoever is told that it is created, is; nothing is left. (Both may be, as with runc: each saw it empty.)"""
+    """One has it, and keeps it; the other is refused, and takes nothing of it away."""
     box, other = bundle("sleep", "1000"), bundle("sleep", "1000")
     other.config["linux"]["cgroupsPath"] = box.cgroup
     for _ in rounds():
-        at_once(box, creating(box), creating(other))
-        there = [one for one in (box, other) if (box.place.root / one.id).exists()]
-        for one in there:
-            assert one.status() == "created"
-        for one in there:
-            one.delete("--force").ok()
+        first, second = at_once(box, creating(box), creating(other))
+        winner, loser = (first, second) if first.status == 0 else (second, first)
+        assert (winner.status, loser.status) == (0, 1), (first.text, second.text)
+        assert "container's cgroup is not empty: 1 process(es) found in " in loser.text, loser.text
+        there, gone_again = (box, other) if first.status == 0 else (other, box)
+        assert not (box.place.root / gone_again.id).exists()
+        assert there.status() == "created"
+        there.delete("--force").ok()
         gone(box)
         gone(other)
+
+
+def test_a_cgroup_that_has_gone_to_another_container(bundle: MakeBundle) -> None:
+    """The first has ended and is not deleted yet: what is in its cgroup by now is not its own to kill."""
+    box, other = bundle("sleep", "1000"), bundle("sleep", "1000")
+    other.config["linux"]["cgroupsPath"] = box.cgroup
+    box.run("--detach").ok()
+    box.kill().ok()
+    box.wait_for("stopped")
+    other.run("--detach").ok()
+    box.kill("KILL", "--all").ok()
+    for flags in ([], ["--force"]):
+        got = box.delete(*flags)
+        assert (got.returncode, got.stderr.count("\n")) == (1, 1), got.stderr
+        assert f'Device or resource busy: processes {other.pid()}"\n' in got.stderr, got.stderr
+    assert other.status() == "running"
+    other.exec("true").ok()
+    other.delete("--force").ok()
+    box.delete().ok()
+    gone(box)
+
+
+def test_a_joined_pid_namespace_does_not_end_with_the_container(bundle: MakeBundle) -> None:
+    """As a pod's containers that share their processes: SIGKILL goes to all of the container's, as in runc."""
+    pod = bundle("sleep", "1000")
+    pid = running(pod)
+    box = bundle("sh", "-c", "sleep 1000 & sleep 1000 & wait")
+    set_namespaces(box, "mount", pid=pid)
+    box.run("--detach").ok()
+    procs = box.cgroup_dir("devices") / "cgroup.procs"
+    wait_until(lambda: len(procs.read_text().split()) == 3, "its children are there")
+    box.kill("KILL").ok()
+    wait_until(lambda: not procs.read_text(), "all of them are gone")
+    reap()
+    box.delete().ok()
+    pod.delete("--force").ok()
+    gone(box)
+
+
+def test_a_lock_that_somebody_else_holds(bundle: MakeBundle) -> None:
+    """Any user of the host may open a cgroup's directory, and lock it: that stops no create."""
+    box = bundle("true")
+    directories = [mount / box.cgroup.lstrip("/") for mount in set(hierarchies().values())]
+    held = []
+    for directory in directories:
+        directory.mkdir(parents=True, exist_ok=True)
+        held.append(os.open(directory, os.O_RDONLY))
+        fcntl.flock(held[-1], fcntl.LOCK_EX)
+    try:
+        box.run().ok()
+    finally:
+        for fd in held:
+            os.close(fd)
+    for directory in directories:
+        if directory.exists():
+            directory.rmdir()
+
+
+def test_the_lock_of_a_cgroup_is_let_go(bundle: MakeBundle) -> None:
+    """A created container holds it no more, nor does a stopped one."""
+    box = bundle("sleep", "1000")
+    box.create().ok()
+    try:
+        for mount in set(hierarchies().values()):
+            directory = mount / box.cgroup.lstrip("/")
+            if directory.exists():
+                fd = os.open(directory, os.O_RDONLY)
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.close(fd)
+    finally:
+        box.delete("--force").ok()
 
 
 def test_start_and_start(bundle: MakeBundle) -> None:

@@ -434,7 +434,7 @@ def exec_plan(config: Config, wanted: Config | None = None) -> Plan:
     fields = {
         "format": 1, "ociVersion": "1.3.0", "id": "c", "phase": "created", "pid": 0, "start": 0, "bundle": "/bundle",
         "rootfs": "/bundle/rootfs", "created": "", "annotations": {}, "cgroup": dict(MANAGER.paths), "hooks": {},
-        "ownMounts": True, "ownPids": True, "hasProcess": True,
+        "ownMounts": True, "privatePids": True, "hasProcess": True,
     }  # fmt: skip
     container = Container(Store("/nowhere"), "/nowhere/c", fields)
     return compile_exec(container, config, wanted or config["process"], ExecOptions())[1]
