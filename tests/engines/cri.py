@@ -96,7 +96,8 @@ BinaryName = "{runtime}"
         done = self("info")
         if done.returncode != 0:
             return False
-        return all(condition["status"] for condition in json.loads(done.stdout)["status"]["conditions"])
+        ready = {found["type"]: found["status"] for found in json.loads(done.stdout)["status"]["conditions"]}
+        return bool(ready["RuntimeReady"] and ready["NetworkReady"])
 
     def argv(self, *args: str | Path) -> list[str]:
         """crictl's command line."""
