@@ -106,7 +106,7 @@ def parse(flags: "Flags", argv: "list[str]", reorder: bool) -> "tuple[dict[str, 
             if kind == "int":
                 values[name] = _int(value, spelling)
             elif kind == "duration":
-                from pyrunc.cli.events import duration
+                from pyrunc.cli.duration import duration
 
                 values[name] = duration(value, spelling)
             elif kind == "strs":
