@@ -216,7 +216,7 @@ class MountStep(Step):
         Step.__init__(self, pointer)
         self.options = mount_options.parse(mount.get("options") or [], pointer)
         destination = mount["destination"]
-        if rootfs and destination.startswith(rootfs + "/"):
+        if rootfs and (destination + "/").startswith(rootfs + "/"):
             destination = destination[len(rootfs) :]
         self.destination = "/" + destination.lstrip("/")
         self.fstype = "bind" if self.options.bind else mount.get("type") or "none"
@@ -290,7 +290,7 @@ class MountStep(Step):
             target = paths.make_directories(root_fd, self.destination)
         else:
             target = paths.make_file(root_fd, self.destination)
-        refuse_proc_target(target, _linux.fstatfs(tree)[0] == _linux.PROC_SUPER_MAGIC, self.destination)
+        refuse_target(target, root_fd, _linux.fstatfs(tree)[0] == _linux.PROC_SUPER_MAGIC, self.destination)
         set_, clear = options.bind_attributes(_linux.fstatfs(tree)[1] if self.locked else None)
         if set_ or clear:
             mounts.set_attributes(tree, set_, clear)
@@ -355,7 +355,7 @@ class MountStep(Step):
             fd = self._plain_directory(root_fd)
         else:
             fd = paths.make_directories(root_fd, self.destination)
-        refuse_proc_target(fd, self.fstype == "proc", self.destination)
+        refuse_target(fd, root_fd, self.fstype == "proc", self.destination)
         return fd
 
     def _plain_directory(self, root_fd: int) -> int:
@@ -440,11 +440,27 @@ def _is_there(root_fd: int, path: str) -> bool:
     return True
 
 
-def refuse_proc_target(target: int, is_proc: bool, destination: str) -> None:
-    """Nothing may cover the container's procfs but another procfs and LXCFS's files, whatever way leads there.
+def _same_directory(one: int, other: int) -> bool:
+    status, expected = posix.fstat(one), posix.fstat(other)
+    return status.st_ino == expected.st_ino and status.st_dev == expected.st_dev
+
+
+def _is_root(fd: int, root_fd: int) -> bool:
+    """Whether fd is the root itself, and not another mount of the same directory. Raises OSError."""
+    if not _same_directory(fd, root_fd):
+        return False
+    return posix.readlink("/proc/self/fd/" + str(fd)) == posix.readlink("/proc/self/fd/" + str(root_fd))
+
+
+def refuse_target(target: int, root_fd: int, is_proc: bool, destination: str) -> None:
+    """Not on the root, and nothing on the container's procfs but another procfs and LXCFS's files, whatever way leads
+    there.
 
     is_proc: what is to be mounted is a procfs. Raises PyruncError.
     """
+    if _is_root(target, root_fd):
+        # It would lie over a root that is reached by its descriptor: nobody would ever see it.
+        raise PyruncError('mountpoint "' + destination + '" is on the top of rootfs')
     if _linux.fstatfs(target)[0] != _linux.PROC_SUPER_MAGIC:
         return
     name = "/" + "/".join(paths.components(destination))
@@ -599,10 +615,14 @@ class ReadOnlyPaths(Step):
                 if error.errno in (errno.ENOENT, errno.ENOTDIR):
                     continue
                 raise PyruncError("readonly path " + path + ": " + reason(error), errno=error.errno) from None
-            tree = mounts.clone(target, recursive=True)
-            mounts.set_attributes(tree, _linux.MOUNT_ATTR_RDONLY)
-            mounts.attach(tree, target)
-            posix.close(tree)
+            if _same_directory(target, context.root_fd):
+                # A copy on top of the root would be seen by nobody: all look from the root itself.
+                mounts.set_attributes(context.root_fd, _linux.MOUNT_ATTR_RDONLY)
+            else:
+                tree = mounts.clone(target, recursive=True)
+                mounts.set_attributes(tree, _linux.MOUNT_ATTR_RDONLY)
+                mounts.attach(tree, target)
+                posix.close(tree)
             posix.close(target)
 
 

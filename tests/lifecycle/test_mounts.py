@@ -253,6 +253,27 @@ def test_a_bind_that_cannot_be(source: str, destination: str, words: str, bundle
     one_line(got, 1, words, "/mounts/7")
 
 
+@pytest.mark.parametrize("destination", ["/..", "/tmp/../..", "/link", "ROOTFS"])
+@pytest.mark.parametrize("kind", ["bind", "tmpfs"])
+def test_no_way_to_mount_on_the_root(kind: str, destination: str, bundle: MakeBundle) -> None:
+    """It would lie over the root unseen, and the container would run without what it was to have."""
+    box = bundle("true")
+    (box.rootfs / "link").symlink_to("/")
+    mount = {"destination": destination.replace("ROOTFS", str(box.rootfs)), "type": kind, "source": "/tmp"}
+    box.config["mounts"].append({**mount, "options": ["bind"] if kind == "bind" else []})
+    one_line(box.create(), 1, "is on the top of rootfs", "/mounts/7")
+
+
+def test_mounts_on_a_bind_of_the_root(bundle: MakeBundle) -> None:
+    """The same directory as the root's, and yet not the root."""
+    box = bundle("ls", "/again")
+    (box.path / "source").mkdir()
+    (box.path / "source" / "file").touch()
+    bind(box, box.rootfs, "/again")
+    bind(box, box.path / "source", "/again")
+    assert box.run().ok().stdout == "file\n"
+
+
 @pytest.mark.parametrize(
     ("mount", "words"),
     [
@@ -338,6 +359,14 @@ def test_masked_and_readonly_paths(user: bool, bundle: MakeBundle) -> None:
     box.config["process"]["args"] = [script(box, text)]
     assert box.run().ok().stdout == "0\n0\n0\nvisible\n"
     assert (box.rootfs / "secret").read_text() == "visible\n"
+
+
+def test_a_readonly_path_that_is_the_root(bundle: MakeBundle) -> None:
+    box = bundle("/bin/sh", "-c", "touch /file || touch /dev/shm/file && echo there")
+    box.config["root"]["readonly"] = False
+    box.config["linux"]["readonlyPaths"] = ["/"]
+    assert box.run().ok().stdout == "there\n"
+    assert not (box.rootfs / "file").exists()
 
 
 def test_masks_share_one_file_system(bundle: MakeBundle) -> None:
