@@ -2,6 +2,7 @@
 
 import posix
 
+from pyrunc import _linux
 from pyrunc.linux import files
 
 TYPE_CHECKING = False
@@ -17,10 +18,10 @@ class Host:
 
     rootless: whether the runtime is not root at all. in_user_namespace: whether it runs in another user namespace than
     the first one (a rootless engine starts it as the root of one). rootless_cgroups: whether a cgroup may be out of its
-    reach. apparmor, selinux: whether the LSM is enabled.
+    reach. apparmor, selinux: whether the LSM is enabled. capabilities: those of the runtime, as a mask; -1 is all.
     """
 
-    __slots__ = ("apparmor", "in_user_namespace", "rootless", "rootless_cgroups", "selinux")
+    __slots__ = ("apparmor", "capabilities", "in_user_namespace", "rootless", "rootless_cgroups", "selinux")
 
     def __init__(
         self,
@@ -30,6 +31,7 @@ class Host:
         apparmor: bool,
         selinux: bool,
         rootless_cgroups: "bool | None" = None,
+        capabilities: int = -1,
     ) -> None:
         """rootless_cgroups: None for what follows from the others."""
         self.rootless = rootless
@@ -37,6 +39,7 @@ class Host:
         self.in_user_namespace = in_user_namespace
         self.apparmor = apparmor
         self.selinux = selinux
+        self.capabilities = capabilities
 
 
 def read_host(rootless: "bool | None" = None) -> Host:
@@ -51,6 +54,7 @@ def read_host(rootless: "bool | None" = None) -> Host:
         in_user_namespace=nested,
         apparmor=_says("/sys/module/apparmor/parameters/enabled", b"Y"),
         selinux=files.exists("/sys/fs/selinux/enforce"),
+        capabilities=_linux.capget()[1],
     )
 
 

@@ -356,7 +356,12 @@ class _Builder:
         )
         caps = steps[-1].caps if isinstance(steps[-1], process.BecomeProgram) else None
         if caps is not None:
-            self.warnings += caps.warnings()
+            whole = "user" in self.spaces.new or "user" in self.spaces.joined
+            available = -1 if whole else self.host.capabilities
+            if caps.odd(available):
+                from pyrunc.plan import caps_warnings
+
+                self.warnings += caps_warnings.warnings(caps, available)
         return steps
 
     def _tree(

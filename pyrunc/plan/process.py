@@ -284,12 +284,15 @@ class Caps:
         self.permitted = self._mask(given.get("permitted"))
         self.ambient = self._mask(given.get("ambient"))
 
-    def warnings(self) -> "list[str]":
-        """What is asked for and cannot be given, which is no error (config.md, "Linux Process")."""
-        found = ["unknown capability " + name + " is ignored" for name in self.unknown]
-        for name in capability_names(self.ambient & ~(self.permitted & self.inheritable)):
-            found.append("can't raise ambient capability " + name + ": it is not permitted and inheritable")
-        return found
+    def all(self) -> int:
+        """The capabilities of any set."""
+        return self.bounding | self.effective | self.inheritable | self.permitted | self.ambient
+
+    def odd(self, available: int) -> bool:
+        """Whether something cannot be given: see caps_warnings. available: what there is to give, a mask; -1 is all."""
+        beyond = self.effective & ~self.permitted | self.inheritable & ~self.bounding
+        beyond |= self.ambient & ~(self.permitted & self.inheritable) | self.all() & ~available
+        return bool(self.unknown or beyond)
 
     def _mask(self, names: "list[str] | None") -> int:
         mask = 0
@@ -301,11 +304,6 @@ class Caps:
             else:
                 mask |= 1 << number
         return mask
-
-
-def capability_names(mask: int) -> "list[str]":
-    """The names in a mask, in the order of their numbers."""
-    return [name for name, number in _linux.CAPS.items() if mask >> number & 1]
 
 
 class BecomeProgram(Step):
@@ -395,7 +393,8 @@ class BecomeProgram(Step):
             return (0, 0, 0, 0) if self.process else (*_linux.capget(), 0)
         own = _linux.capget()[1]
         permitted = self.caps.permitted & own
-        inheritable = self.caps.inheritable & own
+        # What has left the bounding set cannot be made inheritable: capset(2), EPERM.
+        inheritable = self.caps.inheritable & self.caps.bounding & own
         return self.caps.effective & permitted, permitted, inheritable, self.caps.ambient & permitted & inheritable
 
     def _identity(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,34 @@ def test_capabilities_that_cannot_be_had_are_warnings(bundle: MakeBundle) -> Non
         "inheritable": 0,
         "ambient": 0,
     }
+    box.delete("--force").ok()
+
+
+def test_capabilities_that_cannot_be_given_are_told_of(bundle: MakeBundle) -> None:
+    """config.md: what cannot be granted MUST be logged as a warning, and should be no error."""
+    box = bundle("sleep", "1000")
+    # By a runtime that has lost one, and whose containers cannot have it.
+    wrapper = box.path / "runtime-without-a-capability"
+    wrapper.write_text(f'#!/bin/sh\nexec setpriv --bounding-set=-sys_time {box.place.runtime} "$@"\n')
+    wrapper.chmod(0o755)
+    box.place.runtime = wrapper
+    box.config["process"]["capabilities"] = {
+        "bounding": ["CAP_CHOWN", "CAP_SYS_TIME"],
+        "permitted": ["CAP_CHOWN", "CAP_SYS_TIME"],
+        "effective": ["CAP_CHOWN", "CAP_KILL"],
+        "inheritable": ["CAP_NET_RAW"],
+    }
+    pid = running(box)
+    assert sets_of(pid) == {
+        "bounding": bits("CAP_CHOWN"),
+        "permitted": bits("CAP_CHOWN"),
+        "effective": bits("CAP_CHOWN"),
+        "inheritable": 0,
+        "ambient": 0,
+    }
+    lines = box.errors().splitlines()
+    assert all("level=warning" in line for line in lines)
+    assert re.findall("CAP_[A-Z_]+", box.errors()) == ["CAP_SYS_TIME", "CAP_KILL", "CAP_NET_RAW"]
     box.delete("--force").ok()
 
 
