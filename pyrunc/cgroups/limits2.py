@@ -92,7 +92,8 @@ def _memory(memory: "Mapping[str, Any]", base: str) -> "list[Setting]":
     if reservation != 0:
         found.append(("memory.low", _text(reservation), "/memory/reservation"))
     for name in ("swappiness", "disableOOMKiller"):
-        if memory.get(name):
+        # An unsigned -1 is how engines say "the host's".
+        if memory.get(name) not in (None, 0, False, 0xFFFFFFFFFFFFFFFF):
             raise ConfigError("memory." + name + " does not exist on cgroup v2", pointer=base + "/memory/" + name)
     return found
 

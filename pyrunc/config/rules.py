@@ -260,6 +260,9 @@ def _seccomp(seccomp: "Seccomp") -> "Broken":
 
 
 def _resources(resources: "Resources", place: str) -> "Broken":
+    swappiness = (resources.get("memory") or {}).get("swappiness", 0)
+    if 100 < swappiness < 0xFFFFFFFFFFFFFFFF:
+        yield place + "/memory/swappiness", f"invalid memory swappiness {swappiness}: 0 to 100"
     cpu = resources.get("cpu") or {}
     if 0 < cpu.get("quota", 0) < cpu.get("burst", 0):
         yield place + "/cpu/burst", f"cpu burst {cpu['burst']} is larger than the quota {cpu['quota']}"

@@ -214,6 +214,7 @@ def test_process_and_resources() -> None:
         minimal(hostname="", domainname=""),
         minimal(annotations={"a": "\0"}),
         resources(cpu={"quota": -1, "burst": 5}),
+        resources(memory={"swappiness": 2**64 - 1}),
         resources(devices=[{"allow": True, "type": "a", "access": "m"}]),
         seccomp(listenerPath="", listenerMetadata=""),
     ],
@@ -515,6 +516,11 @@ ONE = [{"containerID": 0, "hostID": 100000, "size": 1}]
             seccomp(syscalls=[{"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}]),
             "/linux/seccomp/syscalls/0/action",
             "seccomp listenerPath is not set, but a rule has the action SCMP_ACT_NOTIFY",
+        ),
+        (
+            resources(memory={"swappiness": 101}),
+            "/linux/resources/memory/swappiness",
+            "invalid memory swappiness 101: 0 to 100",
         ),
         (
             resources(cpu={"quota": 10, "burst": 11}),
