@@ -88,6 +88,7 @@ int main(int argc, char **argv)
 	arguments = argv;
 	prctl(PR_SET_NAME, "pyrunc", 0, 0, 0); /* the kernel would call it after a descriptor's number */
 	signal(SIGPIPE, SIG_IGN); /* a hook that does not read its input must not end us half-way; children have it reset */
+	signal(SIGCHLD, SIG_DFL); /* where the caller ignores it, our children would go without a status to wait for */
 	PyImport_FrozenModules = frozen_modules;
 	if (PyImport_AppendInittab("pyrunc._linux", PyInit__linux) < 0 ||
 	    PyImport_AppendInittab("_launcher", PyInit__launcher) < 0)

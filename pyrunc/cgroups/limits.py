@@ -186,7 +186,7 @@ class Limits:
         if memory.get("useHierarchy"):
             self.put("memory", "memory.use_hierarchy", 1, "/memory/useHierarchy")
         if memory.get("kernel") is not None or memory.get("kernelTCP") is not None:
-            self.warnings.append("kernel memory settings are ignored: the kernel has dropped them")
+            self.warnings.append("Kernel memory settings are ignored and will be removed")
 
     def _cpu(self, cpu: "Mapping[str, Any]") -> None:
         shares, idle = cpu.get("shares") or 0, cpu.get("idle")

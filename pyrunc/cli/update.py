@@ -2,7 +2,6 @@
 
 import posix
 
-from pyrunc import log
 from pyrunc.errors import PyruncError, UsageError, reason
 from pyrunc.linux import files
 
@@ -116,9 +115,6 @@ def run(call: "Call") -> int:
     else:
         resources = from_flags(call.flags, call.given)
         schemas = (call.flags["l3-cache-schema"], call.flags["mem-bw-schema"])
-    memory = resources.get("memory") or {}
-    if "kernel" in memory or "kernelTCP" in memory:
-        log.warning("Kernel memory settings are ignored and will be removed")
     from pyrunc.lifecycle.store import Store
     from pyrunc.lifecycle.update import update
 

@@ -319,7 +319,8 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
             delete.poststop(container)
         raise
     for warning in context.warnings:
-        log.warning(warning)
+        if warning not in creation.plan.warnings:
+            log.warning(warning)
     files_step.close(context)
     if creation.state_step.lock is not None:
         creation.state_step.lock.release()

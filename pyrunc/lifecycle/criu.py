@@ -245,10 +245,15 @@ def _with_colon(text: str) -> str:
     return ": " + text if text else ""
 
 
-def check(*, memory_tracking: bool = False, lazy_pages: bool = False) -> None:
-    """See that CRIU is there and works on this kernel, and has what is asked for. Raises PyruncError."""
+def check(*, images: str = "", memory_tracking: bool = False, lazy_pages: bool = False) -> None:
+    """See that CRIU is there and works on this kernel, and has what is asked for. Raises PyruncError.
+
+    images: the directory to restore from, if any.
+    """
     if posix.geteuid() != 0:
         raise PyruncError("checkpoint and restore need root: CRIU cannot do them for an ordinary user")
+    if images:  # before CRIU is asked, which looks at much of the kernel and may take its time
+        posix.close(open_directory(images, "checkpoint directory"))
     service = Service()
     rpc = service.rpc
     try:

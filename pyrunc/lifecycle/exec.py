@@ -301,8 +301,9 @@ def compile_exec(
         steps.append(AdoptTerminal())
     if wanted.get("rlimits"):
         steps.append(process.Rlimits(wanted["rlimits"]))
-    steps += [Meet(RUNTIME, order.LIMITED), process.BecomeProgram(wanted, has_fifo=False)]
-    return context, Plan(steps, [])
+    program = process.BecomeProgram(wanted, has_fifo=False)
+    steps += [Meet(RUNTIME, order.LIMITED), program]
+    return context, Plan(steps, program.caps.warnings() if program.caps is not None else [])
 
 
 def _nothing(context: Context) -> None:

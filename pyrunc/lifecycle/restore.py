@@ -44,7 +44,7 @@ def restore(store: "Store", container_id: str, options: "CreateOptions", wanted:
 
     options: as for create; wanted: CRIU's. Raises PyruncError, and then nothing is left of the container.
     """
-    criu.check(lazy_pages=wanted.lazy_pages)
+    criu.check(images=wanted.image_path, lazy_pages=wanted.lazy_pages)
     creation = create.prepare(store, container_id, options)
     if not (creation.container.fields.get("ownMounts", True)):
         raise PyruncError("a container without a mount namespace cannot be restored", pointer="/linux/namespaces")
@@ -90,7 +90,8 @@ def _carry_out(creation: "Creation", wanted: "Options") -> None:
             delete.poststop(container)
         raise
     for warning in context.warnings:
-        log.warning(warning)
+        if warning not in creation.plan.warnings:
+            log.warning(warning)
     if creation.state_step.lock is not None:
         creation.state_step.lock.release()
     log.debug("restored " + container.id)

@@ -383,7 +383,7 @@ def test_oom_killer_hierarchy_and_kernel_memory(place: Place) -> None:
     warnings = manager.set(
         {"memory": {"disableOOMKiller": True, "useHierarchy": True, "kernel": 1 << 30, "kernelTCP": 1 << 30}}
     )
-    assert ["kernel memory" in warning for warning in warnings] == [True]
+    assert ["Kernel memory" in warning for warning in warnings] == [True]
     assert "oom_kill_disable 1" in value(manager, "memory", "memory.oom_control")
     manager.update({"memory": {"disableOOMKiller": False}})
     assert "oom_kill_disable 0" in value(manager, "memory", "memory.oom_control")

@@ -50,6 +50,15 @@ def test_state_list_and_ps_of_a_container_s_life(bundle: MakeBundle) -> None:
     assert place.call("list", "-q").ok().stdout == ""
 
 
+def test_kernel_memory_is_warned_of_once(bundle: MakeBundle) -> None:
+    box = bundle("sleep", "1000")
+    box.config["linux"]["resources"] = {"memory": {"kernel": 1 << 30}}
+    words = "ernel memory settings are ignored"
+    assert box.run("--detach").ok().stderr.count(words) == 1
+    assert box.call("update", "--kernel-memory", "5M", box.id).ok().stderr.count(words) == 1
+    box.delete("--force").ok()
+
+
 def test_update_by_flags_by_file_and_by_standard_input(bundle: MakeBundle, tmp_path: Path) -> None:
     box = bundle("sleep", "100")
     box.create().ok()

@@ -160,6 +160,13 @@ def test_capabilities_are_added_but_never_inheritable(box: Bundle) -> None:
         gone(pid)
 
 
+def test_a_capability_that_is_none_is_warned_of(box: Bundle) -> None:
+    """config.md, "Linux Process": no error, but a warning; a name without CAP_ is easily given."""
+    done = box.exec("--cap", "net_admin", "true").ok()
+    assert "unknown capability net_admin is ignored" in done.stderr
+    assert "warning" not in box.exec("--cap", "CAP_NET_ADMIN", "true").ok().stderr
+
+
 def test_ambient_only_where_something_is_inheritable(bundle: MakeBundle) -> None:
     box = bundle("sleep", "1000")
     box.config["process"]["capabilities"]["inheritable"] = ["CAP_KILL"]

@@ -69,6 +69,19 @@ def test_streams_that_are_closed(bundle: MakeBundle) -> None:
     assert lines[1:] == ["0", "1", "2", "3"]
 
 
+def test_the_caller_ignores_its_children(bundle: MakeBundle) -> None:
+    """With SIGCHLD ignored, as it is after nohup-like wrappers, the kernel keeps no status for whoever waits."""
+    box = bundle("sh", "-c", "exit 3")
+    box.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "exit 0"]}]}
+    argv = ["env", "--ignore-signal=CHLD", str(box.place.runtime), "--root", str(box.place.root)]
+    assert subprocess.run([*argv, "run", "--bundle", box.save(), box.id], check=False).returncode == 3
+    box.config["process"]["args"] = ["sleep", "1000"]
+    running(box)
+    done = subprocess.run([*argv, "exec", box.id, "sh", "-c", "exit 4"], check=False)
+    assert done.returncode == 4
+    box.delete("--force").ok()
+
+
 def test_nothing_is_left_after_it(bundle: MakeBundle) -> None:
     box = bundle("true")
     box.run().ok()
