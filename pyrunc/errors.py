@@ -74,4 +74,5 @@ class StateError(PyruncError):
 
 def reason(error: OSError) -> str:
     """What the kernel said, in lower case as the engines that match our messages expect it."""
-    return posix.strerror(error.errno or 0).lower()
+    # Some errors are not the kernel's: a socket's path that is too long for the system call.
+    return posix.strerror(error.errno).lower() if error.errno else str(error)

@@ -303,7 +303,16 @@ def compile_exec(
         steps.append(process.Rlimits(wanted["rlimits"]))
     program = process.BecomeProgram(wanted, has_fifo=False)
     steps += [Meet(RUNTIME, order.LIMITED), program]
-    return context, Plan(steps, program.caps.warnings() if program.caps is not None else [])
+    return context, Plan(steps, _warnings(program.caps, -1 if "user" in joined else host.capabilities))
+
+
+def _warnings(caps: "process.Caps | None", available: int) -> "list[str]":
+    """What cannot be given, as create tells it: a --cap without CAP_, for one."""
+    if caps is None or not caps.odd(available):
+        return []
+    from pyrunc.plan import caps_warnings
+
+    return caps_warnings.warnings(caps, available)
 
 
 def _nothing(context: Context) -> None:
