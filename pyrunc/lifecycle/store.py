@@ -62,8 +62,9 @@ class Store:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 raise StateError("container does not exist", errno=error.errno) from None
             raise PyruncError("read " + directory + "/state.json: " + reason(error), errno=error.errno) from None
-        state: "Any" = loads(data, "state.json", 16 << 20)
-        if not isinstance(state, dict) or state.get("format") not in range(1, FORMAT + 1):
+        state: "Any" = loads(data, "state.json", 16 << 20, surrogates=True)  # a bundle's path may be no UTF-8
+        known = isinstance(state, dict) and state.get("format") in range(1, FORMAT + 1)
+        if not known or not isinstance(state.get("pid"), int) or not isinstance(state.get("cgroup"), dict):
             raise PyruncError(directory + "/state.json has a format that this pyrunc does not know")
         return Container(self, directory, state)
 

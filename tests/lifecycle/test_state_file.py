@@ -15,7 +15,7 @@ from pyrunc.lifecycle import store
 
 from ..conftest import TOP, MakeBundle
 from ..workplace import Bundle, hierarchies
-from .support import running
+from .support import one_line, running
 
 SAMPLES = sorted((TOP / "tests/data").glob("state-v*.json"))
 
@@ -90,3 +90,37 @@ def test_what_is_written_now_has_the_sample_s_keys(bundle: MakeBundle) -> None:
     assert now["start"] == int(Path(f"/proc/{box.pid()}/stat").read_text().rsplit(") ", 1)[1].split()[19])
     assert not [name for name in os.listdir(file.parent) if name.startswith(".")]
     box.delete().ok()
+
+
+def test_a_bundle_whose_path_is_not_utf_8(bundle: MakeBundle, tmp_path: Path) -> None:
+    """A path is bytes. What was written could once not be read again: the container ran and nothing could end it."""
+    box = bundle("sleep", "1000")
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe9"))
+    odd.mkdir()
+    box.config["hooks"] = {"poststop": [{"path": "/bin/sh", "args": ["sh", "-c", f"cat > {tmp_path}/told"]}]}
+    box.config["root"]["path"] = str(box.rootfs)
+    (odd / "config.json").write_bytes(box.save().joinpath("config.json").read_bytes())
+    box.call("run", "--detach", "--bundle", odd, box.id).ok()
+    assert box.state()["bundle"] == str(odd) and box.status() == "running"
+    assert json.loads(box.call("list", "-f", "json").ok().stdout)[0]["bundle"] == str(odd)
+    assert box.exec("echo", "hello").ok().stdout == "hello\n"
+    box.call("update", "--pids-limit", "33", box.id).ok()
+    assert box.delete("--force").ok().stderr == ""
+    assert json.loads((tmp_path / "told").read_text())["bundle"] == str(odd)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"format":1,"pid":"1","cgroup":{}}', '{"format":1,"pid":1}', ""])
+def test_a_file_that_is_none_of_ours(text: str, bundle: MakeBundle) -> None:
+    """An error about that file, and `list` has the others."""
+    box, other = bundle("sleep", "1000"), bundle("sleep", "1000")
+    running(other)
+    folder = box.place.root / box.id
+    folder.mkdir()
+    (folder / "state.json").write_text(text)
+    for command in (("state", box.id), ("kill", box.id), ("start", box.id), ("delete", "--force", box.id)):
+        assert "internal" not in one_line(box.call(*command), 1, "state.json")
+    listed = box.call("list", "-q").ok()
+    assert listed.stdout == f"{other.id}\n" and box.id in listed.stderr
+    (folder / "state.json").unlink()
+    box.delete("--force").ok()
+    other.delete("--force").ok()
