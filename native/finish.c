@@ -152,6 +152,8 @@ void finish_until_fifo(struct prepared *p)
 	if (p->filter.len && !p->filter_first)
 		load_filter(p);
 	if (p->fifo) {
+		if (read(p->keep + 1, &byte, 0) < 0) /* of nothing: whether the filter lets us, told while somebody listens */
+			fail(p, STAGE_FIFO, errno);
 		if (syscall(SYS_close, p->keep) < 0) /* end of file: the creator knows that the container is created */
 			fail(p, STAGE_FIFO, errno);
 		p->sync_open = false;

@@ -1,5 +1,6 @@
 """The process: who it is, what it may do, what it is limited to, as the kernel tells from outside."""
 
+import errno
 import json
 import os
 import re
@@ -275,6 +276,17 @@ def test_capabilities_that_cannot_be_given_are_told_of(bundle: MakeBundle) -> No
     assert all("level=warning" in line for line in lines)
     assert re.findall("CAP_[A-Z_]+", box.errors()) == ["CAP_SYS_TIME", "CAP_KILL", "CAP_NET_RAW"]
     box.delete("--force").ok()
+
+
+@pytest.mark.parametrize("call", ["read", "close", "capset"])
+def test_a_filter_that_forbids_what_the_last_steps_need(call: str, bundle: MakeBundle) -> None:
+    """The error says which step it was, and why, before create takes the process to be waiting."""
+    box = bundle("true")
+    rule = {"names": [call], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS}
+    box.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    box.config["process"]["noNewPrivileges"] = False
+    words = "set capabilities: " if call == "capset" else "wait for start: "
+    one_line(box.create(), 1, words + "function not implemented", "/process")
 
 
 @pytest.mark.parametrize("no_new_privs", [True, False, None])
