@@ -1,15 +1,18 @@
 /* finish(): the container process's last steps. From the filter's load on, the process lives under the container's
  * seccomp filter, so: system calls only, no allocation, no Python, nothing that libc does behind one's back. The
- * filter must allow what is called after it: capset, prctl, write, read, close, execve and exit_group. */
+ * filter must allow what is called after it: capset, prctl, write, read, close, execve and exit_group; clone, setsid and
+ * ioctl where it comes before clone_again(). */
 #define _GNU_SOURCE
 #include "finish.h"
 
 #include <errno.h>
 #include <linux/close_range.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -48,6 +51,20 @@ static _Noreturn void fail(const struct prepared *p, enum stage stage, int error
 			}
 	}
 	leave(status);
+}
+
+/* EPIPE when there is nobody left who could write one. */
+static bool take_byte(int fd)
+{
+	unsigned char byte;
+	ssize_t size;
+
+	do
+		size = read(fd, &byte, 1);
+	while (size < 0 && errno == EINTR);
+	if (!size)
+		errno = EPIPE;
+	return size == 1;
 }
 
 static void close_descriptors(struct prepared *p)
@@ -95,18 +112,12 @@ static void heed_signals(void)
 /* The listener's number goes to the creator, which takes it by pidfd_getfd and answers with one byte. */
 static void hand_over(struct prepared *p, int listener)
 {
-	unsigned char message[5] = {'L'}, answer;
+	unsigned char message[5] = {'L'};
 	uint32_t number = (uint32_t)listener;
-	ssize_t size;
 
 	memcpy(message + 1, &number, sizeof number);
-	if (write(p->keep, message, sizeof message) != sizeof message)
+	if (write(p->keep, message, sizeof message) != sizeof message || !take_byte(p->keep))
 		fail(p, STAGE_LISTENER, errno);
-	do
-		size = read(p->keep, &answer, 1);
-	while (size < 0 && errno == EINTR);
-	if (size != 1)
-		fail(p, STAGE_LISTENER, size < 0 ? errno : EPIPE); /* EPIPE: the creator is gone */
 	syscall(SYS_close, listener);
 }
 
@@ -134,11 +145,29 @@ static void set_capabilities(struct prepared *p)
 			syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
 }
 
+/* The process that those of a joined pid namespace see: born with no more than its program will have. Its creator takes
+ * it over before it goes on. A full cgroup takes no new process: this one is moved out of it then, the new one in. */
+static void clone_again(struct prepared *p)
+{
+	unsigned char message[6] = {'P', 0, 0, 0, 0, 'I'};
+	long pid;
+
+	while ((pid = syscall(SYS_clone, CLONE_PARENT, NULL, NULL, NULL, NULL)) < 0) {
+		if (errno != EAGAIN || message[5] == 'O' || write(p->keep, "F", 1) != 1 || !take_byte(p->keep))
+			fail(p, STAGE_CLONE, errno);
+		message[5] = 'O';
+	}
+	if (pid) {
+		memcpy(message + 1, &(uint32_t){(uint32_t)pid}, sizeof(uint32_t));
+		(void)!write(p->keep, message, sizeof message);
+		leave(0);
+	}
+	if (syscall(SYS_setsid) < 0 || (p->terminal && ioctl(0, TIOCSCTTY, 0) < 0) || !take_byte(p->keep))
+		fail(p, STAGE_CLONE, errno);
+}
+
 void finish_until_fifo(struct prepared *p)
 {
-	unsigned char byte;
-	ssize_t size;
-
 	close_descriptors(p);
 	if (reset_signals() < 0)
 		fail(p, STAGE_SIGNALS, errno);
@@ -149,6 +178,8 @@ void finish_until_fifo(struct prepared *p)
 	if (p->filter.len && p->filter_first)
 		load_filter(p);
 	set_capabilities(p);
+	if (p->again)
+		clone_again(p);
 	if (p->filter.len && !p->filter_first)
 		load_filter(p);
 	if (p->fifo) {
@@ -157,11 +188,8 @@ void finish_until_fifo(struct prepared *p)
 		if (syscall(SYS_close, p->keep) < 0) /* end of file: the creator knows that the container is created */
 			fail(p, STAGE_FIFO, errno);
 		p->sync_open = false;
-		do
-			size = read(p->keep + 1, &byte, 1);
-		while (size < 0 && errno == EINTR);
-		if (size != 1)
-			fail(p, STAGE_FIFO, size < 0 ? errno : EPIPE);
+		if (!take_byte(p->keep + 1))
+			fail(p, STAGE_FIFO, errno);
 	}
 }
 

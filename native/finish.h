@@ -6,8 +6,8 @@
 #include <stdbool.h>
 
 /* Where finish() was when it failed: the byte after 'E' in its error record, an index into pyrunc._linux.STAGES. */
-enum stage { STAGE_CLOSE, STAGE_SIGNALS, STAGE_SECCOMP, STAGE_CAPSET, STAGE_LISTENER, STAGE_FIFO, STAGE_EXECVE };
-#define STAGE_NAMES "close", "signals", "seccomp", "capset", "listener", "fifo", "execve"
+enum stage { STAGE_CLOSE, STAGE_SIGNALS, STAGE_SECCOMP, STAGE_CAPSET, STAGE_LISTENER, STAGE_CLONE, STAGE_FIFO, STAGE_EXECVE };
+#define STAGE_NAMES "close", "signals", "seccomp", "capset", "listener", "clone", "fifo", "execve"
 
 /* All of it lies in one block of memory, made before the clone or at least before the filter. */
 struct prepared {
@@ -19,6 +19,7 @@ struct prepared {
 	struct __user_cap_data_struct caps[2];
 	unsigned long long ambient;
 	int keep; /* the sync socket; keep + 1 is exec.fifo, keep + 2 the error file */
+	bool again, terminal; /* see clone_again(); terminal: standard input is to control the process */
 	bool fifo, report, sync_open;
 };
 

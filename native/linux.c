@@ -119,6 +119,7 @@ static PyObject *numbers(const char *name, long call, PyObject *args, Py_ssize_t
 NUMBERS(close_range, 3, 3, false)
 NUMBERS(fsmount, 3, 3, true)
 NUMBERS(ioprio_set, 3, 3, false)
+NUMBERS(keyctl, 2, 5, true)
 NUMBERS(madvise, 3, 3, false)
 NUMBERS(personality, 1, 1, true)
 NUMBERS(pidfd_getfd, 2, 2, true)
@@ -139,7 +140,6 @@ NUMBERS(unshare, 1, 1, false)
 		return nothing(#name, result);       \
 	}
 
-ON_NAME(set_name, prctl(PR_SET_NAME, text(given), 0, 0, 0))
 ON_NAME(sethostname, sethostname(text(given), (size_t)PyBytes_GET_SIZE(given)))
 ON_NAME(setdomainname, setdomainname(text(given), (size_t)PyBytes_GET_SIZE(given)))
 
@@ -363,14 +363,6 @@ CALL(keyctl_join_session_keyring)
 	return number("keyctl", result);
 }
 
-CALL(keyctl_setperm)
-{
-	int serial;
-	unsigned int permissions;
-	PARSE("iI:keyctl_setperm", &serial, &permissions);
-	return nothing("keyctl", syscall(SYS_keyctl, KEYCTL_SETPERM, serial, permissions, 0, 0));
-}
-
 CALL(keyctl_describe)
 {
 	int serial;
@@ -381,18 +373,6 @@ CALL(keyctl_describe)
 	if (size < 0)
 		return fail("keyctl");
 	return PyUnicode_DecodeFSDefaultAndSize(description, size - 1); /* the kernel counts the NUL */
-}
-
-CALL(seccomp_load)
-{
-	const char *program;
-	Py_ssize_t size;
-	unsigned int flags;
-	PARSE("y#I:seccomp_load", &program, &size, &flags);
-	if ((size_t)size % sizeof(struct sock_filter) || (size_t)size / sizeof(struct sock_filter) > USHRT_MAX)
-		return PyErr_Format(PyExc_ValueError, "not a filter's size");
-	struct sock_fprog filter = {(unsigned short)((size_t)size / sizeof(struct sock_filter)), (void *)program};
-	return number("seccomp", syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter));
 }
 
 CALL_KW(sched_setattr)
@@ -499,17 +479,6 @@ CALL(tty_restore)
 	return nothing("tcsetattr", tcsetattr(fd, TCSANOW, &saved));
 }
 
-CALL(tty_onlcr_clear)
-{
-	int fd;
-	struct termios mode;
-	PARSE("i:tty_onlcr_clear", &fd);
-	if (tcgetattr(fd, &mode) < 0)
-		return fail("tcgetattr");
-	mode.c_oflag &= ~(tcflag_t)ONLCR;
-	return nothing("tcsetattr", tcsetattr(fd, TCSANOW, &mode));
-}
-
 /* ---- the end ---- */
 
 #define CAPSULE "pyrunc._linux.prepared"
@@ -550,15 +519,15 @@ static char *fill(char *place, char **pointers, PyObject *list)
 CALL_KW(prepare)
 {
 	static char *names[] = {"path", "argv", "env", "filter", "filter_flags", "filter_first", "caps", "ambient",
-				"keep", "fifo", "report", NULL};
+				"keep", "fifo", "report", "again", "terminal", NULL};
 	const char *path, *filter;
 	Py_ssize_t path_size, filter_size;
 	PyObject *argv, *env, *caps;
 	unsigned int flags;
-	int first, keep, fifo, report;
+	int first, keep, fifo, report, again, terminal;
 	unsigned long long ambient, effective = 0, permitted = 0, inheritable = 0;
-	PARSE_KW("y#O!O!$z#IpOKipp:prepare", names, &path, &path_size, &PyList_Type, &argv, &PyList_Type, &env, &filter,
-		 &filter_size, &flags, &first, &caps, &ambient, &keep, &fifo, &report);
+	PARSE_KW("y#O!O!$z#IpOKipppp:prepare", names, &path, &path_size, &PyList_Type, &argv, &PyList_Type, &env, &filter,
+		 &filter_size, &flags, &first, &caps, &ambient, &keep, &fifo, &report, &again, &terminal);
 	if (caps != Py_None && !PyTuple_Check(caps))
 		return PyErr_Format(PyExc_TypeError, "caps must be (effective, permitted, inheritable) or None");
 	if (caps != Py_None && !PyArg_ParseTuple(caps, "KKK:prepare", &effective, &permitted, &inheritable))
@@ -594,6 +563,8 @@ CALL_KW(prepare)
 	p->keep = keep;
 	p->fifo = fifo;
 	p->report = report;
+	p->again = again;
+	p->terminal = terminal;
 	p->sync_open = true;
 	PyObject *capsule = PyCapsule_New(p, CAPSULE, discard);
 	if (!capsule)
@@ -663,10 +634,10 @@ CALL(sealed)
 static PyMethodDef functions[] = {
 	F(open_tree) F(move_mount) F(fsopen) F(fspick) F_KW(fsconfig) F(fsmount) F_KW(mount_setattr) F(mount) F(umount2)
 	F(pivot_root) F_KW(openat2) F(fstatfs) F_KW(clone) F(setns) F(unshare) F(pidfd_open) F(pidfd_getfd)
-	F(pidfd_send_signal) F(prctl) F(set_name) F(capget) F(capset) F(sethostname) F(setdomainname) F(prlimit)
-	F(keyctl_join_session_keyring) F(keyctl_setperm) F(keyctl_describe) F(close_range) F(madvise) F(personality)
-	F(seccomp_load) F_KW(sched_setattr) F(ioprio_set) F(set_mempolicy) F(bpf) F(bpf_prog_load) F(tty_raw) F(tty_restore)
-	F(tty_onlcr_clear) F_KW(prepare) F(finish_until_fifo) F(finish_execve) F(finish) F(sealed)
+	F(pidfd_send_signal) F(prctl) F(capget) F(capset) F(sethostname) F(setdomainname) F(prlimit)
+	F(keyctl_join_session_keyring) F(keyctl) F(keyctl_describe) F(close_range) F(madvise) F(personality)
+	F_KW(sched_setattr) F(ioprio_set) F(set_mempolicy) F(bpf) F(bpf_prog_load) F(tty_raw) F(tty_restore)
+	F_KW(prepare) F(finish_until_fifo) F(finish_execve) F(finish) F(sealed)
 	F(signalfd) F(reset_signals)
 	{NULL, NULL, 0, NULL}
 };

@@ -63,9 +63,6 @@ def pidfd_getfd(pidfd: int, fd: int, /) -> int:
 
 def pidfd_send_signal(pidfd: int, signal: int, /) -> None: ...
 def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0, /) -> int: ...
-def set_name(name: _Path, /) -> None:
-    """PR_SET_NAME: what ps shows for this thread; the kernel cuts it to 15 bytes."""
-
 def capget() -> tuple[int, int, int]:
     """This process's effective, permitted and inheritable sets, bit N for capability N."""
 
@@ -81,7 +78,9 @@ def prlimit(pid: int, resource: int, limits: tuple[int, int] | None, /) -> tuple
 def keyctl_join_session_keyring(name: _Path | None, /) -> int:
     """The serial of the keyring, a new anonymous one for None."""
 
-def keyctl_setperm(serial: int, permissions: int, /) -> None: ...
+def keyctl(operation: int, arg2: int, arg3: int = 0, arg4: int = 0, arg5: int = 0, /) -> int:
+    """An operation that takes numbers: KEYCTL_*."""
+
 def keyctl_describe(serial: int, /) -> str:
     """type;uid;gid;permissions in hexadecimal;description"""
 
@@ -93,12 +92,6 @@ def madvise(address: int, length: int, advice: int, /) -> None:
 
 def personality(persona: int, /) -> int:
     """Set it (0xffffffff: do not) and give the one before."""
-
-def seccomp_load(program: bytes, flags: int, /) -> int:
-    """Load a filter, an array of struct sock_filter, into this thread. flags: SECCOMP_FILTER_FLAG_*.
-
-    Gives 0, with NEW_LISTENER the listener, with TSYNC the number of a thread that could not follow, if any.
-    """
 
 def sched_setattr(
     pid: int,
@@ -132,8 +125,6 @@ def tty_raw(fd: int, /) -> bytes:
     """Make the terminal raw as cfmakeraw(3) has it; gives the mode before, for tty_restore."""
 
 def tty_restore(fd: int, mode: bytes, /) -> None: ...
-def tty_onlcr_clear(fd: int, /) -> None:
-    """Do not turn newline into carriage return and newline on output."""
 
 # The end of the container process
 
@@ -150,6 +141,8 @@ def prepare(
     keep: int,
     fifo: bool,
     report: bool,
+    again: bool,
+    terminal: bool,
 ) -> Prepared:
     """Lay out as flat memory all that finish() needs.
 
@@ -158,6 +151,9 @@ def prepare(
     inheritable) sets or None for no change; ambient: the ambient set as a mask. keep: number of the first descriptor
     that is the runtime's, 3 + preserve_fds: there the caller has put the sync socket (SOCK_SEQPACKET), at keep + 1
     exec.fifo (O_RDWR) if fifo, at keep + 2 the error file (O_WRONLY) if report. Those below keep are left as they are.
+    again: clone once more when the capabilities are set, before a filter that is not filter_first. The new process is
+    its session's leader, with standard input as the controlling terminal if terminal, and goes on when the other end of
+    the sync socket has been told its number and has answered.
     ValueError if path is empty or holds a NUL, filter is no array of instructions, or keep is below 3.
     """
 
@@ -381,6 +377,9 @@ PER_LINUX32: Final[int]
 TIOCGPTPEER: Final[int]
 TIOCSPTLCK: Final[int]
 TIOCSCTTY: Final[int]
+TCGETS: Final[int]
+TCSETS: Final[int]
+ONLCR: Final[int]
 TIOCSWINSZ: Final[int]
 TIOCGWINSZ: Final[int]
 TIOCGPTN: Final[int]

@@ -26,6 +26,10 @@ __all__ = ["EXIT_EXEC_FAILURE", "exec_"]
 _FROM_CONFIG: "Final" = ("apparmorProfile", "selinuxLabel", "rlimits", "scheduler", "ioPriority", "execCPUAffinity")
 
 
+# A limit that one process more or less does not matter to.
+_MANY_PROCESSES: "Final" = 1024
+
+
 class OpenContainer(namespaces.OpenNamespaces):
     """Open the init process's namespaces, and its root where it has no mount namespace of its own to bring one."""
 
@@ -141,9 +145,9 @@ class AdoptTerminal(Step):
         return "give the terminal the size of ours, and no carriage returns, which ours adds"
 
     def apply(self, context: Context) -> None:
-        from pyrunc.lifecycle.foreground import Foreground
+        from pyrunc.lifecycle.foreground import Foreground, keep_newlines
 
-        _linux.tty_onlcr_clear(context.console_fd)
+        keep_newlines(context.console_fd)
         Foreground(0, -1, context.console_fd).resize()
 
 
@@ -257,10 +261,15 @@ def compile_exec(
     joined = _namespaces(container, linux)
     # In the runtime.
     steps.append(OpenContainer(joined, container.pid, pidfd))
+    again = _last(joined, wanted, context) if "pid" in joined else False
     if linux.get("seccomp"):
         from pyrunc.plan.seccomp_step import CompileFilter
 
-        steps.append(CompileFilter(linux["seccomp"], container.store.root + "/@seccomp"))
+        compiled = CompileFilter(linux["seccomp"], container.store.root + "/@seccomp")
+        steps.append(compiled)
+        if again and not wanted.get("noNewPrivileges"):
+            # It is loaded while privileged, before the clone.
+            again = compiled.allows_clone()
     steps += [OpenCgroup(container, options.cgroup), birth.Clone(0, [], None)]
     if wanted.get("oomScoreAdj") is not None:
         steps.append(process.OomScore(wanted["oomScoreAdj"]))
@@ -285,13 +294,15 @@ def compile_exec(
         # The container's, by its name; the caller's own keys are none of its business.
         steps.append(process.Keyring(""))
     steps.append(OpenRoot() if "mount" in joined else mounts.ChangeRoot())
-    if "pid" in joined:
-        again = birth.CloneAgain(0, [], pid_namespace=True, terminal=bool(wanted.get("terminal")))
-        steps += [again, birth.RecordAgain(), Meet(RUNTIME, order.RECORDED_AGAIN)]
+    if again:
+        steps.append(birth.EnterPids())
+    elif "pid" in joined:
+        steps.append(birth.CloneAgain(0, [], pid_namespace=True, terminal=bool(wanted.get("terminal"))))
+        steps += [birth.RecordAgain(), Meet(RUNTIME, order.RECORDED_AGAIN)]
     if wanted.get("terminal"):
         size = wanted.get("consoleSize") or {}
         uid = (wanted.get("user") or {}).get("uid") or 0
-        steps.append(devices.Terminal(size.get("height") or 0, size.get("width") or 0, uid, False))
+        steps.append(devices.Terminal(size.get("height") or 0, size.get("width") or 0, uid, False, controls=not again))
     steps += process.labels(wanted, host)
     steps += process.tune(wanted, linux)
     if wanted.get("noNewPrivileges"):
@@ -301,8 +312,10 @@ def compile_exec(
         steps.append(AdoptTerminal())
     if wanted.get("rlimits"):
         steps.append(process.Rlimits(wanted["rlimits"]))
-    program = process.BecomeProgram(wanted, has_fifo=False)
+    program = process.BecomeProgram(wanted, has_fifo=False, again=again)
     steps += [Meet(RUNTIME, order.LIMITED), program]
+    if again:
+        steps.append(birth.RecordAgain(let_go=True))
     return context, Plan(steps, _warnings(program.caps, -1 if "user" in joined else host.capabilities))
 
 
@@ -313,6 +326,22 @@ def _warnings(caps: "process.Caps | None", available: int) -> "list[str]":
     from pyrunc.plan import caps_warnings
 
     return caps_warnings.warnings(caps, available)
+
+
+def _last(joined: "dict[str, tuple[str, str]]", wanted: "Any", context: Context) -> bool:
+    """Whether the clone into the pid namespace can be the last thing of all, after the drop of all privileges.
+
+    Then nobody in there who may trace finds more in the process than its program will have. In a user namespace nobody
+    finds it anyway, and labels are written by a procfs of the pid namespace. A real-time or a deadline policy may end
+    with a clone; a limit of processes would count two.
+    """
+    if "user" in joined or context.host.in_user_namespace or context.host.rootless or wanted.get("scheduler"):
+        return False
+    if not (wanted.get("user") or {}).get("uid"):
+        return True
+    limits = [limit["soft"] for limit in wanted.get("rlimits") or () if limit["type"] == "RLIMIT_NPROC"]
+    limit: int = limits[0] if limits else _linux.prlimit(0, _linux.RLIMITS["RLIMIT_NPROC"], None)[0]
+    return limit >= _MANY_PROCESSES
 
 
 def _nothing(context: Context) -> None:

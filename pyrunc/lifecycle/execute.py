@@ -247,8 +247,8 @@ def _stage_failure(plan: "Plan", message: bytes) -> PyruncError:
     pointer = "/linux/seccomp" if stage in ("seccomp", "listener") else "/process"
     words = words_of_stage(stage)
     hint = None
-    program = plan.steps[-1]
-    if stage == "execve" and isinstance(program, BecomeProgram) and program.process:
+    program = next(step for step in reversed(plan.steps) if isinstance(step, BecomeProgram))
+    if stage == "execve" and program.process:
         words = "exec " + program.process["args"][0]
         pointer = "/process/args/0"
     if stage == "listener":
@@ -269,6 +269,7 @@ def words_of_stage(stage: str) -> str:
         "seccomp": "load the seccomp filter",
         "capset": "set capabilities",
         "listener": "hand over the seccomp listener",
+        "clone": "enter the joined pid namespace and clone into it",
         "fifo": "wait for start",
         "execve": "execute the program",
     }.get(stage, stage)
@@ -310,6 +311,9 @@ def _leave_full_cgroup(pid: int) -> None:
 def _take_over(plan: "Plan", context: "Context") -> None:
     """A second process takes the first one's place: learn its number, let the first one end."""
     message = _receive(plan, context)
+    while message[:1] == b"L":
+        _take_listener(context, message)
+        message = _receive(plan, context)
     if message == b"F":
         _leave_full_cgroup(context.pid)
         _send(context, b"G")
@@ -344,14 +348,18 @@ def await_waiting(plan: "Plan", context: "Context") -> None:
         if data[:1] == b"E":
             raise _stage_failure(plan, data)
         if data[:1] == b"L":
-            from pyrunc.lifecycle import listener
-
-            listener.hand_over(context, int.from_bytes(data[1:5], "little"))
-            _send(context, b"G")
+            _take_listener(context, data)
             continue
         break
     context.sync.close()
     context.sync = None
+
+
+def _take_listener(context: "Context", message: bytes) -> None:
+    from pyrunc.lifecycle import listener
+
+    listener.hand_over(context, int.from_bytes(message[1:5], "little"))
+    _send(context, b"G")
 
 
 def has_ended(pidfd: int) -> bool:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import posix
 import select
+import sys
 
 from pyrunc import _linux
 
@@ -20,6 +21,8 @@ _SIGWINCH: "Final" = 28
 _OWN: "Final" = frozenset((9, 19, 17, 23, 13, 11, 7, 8, 4, 21, 22))
 # Real-time signals from 34 on: the C library keeps 32 and 33 for itself.
 _SIGNALS: "Final" = (*(number for number in range(1, 32) if number not in _OWN), *range(34, 65))
+# At least the kernel's struct termios (asm/termbits.h); the second of its 32-bit words is c_oflag.
+_TERMIOS: "Final" = 64
 # struct signalfd_siginfo, whose first field is the number.
 _SIGNAL_SIZE: "Final" = 128
 
@@ -27,6 +30,14 @@ _SIGNAL_SIZE: "Final" = 128
 def hold_signals() -> None:
     """Keep signals waiting until begin() can pass them on: the process may have begun when we have not."""
     posix.close(_linux.signalfd(*_SIGNALS))
+
+
+def keep_newlines(fd: int) -> None:
+    """Do not turn newline into carriage return and newline on a terminal's output (ONLCR). Raises OSError."""
+    mode = bytearray(fcntl.ioctl(fd, _linux.TCGETS, bytes(_TERMIOS)))
+    flags = int.from_bytes(mode[4:8], sys.byteorder) & ~_linux.ONLCR
+    mode[4:8] = flags.to_bytes(4, sys.byteorder)
+    fcntl.ioctl(fd, _linux.TCSETS, bytes(mode))
 
 
 class Foreground:
@@ -49,7 +60,7 @@ class Foreground:
         self.signals = _linux.signalfd(*_SIGNALS)
         if self.master >= 0:
             # A line ends by "\n" in what it puts out, whoever reads it; our own terminal does the rest.
-            _linux.tty_onlcr_clear(self.master)
+            keep_newlines(self.master)
         if self.master >= 0 and posix.isatty(0):
             self.resize()
             self.saved = _linux.tty_raw(0)

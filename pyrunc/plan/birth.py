@@ -131,10 +131,7 @@ class CloneAgain(Step):
 
     def apply(self, context: "Context") -> None:
         if self.pid_namespace:
-            for fd, flag, kind, _ in context.namespace_fds:
-                if kind == "pid":
-                    _linux.setns(fd, flag)
-            context.namespace_fds = []
+            EnterPids().apply(context)
             _let_go(context, self.terminal)
         pid, outside = self._clone(context)
         if pid:
@@ -159,6 +156,27 @@ class CloneAgain(Step):
         if context.sync.recv(16) != b"G":
             raise OSError(errno.EAGAIN, "clone3")
         return _linux.clone(self.flags | _linux.CLONE_PARENT)[0], True
+
+
+class EnterPids(Step):
+    """The next process cloned is to be in the joined pid namespace. The program's: see clone_again() of finish.c."""
+
+    __slots__ = ()
+    name = "namespaces"
+    section = "config-linux.md#namespaces"
+    side = CONTAINER
+
+    def __init__(self) -> None:
+        Step.__init__(self, "/linux/namespaces")
+
+    def describe(self) -> str:
+        return "enter the joined pid namespace with the next clone"
+
+    def apply(self, context: "Context") -> None:
+        for fd, flag, kind, _ in context.namespace_fds:
+            if kind == "pid":
+                _linux.setns(fd, flag)
+        context.namespace_fds = []
 
 
 def _let_go(context: "Context", terminal: bool) -> None:
@@ -189,17 +207,27 @@ def _let_go(context: "Context", terminal: bool) -> None:
 
 
 class RecordAgain(Step):
-    """The runtime's half of CloneAgain: take over the new process in place of the first."""
+    """The runtime's half of a second clone: take over the new process in place of the first."""
 
-    __slots__ = ()
+    __slots__ = ("let_go",)
     name = "record"
     side = RUNTIME
+
+    def __init__(self, let_go: bool = False) -> None:
+        """let_go: tell the process to go on; no meeting point follows."""
+        Step.__init__(self)
+        self.let_go = let_go
 
     def describe(self) -> str:
         return "record the new process in state.json"
 
     def apply(self, context: "Context") -> None:
         context.on_pid(context)
+        if self.let_go:
+            try:
+                context.sync.send(b"G")
+            except OSError:
+                return  # It has ended; what it had to say comes first.
 
 
 class Record(Step):

@@ -164,13 +164,15 @@ class DeviceLinks(Step):
 class Terminal(Step):
     """A pseudo terminal of the container's own devpts: its master goes to the runtime, its slave becomes stdio."""
 
-    __slots__ = ("bind", "height", "uid", "width")
+    __slots__ = ("bind", "controls", "height", "uid", "width")
     name = "terminal"
     section = "config.md#process"
     side = CONTAINER
 
-    def __init__(self, height: int, width: int, uid: int, bind: bool) -> None:
+    def __init__(self, height: int, width: int, uid: int, bind: bool, controls: bool = True) -> None:
+        """controls: it becomes the controlling terminal of this process, and not of one that is cloned later."""
         Step.__init__(self, "/process/terminal")
+        self.controls = controls
         self.height = height
         self.width = width
         self.uid = uid
@@ -191,7 +193,8 @@ class Terminal(Step):
         if self.bind:
             self._console(context.root_fd, slave)
         context.console_fd = master
-        fcntl.ioctl(slave, _linux.TIOCSCTTY, 0)
+        if self.controls:
+            fcntl.ioctl(slave, _linux.TIOCSCTTY, 0)
         for fd in (0, 1, 2):
             posix.dup2(slave, fd, inheritable=True)
         posix.close(slave)

@@ -45,7 +45,7 @@ class Keyring(Step):
             serial = _linux.keyctl_join_session_keyring("_ses." + context.id)
             # The owner may search it too, or `keyctl` in the container could not find its own keys.
             permissions = int(_linux.keyctl_describe(serial).split(";")[3], 16)
-            _linux.keyctl_setperm(serial, permissions | 0x80000)
+            _linux.keyctl(_linux.KEYCTL_SETPERM, serial, permissions | 0x80000)
         except OSError as error:
             # Keyrings are missing, or a quota is full: the container shares the caller's, as with runc.
             if error.errno not in (errno.ENOSYS, errno.EDQUOT, errno.EPERM, errno.EACCES):
@@ -314,13 +314,15 @@ class BecomeProgram(Step):
     comes before the capabilities are dropped; with it, the filter is the last thing of all.
     """
 
-    __slots__ = ("caps", "has_fifo", "hooks", "no_new_privs", "process")
+    __slots__ = ("again", "caps", "has_fifo", "hooks", "no_new_privs", "process")
     name = "process"
     section = "config.md#process"
     side = CONTAINER
 
-    def __init__(self, process: "Process | None", *, has_fifo: bool, hooks: "Any" = None) -> None:
+    def __init__(self, process: "Process | None", *, has_fifo: bool, hooks: "Any" = None, again: bool = False) -> None:
+        """again: a clone on the way, when the capabilities are dropped: what goes on is the new process."""
         Step.__init__(self, "/process")
+        self.again = again
         self.process: "Any" = process
         self.has_fifo = has_fifo
         self.hooks = hooks
@@ -339,6 +341,8 @@ class BecomeProgram(Step):
             else "load the seccomp filter, drop capabilities"
         )
         words += ", " + order
+        if self.again:
+            words += ", clone into the joined pid namespace"
         if self.has_fifo:
             words += ", wait for start"
             if self.hooks:
@@ -370,6 +374,8 @@ class BecomeProgram(Step):
             keep=3 + context.preserve_fds,
             fifo=self.has_fifo,
             report=self.has_fifo,
+            again=self.again,
+            terminal=bool(process.get("terminal")),
         )
         if _has_died(context.sync):
             posix._exit(1)
@@ -383,7 +389,14 @@ class BecomeProgram(Step):
         """The file to execute, found with the capabilities that execve(2) will have. Raises PyruncError, OSError."""
         _, permitted, inheritable = _linux.capget()
         _linux.capset(effective & permitted, permitted, inheritable)
-        found = find_program(self.process["args"][0], env)
+        name = self.process["args"][0]
+        try:
+            found = find_program(name, env)
+        except PyruncError as error:
+            if not self.again or error.errno != errno.ENOENT or not name.startswith(("/proc/", "/dev/fd/")):
+                raise
+            # By /proc/self, which is there for the new process only: execve(2) will know.
+            found = name
         _linux.capset(permitted, permitted, inheritable)
         return found
 

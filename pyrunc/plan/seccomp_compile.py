@@ -14,11 +14,11 @@ import time
 
 from pyrunc import _linux, log
 from pyrunc.errors import ConfigError, PyruncError
-from pyrunc.plan.seccomp import INSTRUCTION, MAX_INSTRUCTIONS, open_folder
+from pyrunc.plan.seccomp import ALLOWS_CLONE, INSTRUCTION, MAX_INSTRUCTIONS, open_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
     from typing import Any, Final
 
@@ -150,7 +150,52 @@ def compile_profile(profile: "Mapping[str, Any]") -> "tuple[int, bytes]":
             f"the seccomp profile makes {length} instructions, the kernel takes at most {MAX_INSTRUCTIONS}",
             pointer=_POINTER + "/syscalls",
         )
+    if _allows_clone(seccomp, program):
+        flags |= ALLOWS_CLONE
     return flags, program
+
+
+def _allows_clone(seccomp: "ModuleType", program: bytes) -> bool:
+    """Whether clone_again() of native/finish.c may make its calls."""
+    arch = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}.get(posix.uname().machine)  # AUDIT_ARCH_*, linux/audit.h
+    calls = (("clone", _linux.CLONE_PARENT, 0), ("setsid", 0, 0), ("ioctl", 0, _linux.TIOCSCTTY))
+    return arch is not None and all(
+        _allows(program, arch, seccomp.resolve_syscall(_native(seccomp), name), first, second)
+        for name, first, second in calls
+    )
+
+
+def _allows(program: bytes, arch: int, number: int, first: int, second: int) -> bool:
+    """Whether the verdict on a call with two arguments, as the kernel runs the program, is to allow it.
+
+    False too for what libseccomp and prologue() do not write.
+    """
+    data = [number, arch, 0, 0, first, 0, second, 0, *[0] * 8]  # struct seccomp_data (linux/seccomp.h), little endian
+    accumulator = at = 0
+    while True:
+        code = int.from_bytes(program[at : at + 2], sys.byteorder)
+        true, false = program[at + 2], program[at + 3]
+        k = int.from_bytes(program[at + 4 : at + 8], sys.byteorder)
+        at += INSTRUCTION
+        if code in _JUMPS:
+            at += INSTRUCTION * (true if _JUMPS[code](accumulator, k) else false)
+        elif code == 0x20:  # BPF_LD | BPF_W | BPF_ABS
+            accumulator = data[k // 4]
+        elif code == 0x54:  # BPF_ALU | BPF_AND | BPF_K
+            accumulator &= k
+        elif code == 0x05:  # BPF_JMP | BPF_JA
+            at += INSTRUCTION * k
+        else:
+            return code == 0x06 and k in (_linux.SECCOMP_RET_ALLOW, _linux.SECCOMP_RET_LOG)  # BPF_RET | BPF_K
+
+
+# BPF_JMP | BPF_K with BPF_JEQ, BPF_JGT, BPF_JGE, BPF_JSET (linux/bpf_common.h).
+_JUMPS: "Final[Mapping[int, Callable[[int, int], object]]]" = {
+    0x15: lambda accumulator, k: accumulator == k,
+    0x25: lambda accumulator, k: accumulator > k,
+    0x35: lambda accumulator, k: accumulator >= k,
+    0x45: lambda accumulator, k: accumulator & k,
+}
 
 
 def _bindings() -> "ModuleType":

@@ -4,13 +4,16 @@ The attacker sees every process of its pid namespace and can stop it at any mome
 mounts or descriptors then, nor be an executable of the host that could be overwritten.
 """
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..conftest import MakeBundle
-from ..lifecycle.support import receiver, running, set_namespaces
+import pytest
+
+from ..conftest import TOP, MakeBundle
+from ..lifecycle.support import receiver, running, set_namespaces, status_of
 from ..workplace import PATIENCE, Bundle, reap, wait_until
 from .inside import end, may, mount_numbers, records, with_python
 
@@ -18,8 +21,9 @@ from .inside import end, may, mount_numbers, records, with_python
 ENOUGH, TRIES = 6, 200
 
 
-def attacker(box: Bundle, marker: Path) -> int:
+def attacker(box: Bundle, marker: Path, change: Callable[[Bundle], None] = lambda box: None) -> int:
     may(box, "CAP_SYS_PTRACE", "CAP_KILL", "CAP_DAC_OVERRIDE")
+    change(box)
     with_python(box, "seize.py", str(marker))
     box.config["mounts"] = [m for m in box.config["mounts"] if m["destination"] != "/sys/fs/cgroup"]
     pid = running(box)
@@ -55,6 +59,59 @@ def check(pid: int, marker: Path, processes: list[dict[str, Any]]) -> None:
         assert len(sockets) <= 1, one
         for what in others:
             assert what["link"] in sockets or what["mount"] in mounts, one
+
+
+def has_nothing_more(processes: list[dict[str, Any]], capabilities: str, uid: int = 0) -> None:
+    """Who takes hold of one of them has no more of it than of the program that it becomes."""
+    for one in processes:
+        assert (one["permitted"], one["bounding"]) == (capabilities, capabilities), one
+        assert one["uid"] == str(uid), one
+
+
+def no_change(box: Bundle) -> None:
+    """Neither no_new_privs nor a filter."""
+
+
+def as_engines_ask(box: Bundle) -> None:
+    """The filter must be loaded while privileged: before the clone, which it allows."""
+    box.config["linux"]["seccomp"] = json.loads((TOP / "tests/security/profiles/docker.json").read_text())
+
+
+def with_a_filter_that_forbids_clones(box: Bundle) -> None:
+    """With no_new_privs it is loaded after the clone."""
+    box.config["process"]["noNewPrivileges"] = True
+    rule = {"names": ["clone", "clone3", "setsid"], "action": "SCMP_ACT_KILL_PROCESS"}
+    box.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+
+
+@pytest.mark.parametrize(
+    "change", [no_change, as_engines_ask, with_a_filter_that_forbids_clones], ids=lambda change: change.__name__
+)
+def test_exec_has_dropped_its_privileges(change: Callable[[Bundle], None], bundle: MakeBundle) -> None:
+    """Before it can be seen from inside, where one who may trace could use what it has."""
+    box = bundle()
+    marker = box.path / "host-only"
+    pid = attacker(box, marker, change)
+    for _ in tries(box):
+        box.exec("true").ok()
+    has_nothing_more(caught(box), status_of(pid)["CapPrm"])
+    for _ in range(10):
+        box.exec("--user", "1000:1000", "true").ok()
+    for one in caught(box):
+        assert one["permitted"] in (status_of(pid)["CapPrm"], "0" * 16), one
+    end(box)
+
+
+def test_a_filter_that_forbids_clones_and_must_be_loaded_before(bundle: MakeBundle) -> None:
+    """There the window stays (docs/security.md); exec works all the same."""
+    box = bundle("sleep", "1000")
+    with_a_filter_that_forbids_clones(box)
+    box.config["process"]["noNewPrivileges"] = False
+    running(box)
+    for user in ("0:0", "1000:1000"):
+        got = box.exec("--user", user, "busybox", "grep", "Seccomp:", "/proc/self/status").ok()
+        assert got.stdout == "Seccomp:\t2\n"
+    box.delete("--force").ok()
 
 
 def test_exec(bundle: MakeBundle) -> None:

@@ -15,6 +15,7 @@ import pytest
 import seccomp
 
 from pyrunc import _linux
+from pyrunc.lifecycle.foreground import keep_newlines
 
 KEEP = 20  # where the harness puts finish()'s descriptors
 ENOENT_RECORD = b"E" + bytes([_linux.STAGES.index("execve")]) + struct.pack("=I", errno.ENOENT)
@@ -230,9 +231,8 @@ def test_prlimit() -> None:
     assert in_child(body) == 0
 
 
-def test_name_and_prctl() -> None:
+def test_prctl() -> None:
     def body() -> int:
-        _linux.set_name("a-name-of-20-letters")
         dumpable = _linux.prctl(_linux.PR_GET_DUMPABLE)
         _linux.prctl(_linux.PR_SET_DUMPABLE, 0)
         after = _linux.prctl(_linux.PR_GET_DUMPABLE)
@@ -268,7 +268,7 @@ def test_session_keyring() -> None:
             serial = _linux.keyctl_join_session_keyring("pyrunc-test")
         except OSError as e:
             return 0 if e.errno in (errno.ENOSYS, errno.EPERM, errno.EDQUOT) else 1
-        _linux.keyctl_setperm(serial, 0x3F3F0000)
+        _linux.keyctl(_linux.KEYCTL_SETPERM, serial, 0x3F3F0000)
         kind, _, _, permissions, name = _linux.keyctl_describe(serial).split(";")
         return 0 if (kind, int(permissions, 16), name) == ("keyring", 0x3F3F0000, "pyrunc-test") else 1
 
@@ -302,7 +302,7 @@ def test_terminal() -> None:
 
     master, slave = os.openpty()
     before = termios.tcgetattr(slave)
-    _linux.tty_onlcr_clear(slave)
+    keep_newlines(slave)
     assert not termios.tcgetattr(slave)[1] & termios.ONLCR
     mode = _linux.tty_raw(slave)
     assert not termios.tcgetattr(slave)[3] & (termios.ICANON | termios.ECHO)
@@ -368,6 +368,8 @@ class Container:
             keep=keep,
             fifo=fifo,
             report=report,
+            again=False,
+            terminal=False,
         )
         self.pid, self.pidfd = _linux.clone(0)
         if self.pid:
@@ -609,6 +611,8 @@ def test_prepare_refuses_nonsense() -> None:
             keep=keep,
             fifo=False,
             report=False,
+            again=False,
+            terminal=False,
         )
 
     prepare()

@@ -403,9 +403,14 @@ def test_the_two_processes_of_any_plan_meet(case: dict[str, Any]) -> None:
 
 def check(plan: Plan) -> None:
     """What holds for any plan: nothing in the container process before the clone and the first meeting; who replaces
-    the container process is recorded before it goes on; the last step, and no other, becomes the program.
+    the container process is recorded before it goes on; the last step, and no other, becomes the program. A clone may
+    be a part of that.
     """
-    steps = plan.steps
+    steps = list(plan.steps)
+    if isinstance(steps[-1], birth.RecordAgain):
+        become = steps[-2]
+        assert steps[-1].let_go and isinstance(become, process.BecomeProgram) and become.again
+        steps.pop()
     clone = place(plan, birth.Clone)
     assert all(step.side == RUNTIME and not isinstance(step, Meet) for step in steps[:clone])
     first_meeting = next(index for index, step in enumerate(steps) if isinstance(step, Meet))
@@ -430,6 +435,15 @@ def check(plan: Plan) -> None:
 # ---- exec ----
 
 
+FEW_PROCESSES = [{"type": "RLIMIT_NPROC", "soft": 3, "hard": 3}]
+
+
+def terminal_of(plan: Plan) -> devices.Terminal:
+    found = plan.steps[place(plan, devices.Terminal)]
+    assert isinstance(found, devices.Terminal)
+    return found
+
+
 def exec_plan(config: Config, wanted: Config | None = None) -> Plan:
     fields = {
         "format": 1, "ociVersion": "1.3.0", "id": "c", "phase": "created", "pid": 0, "start": 0, "bundle": "/bundle",
@@ -444,8 +458,7 @@ def test_exec_enters_the_pid_namespace_last_and_with_the_containers_root() -> No
     config = spaces(default_config(), "pid", "network", "mount", "cgroup")
     config["linux"]["seccomp"] = FILTER
     plan = exec_plan(config)
-    in_order(
-        plan,
+    before: list[Is] = [
         namespaces.OpenNamespaces,
         CompileFilter,
         birth.Clone,
@@ -453,16 +466,28 @@ def test_exec_enters_the_pid_namespace_last_and_with_the_containers_root() -> No
         cgroup.JoinCgroup,
         namespaces.JoinNamespaces,
         process.Keyring,
-        birth.CloneAgain,
-        birth.RecordAgain,
-        meeting(order.RECORDED_AGAIN),
+    ]
+    after: list[Is] = [
         devices.Terminal,
         process.NoNewPrivileges,
         meeting(order.READY),
         process.Rlimits,
         meeting(order.LIMITED),
         process.BecomeProgram,
-    )
+    ]
+    in_order(plan, *before, birth.EnterPids, *after, birth.RecordAgain)
+    assert absent(plan, birth.CloneAgain) and not terminal_of(plan).controls
+    # Where the clone cannot be the last thing.
+    again: list[Is] = [birth.CloneAgain, birth.RecordAgain, meeting(order.RECORDED_AGAIN)]
+    for changed in ({"scheduler": {"policy": "SCHED_BATCH"}}, {"user": {"uid": 5}, "rlimits": FEW_PROCESSES}):
+        other = exec_plan(config, {**config["process"], **changed})
+        if "rlimits" not in changed:
+            in_order(other, *before, *again, *after)
+        assert absent(other, birth.EnterPids) and terminal_of(other).controls
+        check(other)
+    with_user = copy.deepcopy(config)
+    with_user["linux"]["namespaces"].append({"type": "user"})
+    in_order(exec_plan(with_user), *before, *again, *after)
     joined = plan.steps[place(plan, namespaces.JoinNamespaces)]
     assert isinstance(joined, namespaces.JoinNamespaces) and joined.kinds == ["network", "mount", "cgroup"]
     assert absent(plan, birth.Record, mounts.Rootfs)
