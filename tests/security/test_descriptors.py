@@ -217,8 +217,10 @@ def test_another_process_of_the_recorded_number(bundle: MakeBundle) -> None:
         one_line(box.kill(), 1, "container not running")
         one_line(box.exec("true"), 255, "cannot exec in a stopped container")
         assert other.poll() is None
-        box.delete("--force").ok()
+        one_line(box.delete("--force"), 1, "Device or resource busy")
         assert other.poll() is None
+        state.write_text(text)
+        box.delete("--force").ok()
     finally:
         other.kill()
         other.wait()
