@@ -294,8 +294,6 @@ def warnings(config: "Config") -> "list[str]":
     memory = (linux.get("resources") or {}).get("memory") or {}
     if "kernel" in memory or "kernelTCP" in memory:
         found.append("Kernel memory settings are ignored and will be removed")
-    if linux.get("uidMappings") and any(n["type"] == "user" and "path" in n for n in linux.get("namespaces") or ()):
-        found.append("both a user namespace path and mappings are specified: the mappings have no effect")
     l3 = (linux.get("intelRdt") or {}).get("l3CacheSchema")
     if l3 and not l3.startswith("L3:"):
         found.append("intelRdt.l3CacheSchema should start with L3:")

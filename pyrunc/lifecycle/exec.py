@@ -66,11 +66,13 @@ class OpenContainer(namespaces.OpenNamespaces):
 class OpenCgroup(Step):
     """Open the container's cgroup for the new process to enter."""
 
-    __slots__ = ("container", "paths")
+    __slots__ = ("container", "paths", "small")
     name = "cgroup"
 
-    def __init__(self, container: Container, paths: "dict[str, str]") -> None:
+    def __init__(self, container: Container, paths: "dict[str, str]", small: bool) -> None:
+        """small: the memory limit is, and the process must not be charged for what it does before it joins."""
         Step.__init__(self)
+        self.small = small
         self.container = container
         self.paths = paths
 
@@ -82,7 +84,8 @@ class OpenCgroup(Step):
         context.cgroup_fds = context.cgroup.join_fds(self.paths)
         if not self.paths:
             context.cgroup_fds += context.cgroup.nested_fds(self.container.pid)
-        context.cgroup_directory_fd = context.cgroup.clone_fd(self.paths)
+        if not self.small:
+            context.cgroup_directory_fd = context.cgroup.clone_fd(self.paths)
 
     def undo(self, context: Context) -> None:
         if context.cgroup_directory_fd >= 0:
@@ -270,7 +273,8 @@ def compile_exec(
         if again and not wanted.get("noNewPrivileges"):
             # It is loaded while privileged, before the clone.
             again = compiled.allows_clone()
-    steps += [OpenCgroup(container, options.cgroup), birth.Clone(0, [], None)]
+    small = order.has_small_memory(linux)
+    steps += [OpenCgroup(container, options.cgroup, small), birth.Clone(0, [], None)]
     if wanted.get("oomScoreAdj") is not None:
         steps.append(process.OomScore(wanted["oomScoreAdj"]))
     if container.fields.get("intelRdt"):
@@ -282,6 +286,8 @@ def compile_exec(
     affinity = wanted.get("execCPUAffinity") or {}
     if affinity.get("initial"):
         steps.append(Affinity(affinity["initial"], "/process/execCPUAffinity/initial"))
+    if small:
+        steps.append(cgroup.Populate())
     steps.append(cgroup.JoinCgroup())
     if affinity.get("final"):
         steps.append(Affinity(affinity["final"], "/process/execCPUAffinity/final"))

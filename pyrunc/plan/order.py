@@ -80,13 +80,9 @@ class _Builder:
         self.mount_steps = self._mount_steps()
         self.device_steps = self._device_steps()
 
-    def is_small(self) -> bool:
-        """Whether the memory limit is so small that the set-up itself counts."""
-        return 0 < _memory_limit(self.linux) < cgroup.SMALL_MEMORY
-
     def _make_cgroup(self, manager: "AnyManager") -> "cgroup.MakeCgroup":
         return cgroup.MakeCgroup(
-            manager, self.linux.get("resources") or {}, self.is_small(), self._cgroup_owner(manager)
+            manager, self.linux.get("resources") or {}, has_small_memory(self.linux), self._cgroup_owner(manager)
         )
 
     def _cgroup_owner(self, manager: "AnyManager") -> "int | None":
@@ -205,7 +201,7 @@ class _Builder:
         if not self.options.no_new_keyring:
             steps.append(process.Keyring(""))
         if manager is not None:
-            if self.is_small():
+            if has_small_memory(self.linux):
                 steps.append(cgroup.Populate())
             # Before anything is allocated for the container, so that all of it is charged to it and judged by its
             # device rules; and before the cgroup namespace, whose root is where the process is.
@@ -439,7 +435,7 @@ class _Builder:
         return steps
 
 
-def _memory_limit(linux: "Any") -> int:
-    memory = (linux.get("resources") or {}).get("memory") or {}
-    limit = memory.get("limit")
-    return limit if isinstance(limit, int) else 0
+def has_small_memory(linux: "Any") -> bool:
+    """Whether the memory limit is so small that the set-up itself counts."""
+    limit = ((linux.get("resources") or {}).get("memory") or {}).get("limit")
+    return isinstance(limit, int) and 0 < limit < cgroup.SMALL_MEMORY

@@ -32,6 +32,20 @@ def test_small_limits_work(limit: int, change: Any, bundle: MakeBundle) -> None:
     assert (got.returncode, got.stdout, got.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize("change", [no_change, as_engines_ask], ids=lambda change: change.__name__)
+def test_exec_in_a_small_container(change: Any, bundle: MakeBundle) -> None:
+    """The pages that the process copies on its way are not the container's to pay."""
+    box = bundle("sleep", "1000")
+    change(box)
+    box.config["linux"]["resources"]["memory"] = {"limit": 768 * KIB}
+    running(box)
+    for _ in range(5):
+        got = box.exec("true")
+        assert (got.returncode, got.stderr) == (0, "")
+    assert box.status() == "running"
+    box.delete("--force").ok()
+
+
 def test_the_limit_is_the_kernel_s(bundle: MakeBundle) -> None:
     box = bundle("sleep", "1000")
     box.config["linux"]["resources"]["memory"] = {"limit": 256 * KIB}

@@ -337,6 +337,12 @@ def test_mappings_that_are_not_the_joined_namespace_s(bundle: MakeBundle) -> Non
         got = box.create()
         assert got.returncode == 1
         assert f"has other mappings (config.json /linux/{name})" in box.errors()
+    # Those that are, are what the config may well say of it.
+    set_namespaces(box, *ALL_BUT_USER, user=one.pid())
+    box.config["linux"]["uidMappings"] = box.config["linux"]["gidMappings"] = one.config["linux"]["uidMappings"]
+    box.config["process"]["args"] = ["cat", "/proc/self/uid_map"]
+    got = box.run().ok()
+    assert (got.stdout.split(), got.stderr) == (["0", str(MAPPED), "65536"], "")
     finish(one)
 
 

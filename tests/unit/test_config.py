@@ -598,10 +598,6 @@ def test_all_at_once(tmp_path: Path) -> None:
         (mount("/a", "bind", "ro rw", source="/b"), 'bind mount "/a": the option "ro rw" has no effect'),
         (resources(memory={"kernel": -1}), "Kernel memory settings are ignored and will be removed"),
         (
-            linux("user:/x", uidMappings=ONE),
-            "both a user namespace path and mappings are specified: the mappings have no effect",
-        ),
-        (
             minimal(linux={"intelRdt": {"l3CacheSchema": "x"}}),
             "intelRdt.l3CacheSchema should start with L3:",
         ),
