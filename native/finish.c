@@ -59,9 +59,8 @@ static bool take_byte(int fd)
 	unsigned char byte;
 	ssize_t size;
 
-	do
-		size = read(fd, &byte, 1);
-	while (size < 0 && errno == EINTR);
+	while ((size = read(fd, &byte, 1)) < 0 && errno == EINTR)
+		;
 	if (!size)
 		errno = EPIPE;
 	return size == 1;
@@ -183,7 +182,7 @@ void finish_until_fifo(struct prepared *p)
 	if (p->filter.len && !p->filter_first)
 		load_filter(p);
 	if (p->fifo) {
-		if (read(p->keep + 1, &byte, 0) < 0) /* of nothing: whether the filter lets us, told while somebody listens */
+		if (read(p->keep + 1, NULL, 0) < 0) /* of nothing: whether the filter lets us, told while somebody listens */
 			fail(p, STAGE_FIFO, errno);
 		if (syscall(SYS_close, p->keep) < 0) /* end of file: the creator knows that the container is created */
 			fail(p, STAGE_FIFO, errno);

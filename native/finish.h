@@ -19,8 +19,7 @@ struct prepared {
 	struct __user_cap_data_struct caps[2];
 	unsigned long long ambient;
 	int keep; /* the sync socket; keep + 1 is exec.fifo, keep + 2 the error file */
-	bool again, terminal; /* see clone_again(); terminal: standard input is to control the process */
-	bool fifo, report, sync_open;
+	bool fifo, report, sync_open, again, terminal; /* the last two: see clone_again() */
 };
 
 /* Everything up to and with the wait on the fifo, if there is one. Comes back only when all of it worked. */
