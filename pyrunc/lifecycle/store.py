@@ -274,23 +274,26 @@ class Lock:
             self.fd = -1
 
 
-def remove_tree(path: str) -> None:
-    """Remove a state directory and what is in it. Raises OSError."""
+def remove_tree(path: str, dir_fd: "int | None" = None) -> None:
+    """Remove a state directory with what is in it; of a link, which may lead anywhere, the link. Raises OSError."""
     try:
-        names = posix.listdir(path)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=dir_fd)
     except FileNotFoundError:
         return
-    for name in names:
-        child = path + "/" + name
-        try:
-            if posix.stat(child, follow_symlinks=False).st_mode & 0o170000 == 0o040000:
-                remove_tree(child)
-            else:
-                posix.unlink(child)
-        except FileNotFoundError:
-            continue
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+        fd = -1
     try:
-        posix.rmdir(path)
+        if fd < 0:
+            posix.unlink(path, dir_fd=dir_fd)
+            return
+        try:
+            for name in posix.listdir(fd):
+                remove_tree(name, fd)
+        finally:
+            posix.close(fd)
+        posix.rmdir(path, dir_fd=dir_fd)
     except FileNotFoundError:
         return
 

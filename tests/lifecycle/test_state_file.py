@@ -124,3 +124,21 @@ def test_a_file_that_is_none_of_ours(text: str, bundle: MakeBundle) -> None:
     (folder / "state.json").unlink()
     box.delete("--force").ok()
     other.delete("--force").ok()
+
+
+def test_a_link_in_place_of_a_state_directory(bundle: MakeBundle, tmp_path: Path) -> None:
+    """Once `delete --force` emptied the directory that it leads to, /etc for example."""
+    box = bundle("sleep", "1000")
+    running(box)
+    precious = tmp_path / "precious"
+    (precious / "below").mkdir(parents=True)
+    (precious / "below/file").write_text("kept")
+    link = box.place.root / "link"
+    link.symlink_to(precious)
+    one_line(box.call("state", "link"), 1, "container does not exist")
+    box.call("delete", "--force", "link").ok()
+    assert (precious / "below/file").read_text() == "kept" and not os.path.lexists(link)
+    # Within a state directory too.
+    (box.place.root / box.id / "link").symlink_to(precious)
+    box.delete("--force").ok()
+    assert (precious / "below/file").read_text() == "kept" and not (box.place.root / box.id).exists()
