@@ -9,7 +9,7 @@ import posix
 
 from pyrunc import _linux
 from pyrunc.cgroups import devices
-from pyrunc.cgroups.v1 import failure
+from pyrunc.cgroups.files import failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

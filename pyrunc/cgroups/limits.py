@@ -7,7 +7,7 @@ import posix
 from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM
 
 from pyrunc.cgroups import devices
-from pyrunc.cgroups.v1 import failure, read_file, write_file
+from pyrunc.cgroups.files import failure, read_file, write_file
 from pyrunc.errors import ConfigError, PyruncError
 
 TYPE_CHECKING = False

@@ -6,7 +6,7 @@
 import math
 import posix
 
-from pyrunc.cgroups.v1 import failure, read_file, write_file
+from pyrunc.cgroups.files import failure, read_file, write_file
 from pyrunc.errors import ConfigError, PyruncError
 
 TYPE_CHECKING = False

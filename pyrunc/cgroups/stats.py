@@ -5,7 +5,7 @@ The shape drops what is zero in most places and keeps it in a few, as Go's omite
 
 import posix
 
-from pyrunc.cgroups.v1 import failure, read_file
+from pyrunc.cgroups.files import failure, read_file
 from pyrunc.errors import PyruncError
 
 TYPE_CHECKING = False

@@ -9,8 +9,9 @@ import posix
 
 from pyrunc import cgroups
 from pyrunc.cgroups import devices
+from pyrunc.cgroups.files import failure
 from pyrunc.cgroups.limits2 import quota_of, swap_of, weight_of_shares
-from pyrunc.cgroups.v1 import failure, make
+from pyrunc.cgroups.v1 import make
 from pyrunc.errors import ConfigError, PyruncError
 
 TYPE_CHECKING = False

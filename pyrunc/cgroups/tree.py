@@ -7,7 +7,7 @@ import posix
 import time
 from errno import EBUSY, ENODEV, ENOENT, ENOTEMPTY
 
-from pyrunc.cgroups.v1 import failure, read_file, write_file
+from pyrunc.cgroups.files import failure, read_file, write_file
 from pyrunc.errors import PyruncError
 from pyrunc.linux import files
 

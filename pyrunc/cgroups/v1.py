@@ -7,6 +7,7 @@ processes or child cgroups to look at, stats.py for events.
 import posix
 from errno import EACCES, EBUSY, EINVAL, EPERM, EROFS
 
+from pyrunc.cgroups.files import WRITE, failure, read_file, write_file
 from pyrunc.errors import ConfigError, PyruncError
 
 TYPE_CHECKING = False
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-_WRITE = posix.O_WRONLY | posix.O_CLOEXEC
 # How long delete() waits for processes to be gone, in seconds.
 _PATIENCE = 5.0
 
@@ -146,7 +146,7 @@ class Manager:
         fds: list[int] = []
         for directory in self._below(sub):
             try:
-                fds.append(posix.open(directory + "/tasks", _WRITE))
+                fds.append(posix.open(directory + "/tasks", WRITE))
             except OSError as exc:
                 for fd in fds:
                     posix.close(fd)
@@ -348,29 +348,6 @@ class Manager:
         if directory == self.paths.get("freezer") and self.frozen():
             self.foreign = True
             raise _frozen(directory)
-
-
-def failure(what: str, exc: OSError, pointer: "str | None" = None) -> PyruncError:
-    """exc as an error of ours that says what was tried on what."""
-    return PyruncError(what + ": " + posix.strerror(exc.errno or 0), step="cgroup", pointer=pointer, errno=exc.errno)
-
-
-def read_file(path: str) -> str:
-    """A small file's text without the last newline. Raises OSError."""
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        return posix.read(fd, 65536).decode("utf-8", "surrogateescape").rstrip("\n")
-    finally:
-        posix.close(fd)
-
-
-def write_file(path: str, value: str) -> None:
-    """value by one write(2). Raises OSError."""
-    fd = posix.open(path, _WRITE)
-    try:
-        posix.write(fd, value.encode("utf-8", "surrogateescape"))
-    finally:
-        posix.close(fd)
 
 
 def _frozen(directory: str) -> PyruncError:

@@ -1,0 +1,30 @@
+"""The small files of the cgroup file systems, and errors about them."""
+
+import posix
+
+from pyrunc.errors import PyruncError
+
+WRITE = posix.O_WRONLY | posix.O_CLOEXEC
+
+
+def failure(what: str, exc: OSError, pointer: "str | None" = None) -> PyruncError:
+    """exc as an error of ours that says what was tried on what."""
+    return PyruncError(what + ": " + posix.strerror(exc.errno or 0), step="cgroup", pointer=pointer, errno=exc.errno)
+
+
+def read_file(path: str) -> str:
+    """A small file's text without the last newline. Raises OSError."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return posix.read(fd, 65536).decode("utf-8", "surrogateescape").rstrip("\n")
+    finally:
+        posix.close(fd)
+
+
+def write_file(path: str, value: str) -> None:
+    """value by one write(2). Raises OSError."""
+    fd = posix.open(path, WRITE)
+    try:
+        posix.write(fd, value.encode("utf-8", "surrogateescape"))
+    finally:
+        posix.close(fd)
