@@ -96,8 +96,10 @@ manual:
 bench: build peers
 	$(PYTHON) -m bench --json build/bench.json $(BENCH_ARGS)
 
-soak: build
+# Containers by the thousand; then each pair of operations at once, a thousand times.
+soak: venv build
 	$(PYTHON) -m bench.soak $(SOAK_ARGS)
+	PYRUNC_ROUNDS=1000 $(VENV)/bin/python -m pytest tests/lifecycle/test_concurrency.py -k "not killed"
 
 # Made anew when another version is asked for.
 tools_wanted = mypy==$(MYPY) ruff==$(RUFF) import-linter==$(IMPORT_LINTER) hypothesis==$(HYPOTHESIS) pytest==$(PYTEST)

@@ -20,11 +20,14 @@ from pyrunc.plan.step import Plan, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
     from pyrunc.lifecycle.options import CreateOptions
     from pyrunc.lifecycle.store import Store
     from pyrunc.plan.host import Host
+
+
+_EXISTS: "Final" = "container with given ID already exists"
 
 
 class StateDirectory(Step):
@@ -55,16 +58,20 @@ class StateDirectory(Step):
 
     def apply(self, context: Context) -> None:
         directory = self.container.directory
-        if files.exists(directory):
-            raise StateError("container with given ID already exists", errno=errno.EEXIST)
+        self._check_free(directory)
         if self.manager is not None:
-            # Before it is recorded: whoever deletes a recorded container kills what is in its cgroup.
-            self.manager.check()
+            try:
+                # Before it is recorded: whoever deletes a recorded container kills what is in its cgroup.
+                self.manager.check()
+            except PyruncError:
+                # Its processes may be those of another create of this name, which was faster.
+                self._check_free(directory)
+                raise
         try:
             make_directories(self.container.store.root, 0o711)
             posix.mkdir(directory, 0o711)
         except FileExistsError:
-            raise StateError("container with given ID already exists", errno=errno.EEXIST) from None
+            raise StateError(_EXISTS, errno=errno.EEXIST) from None
         except OSError as error:
             raise PyruncError("make " + directory + ": " + reason(error), errno=error.errno) from None
         self.inode = posix.stat(directory).st_ino
@@ -74,6 +81,10 @@ class StateDirectory(Step):
         if self.notify:
             posix.mkdir(directory + "/notify")
             posix.chmod(directory + "/notify", 0o755)
+
+    def _check_free(self, directory: str) -> None:
+        if files.exists(directory):
+            raise StateError(_EXISTS, errno=errno.EEXIST) from None
 
     def undo(self, context: Context) -> None:
         if not self.inode:
@@ -311,12 +322,7 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
         if options.pid_file:
             write_pid_file(options.pid_file, context.pid)
     except BaseException:
-        execute.undo(context)
-        if creation.state_step.inode and container.fields["hooks"].get("poststop"):
-            # Other hooks may have made something, which these take away (runtime.md, "Lifecycle", step 13).
-            from pyrunc.lifecycle import delete
-
-            delete.poststop(container)
+        take_back(creation)
         raise
     for warning in context.warnings:
         if warning not in creation.plan.warnings:
@@ -325,6 +331,19 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
     if creation.state_step.lock is not None:
         creation.state_step.lock.release()
     return container
+
+
+def take_back(creation: Creation) -> None:
+    """Undo what was done of it, and run the poststop hooks, since others may have made something.
+
+    runtime.md, "Lifecycle", step 13.
+    """
+    execute.undo(creation.context)
+    container = creation.container
+    if creation.state_step.inode and container.fields["hooks"].get("poststop"):
+        from pyrunc.lifecycle import delete
+
+        delete.poststop(container)
 
 
 def hold_still() -> None:

@@ -7,6 +7,7 @@ from pyrunc.config import load, rules
 from pyrunc.errors import EXIT_EXEC_FAILURE, ConfigError, PyruncError, StateError, reason
 from pyrunc.lifecycle import create, execute
 from pyrunc.lifecycle.store import Container
+from pyrunc.linux import procfs
 from pyrunc.plan import birth, cgroup, devices, mounts, namespaces, order, process
 from pyrunc.plan.context import Context
 from pyrunc.plan.host import read_host
@@ -172,8 +173,11 @@ def exec_(store: "Store", container_id: str, options: "ExecOptions") -> int:
             log.warning(warning)
         _linux.close_range(3 + context.preserve_fds, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
         return _carry_out(plan, context, options)
-    except PyruncError as error:
-        if (error.pointer or "").startswith("/process"):
+    except (PyruncError, OSError) as error:
+        if pidfd is not None and (execute.has_ended(pidfd) or procfs.is_ending(container.pid)):
+            # Whatever could not be done, that is why: its cgroup or namespaces have gone away under our hands.
+            raise StateError("cannot exec in a stopped container") from None
+        if isinstance(error, PyruncError) and (error.pointer or "").startswith("/process"):
             error.pointer = None  # the process is the command line's or --process's, not config.json's
         raise
     finally:

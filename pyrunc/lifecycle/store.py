@@ -185,10 +185,14 @@ class Container:
         return self.manager().pids()
 
     def config(self) -> "dict[str, Any]":
-        """The config that the container was created from. Raises OSError, ConfigError."""
+        """The config that the container was created from. Raises OSError, ConfigError, StateError when it is gone."""
         from pyrunc.config.load import parse
 
-        config: "Any" = parse(files.read(self.directory + "/config.json", limit=16 << 20))
+        try:
+            config: "Any" = parse(files.read(self.directory + "/config.json", limit=16 << 20))
+        except FileNotFoundError as error:
+            # Deleted since its state was read.
+            raise StateError("container does not exist", errno=error.errno) from None
         return dict(config)
 
     def state_json(self, status: "str | None" = None) -> "dict[str, Any]":

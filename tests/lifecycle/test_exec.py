@@ -443,3 +443,12 @@ def test_an_engine_s_profile(bundle: MakeBundle) -> None:
     running(box)
     assert box.exec("--user", "1000:1000", "id", "-u").ok().stdout == "1000\n"
     box.delete("--force").ok()
+
+
+def test_a_container_that_goes_away_meanwhile(box: Bundle) -> None:
+    """delete takes the files one by one; an exec that has read the first finds the second gone."""
+    config = box.place.root / box.id / "config.json"
+    config.rename(box.path / "kept")
+    one_line(box.exec("true"), 255, "exec failed: container does not exist")
+    (box.path / "kept").rename(config)
+    box.exec("true").ok()
