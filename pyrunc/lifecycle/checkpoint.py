@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LOG: "Final" = "dump.log"
 #: In the images: where the standard streams of the process led, so that restore finds the pipes among them.
 DESCRIPTORS: "Final" = "descriptors.json"
+STREAMS: "Final" = ("standard input", "standard output", "standard error")
 # Namespaces that CRIU leaves as they are when they are not the container's own, and what it is to call them.
 EXTERNAL_NAMESPACES: "Final" = {"network": "extRootNetNS", "pid": "extRootPidNS"}
 
@@ -75,6 +76,8 @@ def _dump(container: Container, options: "Options") -> None:
         notify.into(config, container.directory)
     told = [] if options.pre_dump else external.told_at_dump(container.pid, config, container.fields["cgroup"])
     told += _namespaces(container.pid, config)
+    streams = _descriptors(container.pid, options)
+    told += {name for name in streams if name.startswith("tty[")}
     for path in (options.image_path, options.work_path):
         if path:
             _make_directory(path, config)
@@ -84,7 +87,7 @@ def _dump(container: Container, options: "Options") -> None:
     work = criu.open_directory(options.work_path, "work directory") if options.work_path else -1
     try:
         if not options.pre_dump:
-            files.replace(options.image_path + "/" + DESCRIPTORS, dumps(_descriptors(container.pid)).encode("utf-8"))
+            files.replace(options.image_path + "/" + DESCRIPTORS, dumps(streams).encode("utf-8"))
         wanted = criu.common_options(rpc, options, images, work, LOG, container.fields["annotations"])
         _add(wanted, container, options, told)
         service.start()
@@ -178,11 +181,32 @@ def _namespaces(pid: int, config: "Any") -> "list[str]":
     return told
 
 
-def _descriptors(pid: int) -> "list[str]":
+def _descriptors(pid: int, options: "Options") -> "list[str]":
+    """Where the standard streams lead, as CRIU names it. Raises PyruncError for a terminal without --shell-job."""
     found = []
-    for number in (0, 1, 2):
+    table = {entry.number for entry in external.entries(pid)}
+    for number in range(len(STREAMS)):
+        path = "/proc/" + str(pid) + "/fd/" + str(number)
         try:
-            found.append(posix.readlink("/proc/" + str(pid) + "/fd/" + str(number)))
+            name = posix.readlink(path)
+            about = posix.stat(path)
+            foreign = external.mount_number("/proc/" + str(pid) + "/fdinfo/" + str(number)) not in table
         except OSError:
             found.append("")
+            continue
+        if foreign and _is_terminal(about):
+            # Not the container's own console, which lies on its own /dev/pts.
+            if not options.shell_job:
+                raise PyruncError(
+                    "the container's " + STREAMS[number] + " is a terminal of the host's: " + name,
+                    hint="with --shell-job it is saved, and restored on the terminal that restore is called on",
+                )
+            name = "tty[" + format(about.st_rdev, "x") + ":" + format(about.st_dev, "x") + "]"
+        found.append(name)
     return found
+
+
+def _is_terminal(about: "posix.stat_result") -> bool:
+    """Pseudo-terminals (major numbers 136 to 143), consoles and serial lines (admin-guide/devices.rst)."""
+    major = posix.major(about.st_rdev)
+    return about.st_mode & 0o170000 == 0o020000 and (major in (4, 5) or 136 <= major <= 143)

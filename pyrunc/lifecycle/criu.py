@@ -12,6 +12,7 @@ import posix
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, UsageError, reason
 from pyrunc.linux import files
+from pyrunc.plan import birth
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _LOG_LEVEL: "Final" = 4
 # The first with external pid namespaces, LSM profiles to choose, and requests for one pre-dump.
 _OLDEST: "Final" = (3, 16)
 _LOG_LIMIT: "Final" = 64 << 20
+_NO_SERVER: "Final" = "Can't connect to server "
 
 
 class Options:
@@ -219,10 +221,7 @@ class Service:
         status = 0
         if self.pidfd >= 0:
             if kill:
-                try:
-                    _linux.pidfd_send_signal(self.pidfd, 9)
-                except ProcessLookupError:
-                    pass
+                birth.end(self.pidfd)
             posix.close(self.pidfd)
             self.pidfd = -1
             status = posix.waitpid(self.pid, 0)[1]
@@ -238,6 +237,9 @@ def first_error(log: bytes) -> str:
         _, found, rest = line.partition("Error (")
         if found:
             return rest.partition("): ")[2].strip() or rest.strip()
+        if _NO_SERVER in line:
+            # Not an error to CRIU 3, which gives up all the same and complains of something else.
+            return line[line.index(_NO_SERVER) :].strip()
     return ""
 
 

@@ -10,13 +10,14 @@ import glob
 import posix
 
 from pyrunc import _linux, log
-from pyrunc.errors import PyruncError, reason
+from pyrunc.errors import PyruncError, UsageError, reason
 from pyrunc.jsontext import dumps, loads
-from pyrunc.lifecycle import create, criu, delete, execute
-from pyrunc.lifecycle.checkpoint import DESCRIPTORS, EXTERNAL_NAMESPACES
+from pyrunc.lifecycle import create, criu, delete
+from pyrunc.lifecycle.checkpoint import DESCRIPTORS, EXTERNAL_NAMESPACES, STREAMS
 from pyrunc.lifecycle.store import make_directories, timestamp
 from pyrunc.linux import files, network
-from pyrunc.plan import cgroup, external, hooks, namespaces
+from pyrunc.plan import birth, cgroup, external, hooks, namespaces
+from pyrunc.plan.host import read_host
 from pyrunc.plan.mounts import OpenTree
 from pyrunc.plan.step import Step
 
@@ -35,7 +36,10 @@ LOG: "Final" = "restore.log"
 # CRIU's descriptors of the two directories; those of namespaces follow.
 _IMAGES: "Final" = 4
 _WORK: "Final" = 5
+# Namespaces that it can neither leave alone nor join. (It has code for a user namespace, which cannot open it.)
+_NOT_INTO: "Final" = ("cgroup", "user")
 _IMAGE_LIMIT: "Final" = 16 << 20
+_PROFILES: "Final" = "/sys/kernel/security/apparmor/profiles"
 _MESSAGE_LIMIT: "Final" = 1 << 18
 
 
@@ -44,6 +48,7 @@ def restore(store: "Store", container_id: str, options: "CreateOptions", wanted:
 
     options: as for create; wanted: CRIU's. Raises PyruncError, and then nothing is left of the container.
     """
+    _check_flags(wanted)
     criu.check(images=wanted.image_path, lazy_pages=wanted.lazy_pages)
     creation = create.prepare(store, container_id, options)
     if not (creation.container.fields.get("ownMounts", True)):
@@ -62,6 +67,21 @@ def restore(store: "Store", container_id: str, options: "CreateOptions", wanted:
     if files.exists(creation.container.directory):
         delete.delete(store, container_id, True)
     return status
+
+
+def _check_flags(wanted: "Options") -> None:
+    """Raises UsageError for what cannot be, whatever is in the images."""
+    if wanted.cgroups_mode == "strict":
+        raise UsageError(
+            "--manage-cgroups-mode strict: criu would have to make the cgroup, and it is made before it starts",
+            hint="soft and full restore into it, ignore leaves it alone",
+        )
+    host = read_host(None)
+    kind = wanted.lsm_profile.partition(":")[0]
+    if (kind == "apparmor" and not host.apparmor) or (kind == "selinux" and not host.selinux):
+        raise UsageError("--lsm-profile: " + kind + " is not enabled on this host")
+    if wanted.lsm_mount_context and not host.selinux:
+        raise UsageError("--lsm-mount-context: selinux is not enabled on this host")
 
 
 def _carry_out(creation: "Creation", wanted: "Options") -> None:
@@ -84,10 +104,7 @@ def _carry_out(creation: "Creation", wanted: "Options") -> None:
         if options.pid_file:
             create.write_pid_file(options.pid_file, context.pid)
     except BaseException:
-        execute.undo(context)
-        if creation.state_step.inode and container.fields["hooks"].get("poststop"):
-            # What other hooks may have made goes by these, as when create fails.
-            delete.poststop(container)
+        create.take_back(creation)
         raise
     for warning in context.warnings:
         if warning not in creation.plan.warnings:
@@ -155,6 +172,8 @@ class CriuProcess(Step):
     def apply(self, context: "Context") -> None:
         self.found = _image_mounts(self.wanted.image_path)
         external.judge_images(self.found)
+        if self.wanted.lsm_profile:
+            _judge_profile(self.wanted.lsm_profile, self.wanted.image_path)
         self.descriptors = [
             (EXTERNAL_NAMESPACES[kind], fd) for fd, _, kind, _ in context.namespace_fds if kind in EXTERNAL_NAMESPACES
         ]
@@ -199,6 +218,9 @@ class CriuProcess(Step):
             if context.cgroup is not None and context.cgroup_fds:
                 context.cgroup.join(context.cgroup_fds)
                 context.cgroup.release()
+            if self.wanted.cgroups_mode == "ignore":
+                # Then it makes no cgroup namespace either, and the processes have the one that it is in.
+                _own_cgroup_namespace(context)
             own = posix.open("/proc/self/ns/mnt", posix.O_RDONLY | posix.O_CLOEXEC)
             stage.make_mount_points([mount.point for mount in self.found])
             # With the namespace go its mounts.
@@ -282,16 +304,28 @@ class RestoreProcesses(Step):
         for _, _, kind, pointer in context.namespace_fds:
             if kind in EXTERNAL_NAMESPACES:
                 continue
-            if kind == "cgroup":
-                raise PyruncError("criu cannot restore into a cgroup namespace that is there already", pointer=pointer)
+            if kind in _NOT_INTO:
+                raise PyruncError(
+                    "criu cannot restore into a " + kind + " namespace that is there already", pointer=pointer
+                )
             path = self.creation.context.config["linux"]["namespaces"][int(pointer.split("/")[3])]["path"]
             options.join_ns.add(ns=namespaces.TYPES[kind][1], ns_file=path)
         for controllers, path in _cgroups(self.service.pid):
             for controller in controllers.split(","):
                 options.cg_root.add(ctrl=controller, path=path)
-        for number, name in enumerate(_descriptors(self.wanted.image_path)[:3]):
+        streams = _descriptors(self.wanted.image_path)[:3]
+        for number, name in enumerate(streams):
             if name.startswith("pipe:"):
                 options.inherit_fd.add(key=name, fd=number)
+            elif name.startswith("tty[") and name not in streams[:number]:
+                if not posix.isatty(number):
+                    raise PyruncError(
+                        "the checkpoint is of a shell job: its " + STREAMS[number] + " has to be a terminal",
+                        hint="restore it in the foreground on a terminal",
+                    )
+                options.inherit_fd.add(key=name, fd=number)
+                # That would be CRIU's own way, which looks at its standard input, and this has taken it away.
+                options.shell_job = False
 
     def _notified(self, script: str, pid: int, fd: int) -> None:
         """CRIU waits until this returns. Raises OSError, PyruncError."""
@@ -306,6 +340,7 @@ class RestoreProcesses(Step):
             # Nothing of the container has run yet.
             if context.config["root"].get("readonly"):
                 _within(pid, "mount", _make_root_read_only, "making the root read-only")
+            _judge_namespaces(context, pid)
             external.judge_restored(external.entries(pid), self.restrictions)
             self._record(context, pid)
 
@@ -346,18 +381,61 @@ class RestoreProcesses(Step):
             log.warning("remove " + self.process.directory + ": " + reason(error))
 
     def undo(self, context: "Context") -> None:
-        if context.pidfd < 0:
-            return
+        if context.pidfd >= 0:
+            birth.end(context.pidfd)
+            birth.reap(context)
+
+
+def _own_cgroup_namespace(context: "Context") -> None:
+    if "cgroup" in namespaces.Namespaces((context.config.get("linux") or {}).get("namespaces") or []).new:
+        _linux.unshare(_linux.CLONE_NEWCGROUP)
+
+
+def _judge_namespaces(context: "Context", pid: int) -> None:
+    """Whether the restored process is in namespaces as the config has them. Raises OSError, PyruncError.
+
+    Which are new stands in the images: they may be of another container, or tampered with.
+    """
+    spaces = namespaces.Namespaces((context.config.get("linux") or {}).get("namespaces") or [])
+    for kind in spaces.new:
+        name = namespaces.TYPES[kind][1]
+        if _inode("/proc/self/ns/" + name) == _inode("/proc/" + str(pid) + "/ns/" + name):
+            raise PyruncError(
+                "the checkpoint has no " + kind + " namespace, and the config asks for a new one",
+                pointer=spaces.pointers[kind],
+            )
+    for fd, _, kind, pointer in context.namespace_fds:
+        if posix.fstat(fd).st_ino != _inode("/proc/" + str(pid) + "/ns/" + namespaces.TYPES[kind][1]):
+            raise PyruncError(
+                "the checkpoint has a " + kind + " namespace of its own, and the config joins one", pointer=pointer
+            )
+
+
+def _inode(path: str) -> int:
+    return posix.stat(path).st_ino
+
+
+def _judge_profile(profile: str, images: str) -> None:
+    """Whether CRIU can put the processes under --lsm-profile. Raises PyruncError.
+
+    It gives a profile to those that had one, others run on without, and it says nothing. When the kernel refuses a
+    profile it hangs, where there are several processes (CRIU 3.17).
+    """
+    kind, _, name = profile.partition(":")
+    for process in _image_entries(images, "core-*.img"):
+        # Threads but the first have no such part.
+        if process.get("tc") and not process["thread_core"]["creds"].get("lsm_profile"):
+            raise PyruncError(
+                "--lsm-profile " + profile + ": a process of the checkpoint had no profile that criu could replace",
+                hint="restore it without, or save a container that runs under a profile",
+            )
+    if kind == "apparmor" and not set(name).intersection(":&"):
         try:
-            _linux.pidfd_send_signal(context.pidfd, 9)
-        except ProcessLookupError:
-            pass
-        posix.close(context.pidfd)
-        context.pidfd = -1
-        try:
-            posix.waitpid(context.pid, 0)
-        except ChildProcessError:
+            loaded = files.read(_PROFILES, limit=_IMAGE_LIMIT).decode("utf-8", "surrogateescape").split("\n")
+        except OSError:
             return
+        if not any(line.rpartition(" (")[0] == name for line in loaded):
+            raise PyruncError("--lsm-profile " + profile + ": no such profile is loaded")
 
 
 def _within(pid: int, kind: str, action: "Callable[[], None]", what: str) -> None:
@@ -411,23 +489,29 @@ def _descriptors(images: str) -> "list[str]":
 
 def _image_mounts(images: str) -> "list[external.ImageMount]":
     """The mounts that a checkpoint has. Raises PyruncError."""
+    posix.close(criu.open_directory(images, "checkpoint directory"))
+    found = _image_entries(images, "mountpoints-*.img")
+    if not found:
+        raise PyruncError(images + " has no mount points: it is not the directory of a checkpoint that is complete")
+    return [
+        external.ImageMount(
+            entry["mountpoint"],
+            entry.get("ext_key") or (entry["root"] if entry.get("ext_mount") else ""),
+            bool(entry.get("deleted")),
+            bool(entry.get("with_plugin")),
+        )
+        for entry in found
+    ]
+
+
+def _image_entries(images: str, pattern: str) -> "list[Any]":
+    """What is in the images whose names match. Raises PyruncError."""
     from pycriu import images as format_  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
-    posix.close(criu.open_directory(images, "checkpoint directory"))
-    paths = glob.glob(glob.escape(images) + "/mountpoints-*.img")
-    if not paths:
-        raise PyruncError(images + " has no mount points: it is not the directory of a checkpoint that is complete")
-    found = []
-    for path in paths:
+    found: "list[Any]" = []
+    for path in glob.glob(glob.escape(images) + "/" + pattern):
         try:
-            content = format_.loads(files.read(path, limit=_IMAGE_LIMIT))
+            found += format_.loads(files.read(path, limit=_IMAGE_LIMIT))["entries"]
         except Exception as error:  # whatever the library stumbles on
             raise PyruncError("read " + path + ": " + str(error)) from None
-        for entry in content["entries"]:
-            name = entry.get("ext_key") or (entry["root"] if entry.get("ext_mount") else "")
-            found.append(
-                external.ImageMount(
-                    entry["mountpoint"], name, bool(entry.get("deleted")), bool(entry.get("with_plugin"))
-                )
-            )
     return found

@@ -87,13 +87,17 @@ class Clone(Step):
         if context.sync is not None:
             context.sync.close()
             context.sync = None
-        if context.pidfd < 0:
-            return
-        try:
-            _linux.pidfd_send_signal(context.pidfd, 9)
-        except ProcessLookupError:
-            pass
-        reap(context)
+        if context.pidfd >= 0:
+            end(context.pidfd)
+            reap(context)
+
+
+def end(pidfd: int) -> None:
+    """SIGKILL to a process of ours, if it is there still."""
+    try:
+        _linux.pidfd_send_signal(pidfd, 9)
+    except ProcessLookupError:
+        pass
 
 
 def reap(context: "Context") -> "int | None":

@@ -172,7 +172,12 @@ def _mounted_at(table: "list[Entry]", root: int, path: str, *, null: bool = Fals
 
 
 def _mount_number(fd: int) -> str:
-    for line in files.read("/proc/self/fdinfo/" + str(fd)).decode("ascii", "replace").split("\n"):
+    return mount_number("/proc/self/fdinfo/" + str(fd))
+
+
+def mount_number(fdinfo: str) -> str:
+    """Of the mount that an open file is in, as the first field of mountinfo. fdinfo: its file in /proc (proc(5))."""
+    for line in files.read(fdinfo).decode("ascii", "replace").split("\n"):
         if line.startswith("mnt_id:"):
             return line[7:].strip()
     return ""

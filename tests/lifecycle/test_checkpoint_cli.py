@@ -32,6 +32,7 @@ USAGE = [
     ("checkpoint", ("--manage-cgroups-mode", "hard"), "invalid manage-cgroups-mode value"),
     ("checkpoint", ("--empty-ns", "pid"), "is not supported"),
     ("restore", ("--manage-cgroups-mode", "hard"), "invalid manage-cgroups-mode value"),
+    ("restore", ("--manage-cgroups-mode", "strict"), "criu would have to make the cgroup"),
     ("restore", ("--empty-ns", "mount"), "is not supported"),
     ("restore", ("--lsm-profile", "profile"), "want apparmor:NAME or selinux:LABEL"),
 ]

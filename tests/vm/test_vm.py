@@ -37,7 +37,7 @@ OTHERS = {
 }
 
 #: What runs beside the rest, on the machine's second processor: about half of the time that all take.
-BESIDE = ("test_checkpoint.py", "test_engines.py", "test_apparmor.py", "test_beside.py")
+BESIDE = ("test_checkpoint.py", "test_checkpoint_options.py", "test_engines.py", "test_apparmor.py", "test_beside.py")
 #: What runs when all others are done.
 LAST = ("test_after_all.py",)
 PARTS = ("one", "two", "last")
