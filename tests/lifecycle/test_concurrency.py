@@ -437,13 +437,14 @@ def test_the_lock_of_a_cgroup_is_let_go(bundle: MakeBundle) -> None:
 
 
 def test_list_while_others_come_and_go(bundle: MakeBundle) -> None:
-    """It never fails, nor shows half a container."""
+    """It never fails, nor says anything beside the list."""
     bundle().place.root.mkdir()
 
     def judge(box: Bundle, other: Outcome, listed: Outcome) -> None:
         assert other == (0, "") and listed.status == 0, (other, listed)
         for found in json.loads(listed.text) or []:
-            assert found["status"] in ("creating", "created", "stopped"), found
+            # One that is being killed has left its FIFO, as one that runs, before it has ended.
+            assert found["status"] in ("creating", "created", "running", "stopped"), found
 
     lists: Argv = ["list", "--format", "json"]
     contest(bundle, nothing, CREATE, lists, judge, FEWER)
