@@ -58,7 +58,6 @@ static bool take_byte(int fd)
 {
 	unsigned char byte;
 	ssize_t size;
-
 	while ((size = read(fd, &byte, 1)) < 0 && errno == EINTR)
 		;
 	if (!size)

@@ -38,7 +38,8 @@ def delete(store: "Store", container_id: str, force: bool = False) -> None:
             raise
         if not force:
             status = container.status()
-            if status not in ("stopped", "created"):
+            # "creating" says that the lock is taken: by this process, so nobody creates it any more.
+            if status not in ("stopped", "created", "creating"):
                 raise StateError("cannot delete container " + container_id + " that is not stopped: " + status)
         if not kill.kill_everything(container, _PATIENCE):
             raise PyruncError("container init still running")

@@ -155,9 +155,8 @@ class Container:
     def status(self) -> str:
         """creating, created, running, paused or stopped (runtime.md, "State")."""
         if self.fields["phase"] == "creating":
-            if self.is_alive() or (not self.pid and self.is_locked()):
-                return "creating"
-            return "stopped"
+            # Whoever creates it holds its lock. One that was killed has left what can only be deleted.
+            return "creating" if self.is_locked() else "stopped"
         if not self.is_alive():
             return "stopped"
         if self.manager().frozen():

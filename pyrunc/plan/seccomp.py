@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 # Raised whenever the same profile would compile to another program, or entries to other bytes.
-COMPILER: "Final" = 3
+COMPILER: "Final" = 4
 
 # struct sock_filter (linux/filter.h), and how many of them the kernel takes: BPF_MAXINSNS (linux/bpf_common.h).
 INSTRUCTION: "Final" = 8

@@ -158,7 +158,13 @@ def compile_profile(profile: "Mapping[str, Any]") -> "tuple[int, bytes]":
 def _allows_clone(seccomp: "ModuleType", program: bytes) -> bool:
     """Whether clone_again() of native/finish.c may make its calls."""
     arch = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}.get(posix.uname().machine)  # AUDIT_ARCH_*, linux/audit.h
-    calls = (("clone", _linux.CLONE_PARENT, 0), ("setsid", 0, 0), ("ioctl", 0, _linux.TIOCSCTTY))
+    calls = (
+        ("clone", _linux.CLONE_PARENT, 0),
+        ("setsid", 0, 0),
+        ("ioctl", 0, _linux.TIOCSCTTY),
+        ("write", 3, 0),
+        ("read", 3, 0),
+    )
     return arch is not None and all(
         _allows(program, arch, seccomp.resolve_syscall(_native(seccomp), name), first, second)
         for name, first, second in calls

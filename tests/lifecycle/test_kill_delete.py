@@ -94,7 +94,8 @@ def test_kill_goes_to_the_first_process_alone(bundle: MakeBundle) -> None:
     box = bundle("sh", "-c", "trap 'exit 5' TERM; sleep 1000 & while :; do sleep 0.01; done")
     set_namespaces(box, "mount")
     running(box)
-    wait_until(lambda: len(box_pids(box)) >= 2, "both run")
+    # The other child has a shorter time to sleep.
+    wait_until(lambda: ["sleep", "1000"] in map(_arguments, box_pids(box)), "both run")
     (child,) = [pid for pid in box_pids(box) if _arguments(pid) == ["sleep", "1000"]]
     box.kill("TERM").ok()
     box.wait_for("stopped")
@@ -313,6 +314,18 @@ def test_a_process_of_the_same_number_is_not_the_container(bundle: MakeBundle) -
             box.delete("--force").ok()
         finally:
             other.kill()
+
+
+def test_a_container_whose_creator_was_killed_at_the_end(bundle: MakeBundle) -> None:
+    """Its process waits for start, but nobody is left who could say that it is created."""
+    box = bundle("sleep", "1000")
+    box.create().ok()
+    file = box.place.root / box.id / "state.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "phase": "creating"}))
+    assert (box.status(), box.pid()) == ("stopped", 0)
+    assert box.start().returncode == 1
+    assert box.exec("true").returncode == 255
+    assert box.delete().ok().stderr == ""
 
 
 def test_a_format_that_is_not_known(bundle: MakeBundle) -> None:
