@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Seconds that delete --force waits for another operation on the container, and for its process to end.
 _PATIENCE: "Final" = 10.0
+# What a create makes in the state directory before state.json.
+_LEFT: "Final" = ("config.json", "notify")
 
 
 def delete(store: "Store", container_id: str, force: bool = False) -> None:
@@ -32,6 +34,7 @@ def delete(store: "Store", container_id: str, force: bool = False) -> None:
             container = store.load(container_id)
         except StateError:
             # A directory without state.json: a create that was killed before it made anything else.
+            _check_is_ours(directory)
             remove_tree(directory)
             if force:
                 return
@@ -46,6 +49,22 @@ def delete(store: "Store", container_id: str, force: bool = False) -> None:
         destroy(container)
     finally:
         lock.release()
+
+
+def _check_is_ours(directory: str) -> None:
+    """Raises PyruncError for a directory that create cannot have left, as with `--root /var delete lib`."""
+    try:
+        fd = posix.open(directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+    except OSError:
+        return  # A link, of which the link is removed.
+    try:
+        names = posix.listdir(fd)
+    finally:
+        posix.close(fd)
+    for name in names:
+        # What is being written has a "." before its name (files.replace).
+        if name not in _LEFT and not name.startswith((".config.json.", ".state.json.")):
+            raise PyruncError(directory + " is no container's: there is a " + name + " in it")
 
 
 def _lock(store: "Store", container_id: str, directory: str, force: bool) -> "Lock | None":

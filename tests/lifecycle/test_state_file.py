@@ -142,3 +142,20 @@ def test_a_link_in_place_of_a_state_directory(bundle: MakeBundle, tmp_path: Path
     (box.place.root / box.id / "link").symlink_to(precious)
     box.delete("--force").ok()
     assert (precious / "below/file").read_text() == "kept" and not (box.place.root / box.id).exists()
+
+
+@pytest.mark.parametrize("flags", [(), ("--force",)])
+def test_a_directory_that_is_no_container_s(flags: tuple[str, ...], bundle: MakeBundle) -> None:
+    """What a wrong --root would lead to is not emptied; what a create that was killed leaves is."""
+    box = bundle("true")
+    other = box.place.root / "lib"
+    (other / "dpkg").mkdir(parents=True)
+    (other / "dpkg/status").write_text("kept")
+    one_line(box.call("delete", *flags, "lib"), 1, f"{other} is no container's: there is a dpkg in it")
+    assert (other / "dpkg/status").read_text() == "kept"
+    (other / "dpkg/status").unlink()
+    (other / "dpkg").rename(other / "notify")
+    for name in ("config.json", ".config.json.7", ".state.json.7"):
+        (other / name).write_text("{}")
+    done = box.call("delete", *flags, "lib")
+    assert done.returncode == (0 if flags else 1) and not other.exists(), done
