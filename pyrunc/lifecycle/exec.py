@@ -302,7 +302,7 @@ def compile_exec(
         steps.append(namespaces.JoinNamespaces(kinds))
     if container.fields.get("ownKeyring", True):
         # The container's, by its name; the caller's own keys are none of its business.
-        steps.append(process.Keyring(""))
+        steps.append(process.Keyring(wanted.get("selinuxLabel") or ""))
     steps.append(OpenRoot() if "mount" in joined else mounts.ChangeRoot())
     if again:
         steps.append(birth.EnterPids())

@@ -76,12 +76,21 @@ def _file(name: str, source: int, target: int, status: "posix.stat_result") -> N
 
 def _extended(source: int, target: int) -> None:
     """Extended attributes, as far as the tmpfs takes them (security.capability, ACLs)."""
-    try:
-        for name in posix.listxattr(source):
+    for name in _names(source):
+        try:
             posix.setxattr(target, name, posix.getxattr(source, name))
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EPERM, errno.ENODATA):
+                raise
+
+
+def _names(source: int) -> "list[str]":
+    try:
+        return posix.listxattr(source)
     except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EPERM, errno.ENODATA):
+        if error.errno != errno.EOPNOTSUPP:
             raise
+        return []
 
 
 def _attributes(status: "posix.stat_result", target: int) -> None:

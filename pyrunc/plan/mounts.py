@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # Types whose superblock belongs to a namespace and may be shared with other mounts of it: "ro" is of this mount alone.
 _SHARED_SUPERBLOCK: "Final" = ("proc", "sysfs", "mqueue", "tmpfs", "devpts", "cgroup", "cgroup2")
 
+# Types whose labels are the kernel's own, or given by another way than the parameter "context" (SELinux).
+_OWN_LABELS: "Final" = ("proc", "sysfs", "mqueue")
+
 _ALL: "Final" = _linux.MOUNT_ATTR_RDONLY | _linux.MOUNT_ATTR_NOSUID | _linux.MOUNT_ATTR_NODEV | _linux.MOUNT_ATTR_NOEXEC
 
 
@@ -312,7 +315,7 @@ class MountStep(Step):
         parameters: "list[tuple[str, str | int | None]]" = [*options.parameters]
         if inherits:
             parameters.append(("mode", format(posix.fstat(target).st_mode & 0o7777, "o")))
-        if self.label and self.fstype in ("tmpfs", "mqueue", "devpts"):
+        if self.label and self.fstype not in _OWN_LABELS:
             parameters.append(("context", self.label))
         if "iversion" in options.superblock or any(
             value is not None and len(value.encode("utf-8", "surrogateescape")) > mounts.FSCONFIG_VALUE_MAX
@@ -333,6 +336,8 @@ class MountStep(Step):
             self.helper.copy(target, tree)
         if self.mapping is not None:
             self.mapping[0].apply(tree, self.mapping[1], False, self.destination, context)
+        if self.label and self.fstype == "mqueue":
+            _label(tree, self.label)
         self._attributes(tree, only_new=True)
         mounts.attach(tree, target)
         posix.close(target)
@@ -398,7 +403,11 @@ class MountStep(Step):
 
     def _old_api(self, target: int, parameters: "list[tuple[str, str | int | None]]", attributes: int) -> int:
         """What fsconfig(2) cannot carry: mount(2), on the target as the current directory. The mount's descriptor."""
-        data = ",".join(key if value is None else key + "=" + str(value) for key, value in parameters)
+        # Quotes are what a SELinux label needs, which may have commas in it; they are taken off again for it alone.
+        data = ",".join(
+            key if value is None else key + "=" + ('"' + str(value) + '"' if key == "context" else str(value))
+            for key, value in parameters
+        )
         name = posix.readlink("/proc/self/fd/" + str(target)).rpartition("/")[2]
         here = posix.open(".", posix.O_PATH | posix.O_CLOEXEC)
         posix.fchdir(target)
@@ -416,6 +425,16 @@ class MountStep(Step):
         self._attributes(made, only_new=True)
         posix.close(target)
         return made
+
+
+def _label(tree: int, label: str) -> None:
+    """Give the root of a mount a label: the queues' file system was there before, and takes no other context."""
+    try:
+        posix.setxattr("/proc/self/fd/" + str(tree), "security.selinux", label.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        # In a user namespace it keeps the label that the policy gives it, and belongs to somebody outside.
+        if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
+            raise
 
 
 _PROC_FILES: "Final" = (

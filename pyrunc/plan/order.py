@@ -199,7 +199,7 @@ class _Builder:
     def _enter(self, manager: "AnyManager | None", twice: bool, flags: int, kinds: "list[str]") -> "list[Step]":
         steps: "list[Step]" = []
         if not self.options.no_new_keyring:
-            steps.append(process.Keyring(""))
+            steps.append(process.Keyring((self.process or {}).get("selinuxLabel") or ""))
         if manager is not None:
             if has_small_memory(self.linux):
                 steps.append(cgroup.Populate())

@@ -27,20 +27,26 @@ CAP_SYS_ADMIN: "Final" = 1 << _linux.CAPS["CAP_SYS_ADMIN"]
 
 
 class Keyring(Step):
-    """A session keyring of its own, so that the container cannot use the caller's (session-keyring(7))."""
+    """A session keyring of its own, so that the container cannot use the caller's (session-keyring(7)).
+
+    label: the process's SELinux label, without which its policy would not let it search the keyring.
+    """
 
     __slots__ = ("label",)
     name = "keyring"
     side = CONTAINER
 
     def __init__(self, label: str) -> None:
-        Step.__init__(self)
+        Step.__init__(self, "/process/selinuxLabel" if label else "")
         self.label = label
 
     def describe(self) -> str:
-        return "join a new session keyring"
+        return "join a new session keyring" + (" labelled " + self.label if self.label else "")
 
     def apply(self, context: "Context") -> None:
+        if self.label:
+            # execve(2) takes it back.
+            _write_attribute("keycreate", self.label)
         try:
             serial = _linux.keyctl_join_session_keyring("_ses." + context.id)
             # The owner may search it too, or `keyctl` in the container could not find its own keys.
@@ -185,22 +191,27 @@ class LsmLabel(Step):
         return "write '" + self.value + "' to attr/" + self.attribute
 
     def apply(self, context: "Context") -> None:
-        proc = procfs.open_private()
+        _write_attribute(self.attribute, self.value)
+
+
+def _write_attribute(attribute: str, text: str) -> None:
+    """Write text to /proc/self/attr/ATTRIBUTE; where the kernel has none for AppArmor alone, to `exec`."""
+    proc = procfs.open_private()
+    try:
+        own = procfs.self_name(proc) + "/attr/"
+        value = text.encode("utf-8", "surrogateescape")
         try:
-            own = procfs.self_name(proc) + "/attr/"
-            value = self.value.encode("utf-8", "surrogateescape")
             try:
-                try:
-                    procfs.write(proc, own + self.attribute, value)
-                except FileNotFoundError:
-                    procfs.write(proc, own + "exec", value)
-            except OSError as error:
-                raise PyruncError(
-                    "write '" + self.value + "' to /proc/self/attr/" + self.attribute + ": " + reason(error),
-                    errno=error.errno,
-                ) from None
-        finally:
-            posix.close(proc)
+                procfs.write(proc, own + attribute, value)
+            except FileNotFoundError:
+                procfs.write(proc, own + "exec", value)
+        except OSError as error:
+            raise PyruncError(
+                "write '" + text + "' to /proc/self/attr/" + attribute + ": " + reason(error),
+                errno=error.errno,
+            ) from None
+    finally:
+        posix.close(proc)
 
 
 def labels(process: "Any", host: "Host") -> "list[Step]":
@@ -215,11 +226,21 @@ def labels(process: "Any", host: "Host") -> "list[Step]":
 
 
 def require_lsm(lsm: str, label: str, host: "Host", pointer: str) -> None:
-    """Raises ConfigError when the host lacks the LSM that a label is for."""
+    """Raises ConfigError when the host lacks the LSM that a label is for, or SELinux's policy does not know it."""
     if not (host.apparmor if lsm == "apparmor" else host.selinux):
         raise ConfigError(
             lsm + " label " + label + " cannot be applied: " + lsm + " is not enabled on this host", pointer=pointer
         )
+    if lsm == "selinux":
+        try:
+            # What security_check_context(3) does.
+            files.write("/sys/fs/selinux/context", label.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            # Who may not ask finds out when the label is used.
+            if error.errno == errno.EINVAL:
+                raise ConfigError(
+                    "selinux label '" + label + "' is none that the policy of this host knows", pointer=pointer
+                ) from None
 
 
 def tune(process: "Any", linux: "Any") -> "list[Step]":

@@ -54,41 +54,49 @@ class Suite:
         with open(self.folder / "lock", "wb") as lock, tempfile.TemporaryDirectory(prefix="pyrunc-conf-") as name:
             fcntl.flock(lock, fcntl.LOCK_EX)
             work = Path(name)
-            work.chmod(0o755)
-            shutil.copy(self.folder / "runtimetest", work)
-            for path in self.folder.glob("rootfs-*.tar.gz"):
-                (work / path.name).symlink_to(path)
-            (work / "tmp").mkdir()
+            furnish(self.folder, work)
             yield work
 
     def run(self, name: str, runtime: Path, work: Path) -> Verdict:
         """Run one program. What it leaves behind goes with its namespaces, and its cgroups are removed."""
         before = set(_cgroups())
-        env = {"PATH": os.environ["PATH"], "HOME": str(work), "TMPDIR": str(work / "tmp"), "RUNTIME": str(runtime)}
-        if runtime.name == "crun":
-            env |= {"CRUN": str(runtime), "RUNTIME": str(Path(__file__).with_name("crun.sh"))}
-        argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
-        argv += [sys.executable, str(Path(__file__).with_name("inside.py")), str(work)]
-        with tempfile.TemporaryFile() as out:
-            child = subprocess.Popen(
-                [*argv, str(self.folder / "validation" / name)],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env=env,
-            )
-            try:
-                status: int | None = child.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-                status = None
-            out.seek(0)
-            text = out.read().decode(errors="replace")
-        for path in (work / "tmp").iterdir():
-            shutil.rmtree(path, ignore_errors=True)
+        found = execute(self.folder / "validation" / name, runtime, work)
         _remove([path for path in _cgroups() if path not in before])
-        return judge(text, status)
+        return found
+
+
+def furnish(folder: Path, work: Path) -> None:
+    """Make a work folder of an empty one: what the programs in the suite's folder expect there."""
+    work.chmod(0o755)
+    shutil.copy(folder / "runtimetest", work)
+    for path in folder.glob("rootfs-*.tar.gz"):
+        (work / path.name).symlink_to(path)
+    (work / "tmp").mkdir()
+
+
+def execute(program: Path, runtime: Path, work: Path, *, cgroups: str = "v1", patience: float = PATIENCE) -> Verdict:
+    """Run one program in namespaces of its own.
+
+    cgroups: "v1" makes it find every controller's hierarchy, "v2" what there is. patience: in seconds.
+    """
+    env = {"PATH": os.environ["PATH"], "HOME": str(work), "TMPDIR": str(work / "tmp"), "RUNTIME": str(runtime)}
+    if runtime.name == "crun":
+        env |= {"CRUN": str(runtime), "RUNTIME": str(Path(__file__).with_name("crun.sh"))}
+    argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
+    argv += [sys.executable, str(Path(__file__).with_name("inside.py")), cgroups, str(work), str(program)]
+    with tempfile.TemporaryFile() as out:
+        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
+        try:
+            status: int | None = child.wait(patience)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+            status = None
+        out.seek(0)
+        text = out.read().decode(errors="replace")
+    for path in (work / "tmp").iterdir():
+        shutil.rmtree(path, ignore_errors=True)
+    return judge(text, status)
 
 
 def judge(text: str, status: int | None) -> Verdict:
@@ -102,7 +110,7 @@ def judge(text: str, status: int | None) -> Verdict:
     errors = [line for line in lines if re.match(r'"?error"?:', line)]
     asserted = broken or any(re.match(r"ok \d", line) for line in lines)
     if status is None:
-        complaint = f"no end after {PATIENCE:.0f} s"
+        complaint = "no end in time"
     elif broken:
         complaint = broken[0]
     elif status:

@@ -1,7 +1,8 @@
-"""The virtual machine's disk: Debian with systemd on cgroup v2, the engines and pytest, made of Debian's packages.
+"""The virtual machines' disks: Debian with systemd and pytest, made of Debian's packages.
 
-Made once and kept below ~/.cache/pyrunc-tests; its name holds a hash of all that goes into it, so a change makes
-another one. Needs root (mmdebstrap) and the packages of `tools/packages.sh vm`.
+MAIN has the engines and the other runtimes; SELINUX has a policy instead, since a kernel runs it or AppArmor.
+Each is made once and kept below ~/.cache/pyrunc-tests; its name holds a hash of all that goes into it, so a change
+makes another one. Needs root (mmdebstrap) and the packages of `tools/packages.sh vm`.
 """
 
 import fcntl
@@ -9,9 +10,11 @@ import hashlib
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 SUITE = "bookworm"
 KERNEL = "linux-image-cloud-amd64"
@@ -19,14 +22,45 @@ KERNEL = "linux-image-cloud-amd64"
 #: What the tests need, and what a user of pyrunc installs.
 PACKAGES = (
     # The machine itself.
-    *("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "kmod", "apparmor", "util-linux"),
-    *("iproute2", "iptables", "procps", "libcap2-bin", "bpftool", "strace", "busybox-static"),
+    *("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "kmod", "util-linux"),
+    *("iproute2", "procps", "libcap2-bin", "busybox-static"),
     # What pyrunc needs (tools/packages.sh run), and the tests.
     *("python3", "libpython3.11", "python3-seccomp", "python3-jsonschema", "python3-pyroute2", "python3-jeepney"),
-    *("python3-pytest", "uidmap"),
-    # Engines, and the runtimes to compare with.
-    *("podman", "containerd", "netavark", "slirp4netns", "crun", "runc", "criu"),
+    "python3-pytest",
 )
+
+
+class Image(NamedTuple):
+    """A disk. name: what its folder's begins with. packages: those beside PACKAGES. selinux: with labels and policy."""
+
+    name: str
+    packages: tuple[str, ...]
+    selinux: bool = False
+
+
+MAIN = Image(
+    "vm",
+    (
+        *("apparmor", "iptables", "bpftool", "strace", "uidmap"),
+        # Engines, and the runtimes to compare with.
+        *("podman", "containerd", "netavark", "slirp4netns", "crun", "runc", "criu"),
+    ),
+)
+SELINUX = Image("selinux", ("selinux-policy-default", "policycoreutils", "selinux-utils"), selinux=True)
+
+#: The types that engines give containers, which Debian's policy lacks. Nothing is forbidden them: what a policy does
+#: with a label is the kernel's affair.
+TYPES = """\
+(type container_t)
+(roletype system_r container_t)
+(typeattributeset cil_gen_require domain)
+(typeattributeset domain (container_t))
+(typepermissive container_t)
+(type container_file_t)
+(roletype object_r container_file_t)
+(typeattributeset cil_gen_require file_type)
+(typeattributeset file_type (container_file_t))
+"""
 
 #: Services that a test machine does without.
 MASKED = (
@@ -65,24 +99,30 @@ SIZE = "1500M"
 _CACHE = Path("~/.cache/pyrunc-tests").expanduser()
 
 
-def folder() -> Path:
+#: An image that nobody has used for so long was one of an earlier description, in seconds.
+_STALE = 86400.0
+
+
+def folder(image: Image) -> Path:
     """Where the image for this description is, or will be."""
-    facts = repr((SUITE, KERNEL, PACKAGES, MASKED, UNIT, SIZE, Path(__file__).read_bytes()))
-    return _CACHE / ("vm-" + hashlib.sha256(facts.encode()).hexdigest()[:16])
+    facts = repr((SUITE, KERNEL, PACKAGES, image, MASKED, UNIT, SIZE, Path(__file__).read_bytes()))
+    return _CACHE / (image.name + "-" + hashlib.sha256(facts.encode()).hexdigest()[:16])
 
 
-def make() -> Path:
+def make(image: Image = MAIN) -> Path:
     """The folder with `vmlinux` and `root.ext4`, made now if need be. Raises OSError, CalledProcessError."""
-    place = folder()
+    place = folder(image)
     place.parent.mkdir(parents=True, exist_ok=True)
     with _alone(place.parent):
         if not (place / "complete").exists():
             shutil.rmtree(place, ignore_errors=True)
-            for old in place.parent.glob("vm-*"):
-                shutil.rmtree(old)
+            for old in place.parent.glob(image.name + "-*"):
+                if time.time() - old.stat().st_mtime > _STALE:
+                    shutil.rmtree(old)
             place.mkdir()
-            _build(place)
+            _build(image, place)
             (place / "complete").touch()
+        os.utime(place)
     return place
 
 
@@ -94,13 +134,19 @@ def _alone(cache: Path) -> Iterator[None]:
         yield
 
 
-def _build(place: Path) -> None:
+def _build(image: Image, place: Path) -> None:
     root = place / "rootfs"
     packages = _CACHE / "debs"
     packages.mkdir(exist_ok=True)
     archives = '"$1"/var/cache/apt/archives'
     _command(
-        *("mmdebstrap", "--quiet", "--variant=minbase", "--format=directory", "--include=" + ",".join(PACKAGES)),
+        *(
+            "mmdebstrap",
+            "--quiet",
+            "--variant=minbase",
+            "--format=directory",
+            "--include=" + ",".join(PACKAGES + image.packages),
+        ),
         *("--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"),
         *("--dpkgopt=path-exclude=/usr/share/doc/*", "--skip=download/empty", "--skip=essential/unlink"),
         *("--skip=cleanup/apt", "--skip=cleanup/tmp"),
@@ -111,6 +157,8 @@ def _build(place: Path) -> None:
     )
     _kernel(place, root, packages)
     _configure(root)
+    if image.selinux:
+        _label(root)
     disk = place / "root.ext4"
     with disk.open("wb") as file:
         file.truncate(int(SIZE.removesuffix("M")) << 20)
@@ -165,6 +213,19 @@ def _configure(root: Path) -> None:
     (linger / "user").touch()
 
 
+def _label(root: Path) -> None:
+    """Put the policy in force, without enforcing it, and a label on every file."""
+    (root / "etc/selinux/config").write_text("SELINUX=permissive\nSELINUXTYPE=default\n")
+    (root / "root/types.cil").write_text(TYPES)
+    contexts = "/etc/selinux/default/contexts/files/file_contexts"
+    # setfiles(8) reads /proc/mounts. The mount is in a namespace of its own, and so gone whatever happens.
+    script = f"""set -e
+        mount -t proc proc "$0/proc"
+        chroot "$0" semodule -n -i /root/types.cil
+        chroot "$0" setfiles -F -e /proc {contexts} /"""
+    _command("unshare", "--mount", "sh", "-c", script, str(root))
+
+
 def _command(*argv: str, cwd: Path | None = None) -> str:
     """Run a program that must succeed; its output. Raises CalledProcessError with all that it said."""
     environment = {**os.environ, "LC_ALL": "C", "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
@@ -175,4 +236,5 @@ def _command(*argv: str, cwd: Path | None = None) -> str:
 
 
 if __name__ == "__main__":
-    print(make())
+    for each in (MAIN, SELINUX):
+        print(make(each))

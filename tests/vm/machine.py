@@ -18,10 +18,10 @@ PROCESSORS = "2"
 SCRATCH = 64 << 20
 _RESULTS = 64 << 20
 
-_APPEND = (
-    "root=/dev/nvme0n1 rw console=ttyS0 quiet panic=-1 mitigations=off nokaslr"
-    " systemd.unified_cgroup_hierarchy=1 systemd.show_status=0"
-)
+_APPEND = "root=/dev/nvme0n1 rw console=ttyS0 quiet panic=-1 mitigations=off nokaslr systemd.show_status=0"
+#: Which cgroups systemd makes: v2 alone, or the controllers as v1 and its own tree as v2 ("hybrid").
+UNIFIED = "systemd.unified_cgroup_hierarchy=1"
+HYBRID = "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=0"
 
 
 class Failure(Exception):
@@ -38,10 +38,11 @@ def missing() -> str:
     return "no " + ", ".join(absent) if absent else ""
 
 
-def boot(image: Path, job: Path, results: Path, timeout: float) -> str:
+def boot(image: Path, job: Path, results: Path, timeout: float, words: str = UNIFIED) -> str:
     """Run job/start in the machine; the files that it leaves in /results come back. Returns the console's text.
 
-    job/start runs as root from a read-only file system, /job. Raises Failure.
+    job/start runs as root from a read-only file system, /job. words: more for the kernel's command line.
+    Raises Failure.
     """
     with tempfile.TemporaryDirectory(prefix="pyrunc-vm-", dir="/var/tmp") as folder:
         disks = Path(folder)
@@ -49,7 +50,7 @@ def boot(image: Path, job: Path, results: Path, timeout: float) -> str:
         for name, size in (("results", _RESULTS), ("scratch", SCRATCH)):
             with (disks / name).open("wb") as file:
                 file.truncate(size)
-        console = _run(image, disks, timeout)
+        console = _run(image, disks, timeout, words)
         try:
             with tarfile.open(disks / "results", "r:") as tar:
                 for member in tar:
@@ -69,10 +70,10 @@ def _file_system(tree: Path, disk: Path) -> None:
     subprocess.run([mke2fs, "-q", "-t", "ext4", "-O", "^has_journal", "-d", tree, disk], check=True)
 
 
-def _run(image: Path, disks: Path, timeout: float) -> str:
+def _run(image: Path, disks: Path, timeout: float, words: str) -> str:
     argv = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
     argv += ["-M", "q35", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "Nehalem"]
-    argv += ["-smp", PROCESSORS, "-m", MEMORY, "-kernel", str(image / "vmlinux"), "-append", _APPEND]
+    argv += ["-smp", PROCESSORS, "-m", MEMORY, "-kernel", str(image / "vmlinux"), "-append", f"{_APPEND} {words}"]
     argv += ["-device", "nvme,id=nvme,serial=pyrunc"]
     for number, (file, options) in enumerate(
         (

@@ -1,6 +1,7 @@
 """The tests of cgroup v2, systemd and rootless containers, which a virtual machine runs; here one test stands for each.
 
-All that was selected goes to one machine, in one boot. `make test-vm` runs this file alone.
+All that was selected goes to one machine, in one boot; what needs another kernel or other cgroups, SELinux and the
+hybrid of cgroup v1 and v2, to another boot each. `make test-vm` runs this file alone.
 """
 
 import ast
@@ -9,9 +10,11 @@ import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from ..conformance import records, suite
 from ..conftest import TOP
 from . import image, machine
 
@@ -37,10 +40,32 @@ OTHERS = {
 }
 
 #: What runs beside the rest, on the machine's second processor: about half of the time that all take.
-BESIDE = ("test_checkpoint.py", "test_checkpoint_options.py", "test_engines.py", "test_apparmor.py", "test_beside.py")
+BESIDE = (
+    *("test_checkpoint.py", "test_checkpoint_options.py", "test_engines.py", "test_apparmor.py", "test_beside.py"),
+    "test_conformance.py",
+)
 #: What runs when all others are done.
 LAST = ("test_after_all.py",)
 PARTS = ("one", "two", "last")
+
+
+class Boot(NamedTuple):
+    """A machine: its disk, more words for the kernel, and the files of guest/ that are for it."""
+
+    disk: image.Image
+    words: str
+    files: tuple[str, ...]
+
+
+#: All other files are for "main".
+BOOTS = {
+    "main": Boot(image.MAIN, machine.UNIFIED, ()),
+    "selinux": Boot(image.SELINUX, f"{machine.UNIFIED} security=selinux selinux=1 enforcing=0", ("test_selinux.py",)),
+    "hybrid": Boot(image.MAIN, machine.HYBRID, ("test_hybrid.py",)),
+}
+
+#: What of this environment the guest's tests see, and what they see else.
+WORDS = {"PYRUNC_MANY": "30", "PYRUNC_PEERS": "recorded"}
 
 JOB = """\
 cp -a /job/root/. /
@@ -51,7 +76,7 @@ chmod 666 /dev/fuse /dev/net/tun 2>/dev/null
 systemctl start user@1000.service
 systemctl is-system-running --wait >/results/system
 cd /project
-export PYRUNC=/usr/local/bin/pyrunc PYRUNC_VM=1 PYTHONDONTWRITEBYTECODE=1
+export PYRUNC=/usr/local/bin/pyrunc PYRUNC_VM=1 PYTHONDONTWRITEBYTECODE=1 PYRUNC_MANY=%s PYRUNC_PEERS=%s
 part() {
     [ ! -s "/job/$1" ] || xargs -d '\\n' timeout -s INT -k 20 %d python3 -m pytest -p no:cacheprovider -v --tb=short \\
         --color=no --durations=15 --junitxml="/results/$1.xml" <"/job/$1"
@@ -66,9 +91,16 @@ def _functions(file: Path) -> list[str]:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]  # fmt: skip
 
 
+def _file(name: str) -> str:
+    return name.rpartition("/")[2].partition("::")[0]
+
+
 def _part(name: str) -> str:
-    file = name.rpartition("/")[2].partition("::")[0]
-    return "last" if file in LAST else "two" if file in BESIDE else "one"
+    return "last" if _file(name) in LAST else "two" if _file(name) in BESIDE else "one"
+
+
+def _boot(name: str) -> str:
+    return next((title for title, boot in BOOTS.items() if _file(name) in boot.files), "main")
 
 
 def _names() -> list[str]:
@@ -98,42 +130,16 @@ class Results:
 
 
 @pytest.fixture(scope="session")
-def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """Boot the machine on every test of this file that was selected. Once more when the machine itself fails."""
+def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the machines have in common: pyrunc as `make install` installs it, and the tests."""
     if os.geteuid() != 0:
         pytest.skip("no root: the machine's disk is made by root")
     if why := machine.missing():
         pytest.skip(why + ": no virtual machine")
-    wanted = [str(item.callspec.params["name"]) for item in request.session.items
-              if isinstance(item, pytest.Function) and item.path == Path(__file__)]  # fmt: skip
-    folder = tmp_path_factory.mktemp("vm")
-    job = folder / "job"
-    _job(job, wanted)
-    made = image.make()
-    for attempt in (1, 2):
-        left = folder / f"results{attempt}"
-        left.mkdir()
-        try:
-            console = machine.boot(made, job, left, PATIENCE)
-            if not list(left.glob("*.xml")):
-                raise machine.Failure("no results", console)
-            keep = TOP / "build/vm"
-            shutil.rmtree(keep, ignore_errors=True)
-            shutil.copytree(left, keep)
-            (keep / "console").write_text(console)
-            break
-        except machine.Failure as failure:
-            if attempt == 2:
-                pytest.fail(f"the virtual machine failed twice: {failure}", pytrace=False)
-    return Results(left)
-
-
-def _job(job: Path, wanted: list[str]) -> None:
-    """pyrunc as `make install` installs it, the tests, and which of them to run."""
-    job.mkdir()
+    folder = tmp_path_factory.mktemp("job")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "PYRUNC"))}
     done = subprocess.run(
-        ["make", "-s", "install", f"DESTDIR={job}/root"],
+        ["make", "-s", "install", f"DESTDIR={folder}/root"],
         cwd=TOP,
         env=environment,
         capture_output=True,
@@ -142,15 +148,98 @@ def _job(job: Path, wanted: list[str]) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("tests", "bundles"):
-        shutil.copytree(TOP / name, job / "project" / name, ignore=shutil.ignore_patterns("__pycache__", "rootfs"))
-    shutil.copy(TOP / "setup.cfg", job / "project")
-    for part in PARTS:
-        (job / part).write_text("".join(f"tests/{name}\n" for name in wanted if _part(name) == part))
-    (job / "start").write_text(JOB % (PATIENCE - 120))
+        shutil.copytree(TOP / name, folder / "project" / name, ignore=shutil.ignore_patterns("__pycache__", "rootfs"))
+    shutil.copy(TOP / "setup.cfg", folder / "project")
+    return folder
+
+
+class Machines:
+    """Boots each machine once, when the first of its tests is asked for, on all of them that were selected."""
+
+    def __init__(self, job: Path, names: list[str], folder: Path) -> None:
+        self.job = job
+        self.names = names
+        self.folder = folder
+        #: Results by machine, or why there are none.
+        self.found: dict[str, Results | BaseException] = {}
+
+    def results(self, title: str) -> Results:
+        """What a machine's tests said. Skips or fails as often as it is asked when the machine cannot be had."""
+        if title not in self.found:
+            try:
+                self.found[title] = self._boot(title)
+            except BaseException as error:
+                self.found[title] = error
+        found = self.found[title]
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def _boot(self, title: str) -> Results:
+        wanted = [name for name in self.names if _boot(name) == title]
+        for part in PARTS:
+            (self.job / part).write_text("".join(f"tests/{name}\n" for name in wanted if _part(name) == part))
+        (self.job / "start").write_text(
+            JOB % (*(os.environ.get(name, default) for name, default in WORDS.items()), PATIENCE - 120)
+        )
+        shutil.rmtree(self.job / "suite", ignore_errors=True)
+        if any(_file(name) == "test_conformance.py" for name in wanted):
+            _suite(self.job / "suite")
+        boot = BOOTS[title]
+        keep = TOP / "build/vm" / ("" if title == "main" else title)
+        shutil.rmtree(keep, ignore_errors=True)
+        disk = _disk(boot.disk)
+        for attempt in (1, 2):
+            left = self.folder / f"{title}{attempt}"
+            left.mkdir()
+            try:
+                console = machine.boot(disk, self.job, left, PATIENCE, boot.words)
+                if not list(left.glob("*.xml")):
+                    raise machine.Failure("no results", console)
+                shutil.copytree(left, keep, dirs_exist_ok=True)
+                (keep / "console").write_text(console)
+                break
+            except machine.Failure as failure:
+                # Once more when the machine itself fails.
+                if attempt == 2:
+                    pytest.fail(f"the virtual machine failed twice: {failure}", pytrace=False)
+        return Results(left)
+
+
+@pytest.fixture(scope="session")
+def machines(request: pytest.FixtureRequest, job: Path, tmp_path_factory: pytest.TempPathFactory) -> Machines:
+    """The machines, for what was selected."""
+    names = [str(item.callspec.params["name"]) for item in request.session.items
+             if isinstance(item, pytest.Function) and item.path == Path(__file__)]  # fmt: skip
+    return Machines(job, names, tmp_path_factory.mktemp("vm"))
+
+
+def _disk(wanted: image.Image) -> Path:
+    try:
+        return image.make(wanted)
+    except subprocess.CalledProcessError as error:
+        if not wanted.selinux:
+            raise
+        # The policy's packages are the one thing that only this disk needs.
+        pytest.skip(f"no disk with SELinux: {error}: {(error.stderr or '').strip()[-300:]}")
+
+
+def _suite(folder: Path) -> None:
+    """What runtime-tools' programs need, without those that are not run on cgroup v2. Nothing if it cannot be had."""
+    try:
+        built = suite.build()
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"runtime-tools' suite: {error}")
+        return
+    names = records.names_v2(quick=os.environ.get("PYRUNC_PEERS") != "live")
+    (folder / "validation").mkdir(parents=True)
+    for name in ("runtimetest", "rootfs-amd64.tar.gz", *(f"validation/{name}" for name in names)):
+        shutil.copy(built / name, folder / name)
 
 
 @pytest.mark.parametrize("name", _names())
-def test_in_the_machine(name: str, results: Results) -> None:
+def test_in_the_machine(name: str, machines: Machines) -> None:
+    results = machines.results(_boot(name))
     cases = results.cases.get(name)
     if not cases:
         pytest.fail("the machine's pytest did not come to it (see build/vm/console)", pytrace=False)
