@@ -12,6 +12,8 @@ from ...workplace import Bundle, Result
 
 TOP = Path("/sys/fs/cgroup")
 PYRUNC = "/usr/local/bin/pyrunc"
+#: What is put here comes back to the host, in build/vm.
+RESULTS = Path("/results")
 #: The small disk that is the tests' own.
 DISK = Path("/dev/nvme0n4")
 USER = 1000

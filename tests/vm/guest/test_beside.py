@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...workplace import Bundle, Workplace, wait_until
-from .support import DISK, PYRUNC, cgroup, limit, properties, put_in_scope, read, table, writable_cgroups
+from .support import DISK, PYRUNC, RESULTS, cgroup, limit, properties, put_in_scope, read, table, writable_cgroups
 
 RUNTIMES = {"pyrunc": PYRUNC, "runc": "/usr/sbin/runc", "crun": "/usr/bin/crun"}
-RESULTS = Path("/results")
 
 
 def limits(box: Bundle) -> None:
