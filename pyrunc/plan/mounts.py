@@ -337,7 +337,9 @@ class MountStep(Step):
         if self.mapping is not None:
             self.mapping[0].apply(tree, self.mapping[1], False, self.destination, context)
         if self.label and self.fstype == "mqueue":
-            _label(tree, self.label)
+            from pyrunc.plan import selinux
+
+            selinux.set_label(tree, self.label)
         self._attributes(tree, only_new=True)
         mounts.attach(tree, target)
         posix.close(target)
@@ -403,11 +405,11 @@ class MountStep(Step):
 
     def _old_api(self, target: int, parameters: "list[tuple[str, str | int | None]]", attributes: int) -> int:
         """What fsconfig(2) cannot carry: mount(2), on the target as the current directory. The mount's descriptor."""
-        # Quotes are what a SELinux label needs, which may have commas in it; they are taken off again for it alone.
-        data = ",".join(
-            key if value is None else key + "=" + ('"' + str(value) + '"' if key == "context" else str(value))
-            for key, value in parameters
-        )
+        if self.label:
+            from pyrunc.plan import selinux
+
+            parameters = selinux.quoted(parameters)
+        data = ",".join(key if value is None else key + "=" + str(value) for key, value in parameters)
         name = posix.readlink("/proc/self/fd/" + str(target)).rpartition("/")[2]
         here = posix.open(".", posix.O_PATH | posix.O_CLOEXEC)
         posix.fchdir(target)
@@ -425,16 +427,6 @@ class MountStep(Step):
         self._attributes(made, only_new=True)
         posix.close(target)
         return made
-
-
-def _label(tree: int, label: str) -> None:
-    """Give the root of a mount a label: the queues' file system was there before, and takes no other context."""
-    try:
-        posix.setxattr("/proc/self/fd/" + str(tree), "security.selinux", label.encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        # In a user namespace it keeps the label that the policy gives it, and belongs to somebody outside.
-        if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
-            raise
 
 
 _PROC_FILES: "Final" = (

@@ -232,15 +232,9 @@ def require_lsm(lsm: str, label: str, host: "Host", pointer: str) -> None:
             lsm + " label " + label + " cannot be applied: " + lsm + " is not enabled on this host", pointer=pointer
         )
     if lsm == "selinux":
-        try:
-            # What security_check_context(3) does.
-            files.write("/sys/fs/selinux/context", label.encode("utf-8", "surrogateescape"))
-        except OSError as error:
-            # Who may not ask finds out when the label is used.
-            if error.errno == errno.EINVAL:
-                raise ConfigError(
-                    "selinux label '" + label + "' is none that the policy of this host knows", pointer=pointer
-                ) from None
+        from pyrunc.plan import selinux
+
+        selinux.check(label, pointer)
 
 
 def tune(process: "Any", linux: "Any") -> "list[Step]":
