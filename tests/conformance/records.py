@@ -28,7 +28,8 @@ RACES = frozenset(("killsig",))
 
 #: On cgroup v2: a whole life, and what that machine's cgroups, device rules, capabilities and AppArmor are part of.
 QUICK_V2 = (
-    *("create", "default", "killsig", "linux_devices", "linux_ns_nopath", "linux_process_apparmor_profile"),
+    *("create", "default", "kill", "killsig", "linux_devices", "linux_ns_nopath"),
+    "linux_process_apparmor_profile",
     *("linux_uid_mappings", "mounts", "process_capabilities", "state"),
 )
 
