@@ -145,16 +145,23 @@ ON_NAME(setdomainname, setdomainname(text(given), (size_t)PyBytes_GET_SIZE(given
 
 /* ---- mounts and paths ---- */
 
-CALL(open_tree)
+/* A call that takes a path and flags, before them a directory unless that is not asked for. */
+static PyObject *on_path(const char *name, long call, PyObject *args, bool at, bool answers)
 {
-	int dir;
+	int dir = AT_FDCWD;
 	unsigned int flags;
 	PyObject *path;
-	PARSE("iO&I:open_tree", &dir, PATH, &path, &flags);
-	long result = syscall(SYS_open_tree, dir, text(path), flags);
+	if (at ? !PyArg_ParseTuple(args, "iO&I", &dir, PATH, &path, &flags) : !PyArg_ParseTuple(args, "O&I", PATH, &path, &flags))
+		return NULL;
+	long result = at ? syscall(call, dir, text(path), flags) : syscall(call, text(path), flags);
 	RELEASE(path);
-	return number("open_tree", result);
+	return answers ? number(name, result) : nothing(name, result);
 }
+
+CALL(open_tree) { return on_path("open_tree", SYS_open_tree, args, true, true); }
+CALL(fspick) { return on_path("fspick", SYS_fspick, args, true, true); }
+CALL(fsopen) { return on_path("fsopen", SYS_fsopen, args, false, true); }
+CALL(umount2) { return on_path("umount2", SYS_umount2, args, false, false); }
 
 CALL(move_mount)
 {
@@ -165,27 +172,6 @@ CALL(move_mount)
 	long result = syscall(SYS_move_mount, from_dir, text(from), to_dir, text(to), flags);
 	RELEASE(from, to);
 	return nothing("move_mount", result);
-}
-
-CALL(fsopen)
-{
-	unsigned int flags;
-	PyObject *name;
-	PARSE("O&I:fsopen", PATH, &name, &flags);
-	long result = syscall(SYS_fsopen, text(name), flags);
-	RELEASE(name);
-	return number("fsopen", result);
-}
-
-CALL(fspick)
-{
-	int dirfd;
-	unsigned int flags;
-	PyObject *path;
-	PARSE("iO&I:fspick", &dirfd, PATH, &path, &flags);
-	long result = syscall(SYS_fspick, dirfd, text(path), flags);
-	RELEASE(path);
-	return number("fspick", result);
 }
 
 CALL_KW(fsconfig)
@@ -229,16 +215,6 @@ CALL(mount)
 	long result = mount(text(source), text(target), text(type), flags, text(data));
 	RELEASE(source, target, type, data);
 	return nothing("mount", result);
-}
-
-CALL(umount2)
-{
-	PyObject *target;
-	int flags;
-	PARSE("O&i:umount2", PATH, &target, &flags);
-	long result = umount2(text(target), flags);
-	RELEASE(target);
-	return nothing("umount2", result);
 }
 
 CALL(pivot_root)
