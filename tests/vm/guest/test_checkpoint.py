@@ -284,6 +284,9 @@ def test_hooks_run_at_restore(bundle: MakeBundle) -> None:
         for kind in ("prestart", "createRuntime", "poststop")
     }
     one_line(restore(box, "--image-path", box.path / "nowhere"), 1, "no such file or directory")
+    assert not (box.path / "poststop").exists(), "nothing was made"
+    (box.path / "empty").mkdir()
+    one_line(restore(box, "--image-path", box.path / "empty"), 1, "")
     (box.path / "poststop").unlink()
     said(box, restore(box)).ok()
     pid = box.pid()
