@@ -4,6 +4,7 @@ import _socket
 import errno
 import gc
 import posix
+import time
 
 from pyrunc import _linux, cgroups, log
 from pyrunc.config import rules
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 
 _EXISTS: "Final" = "container with given ID already exists"
+# Seconds that a socket of the caller's may take to be there.
+_PATIENCE: "Final" = 0.05
 
 
 class StateDirectory(Step):
@@ -361,13 +364,18 @@ def write_pid_file(path: str, pid: int) -> None:
 
 
 def connect(path: str) -> "Any":
+    """Who listens there may have been started just before us, and be slower: that is waited for a little."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    try:
-        sock.connect(path)
-    except OSError as error:
-        sock.close()
-        raise PyruncError("connect to socket " + path + ": " + reason(error), errno=error.errno) from None
-    return sock
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            sock.connect(path)
+            return sock
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ECONNREFUSED) or time.monotonic() > deadline:
+                sock.close()
+                raise PyruncError("connect to socket " + path + ": " + reason(error), errno=error.errno) from None
+        time.sleep(0.001)
 
 
 def send_fd(sock: "Any", fd: int, name: bytes, what: str) -> None:
