@@ -82,7 +82,11 @@ class Tmux:
     def __init__(self, socket: Path, argv: Sequence[str], env: Mapping[str, str]) -> None:
         self._tmux = ["tmux", "-S", str(socket), "-f", "/dev/null"]
         self._env = dict(env)
-        self._call("new-session", "-d", "-x", "120", "-y", "40", *argv, ";", "set-option", "remain-on-exit", "on")
+        # By a file, since tmux 3.3a may miss a child's end: it has a pane that is dead and a zombie, and no status.
+        self._status = socket.with_name(socket.name + "-status")
+        shell = ["sh", "-c", '"$@"; echo $? >"$0.new"; mv "$0.new" "$0"', str(self._status)]
+        start = ["new-session", "-d", "-x", "120", "-y", "40", *shell, *argv]
+        self._call(*start, ";", "set-option", "remain-on-exit", "on")
 
     def _call(self, *args: str) -> str:
         done = subprocess.run([*self._tmux, *args], capture_output=True, text=True, env=self._env, timeout=PATIENCE)
@@ -106,14 +110,11 @@ class Tmux:
     def end(self) -> int:
         """Wait for the command's end; its exit status."""
         deadline = time.monotonic() + PATIENCE
-        while True:
-            dead, *status = self._call("display-message", "-p", "#{pane_dead} #{pane_dead_status}").split()
-            # A pane whose terminal has ended counts as dead; the status comes when its process has been reaped.
-            if dead == "1" and status:
-                return int(status[0])
+        while not self._status.exists():
             if time.monotonic() > deadline:
                 raise AssertionError(f"the command never ended; the screen: {self._call('capture-pane', '-p')}")
             time.sleep(0.05)
+        return int(self._status.read_text())
 
     def __enter__(self) -> "Tmux":
         return self
