@@ -35,7 +35,13 @@ LATE = {
         "container process was killed by signal 9",
         "cgroup is not empty",
     ),
-    "run --detach": ("container with given ID already exists", "container process was killed by signal 9", GONE),
+    # It is create and start.
+    "run --detach": (
+        "container with given ID already exists",
+        "container process was killed by signal 9",
+        "cannot start a container that has stopped",
+        GONE,
+    ),
     "start": (GONE, "cannot start a container that has stopped", "cannot start an already running container"),
     "exec": (GONE, "cannot exec in a stopped container"),
     "update": (GONE, "container not running"),
