@@ -77,8 +77,18 @@ class StateDirectory(Step):
             raise StateError(_EXISTS, errno=errno.EEXIST) from None
         except OSError as error:
             raise PyruncError("make " + directory + ": " + reason(error), errno=error.errno) from None
-        self.inode = posix.stat(directory).st_ino
-        self.lock = Lock(directory)
+        try:
+            self.lock = Lock(directory)
+        except StateError:
+            raise StateError("container was deleted while it was made") from None
+        except PyruncError:
+            posix.rmdir(directory)
+            raise
+        if files.exists(directory + "/state.json"):
+            # Deleted, and made by somebody else, before we had the lock.
+            self.lock.release()
+            raise StateError(_EXISTS, errno=errno.EEXIST)
+        self.inode = posix.fstat(self.lock.fd).st_ino
         self.container.save()
         files.replace(directory + "/config.json", self.config)
         if self.notify:

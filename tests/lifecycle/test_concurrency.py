@@ -28,15 +28,18 @@ LANES = 8
 Argv = list[str | Path]
 
 GONE = "container does not exist"
+DELETED = "container was deleted while it was made"
 #: What a command may say that comes too late.
 LATE = {
     "create": (
+        DELETED,
         "container with given ID already exists",
         "container process was killed by signal 9",
         "cgroup is not empty",
     ),
     # It is create and start.
     "run --detach": (
+        DELETED,
         "container with given ID already exists",
         "container process was killed by signal 9",
         "cannot start a container that has stopped",
