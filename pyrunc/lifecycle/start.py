@@ -7,6 +7,7 @@ import select
 from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.jsontext import dumps
 from pyrunc.lifecycle.store import Container, Lock
+from pyrunc.linux import procfs
 from pyrunc.plan.files_step import FIFO
 
 TYPE_CHECKING = False
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # The step of an error that says that the program cannot be executed.
 EXECVE: "Final" = "execve"
+_STOPPED: "Final" = "cannot start a container that has stopped"
 
 
 def start(store: "Store", container_id: str) -> None:
@@ -89,7 +91,7 @@ def _check(container: Container, pidfd: "int | None") -> None:
     if container.fields["phase"] == "creating":
         raise StateError("cannot start a container that is being created")
     if pidfd is None:
-        error = StateError("cannot start a container that has stopped")
+        error = StateError(_STOPPED)
         if (container.manager().oom_kills() or 0) > 0:
             error.message += ": its process was killed because it reached the memory limit"
             error.hint = "the memory limit is too low"
@@ -109,7 +111,9 @@ def _release(container: Container, pidfd: int) -> None:
         fifo = posix.open(path, posix.O_WRONLY | flags)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENXIO):
-            raise StateError("cannot start an already running container") from None
+            # Nobody waits: because it runs, or because it has been killed since we looked.
+            gone = procfs.is_ending(container.pid)
+            raise StateError(_STOPPED if gone else "cannot start an already running container") from None
         raise PyruncError("open exec.fifo: " + reason(error), errno=error.errno) from None
     try:
         posix.write(fifo, b"0")
@@ -119,7 +123,10 @@ def _release(container: Container, pidfd: int) -> None:
         poll.register(pidfd, select.POLLIN)
         poll.poll()
         # What the process had to say in place of becoming its program is in there as long as we hold our end.
-        reader = posix.open(path, posix.O_RDONLY | flags)
+        try:
+            reader = posix.open(path, posix.O_RDONLY | flags)
+        except FileNotFoundError:
+            raise StateError(_STOPPED) from None  # and deleted
         try:
             said = posix.read(reader, 65536)
         except BlockingIOError:
