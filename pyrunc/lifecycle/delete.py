@@ -7,6 +7,7 @@ from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.jsontext import dumps
 from pyrunc.lifecycle import kill
 from pyrunc.lifecycle.store import Container, Lock, remove_tree
+from pyrunc.plan.files_step import FIFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 # Seconds that delete --force waits for another operation on the container, and for its process to end.
 _PATIENCE: "Final" = 10.0
-# What a create makes in the state directory before state.json.
-_LEFT: "Final" = ("config.json", "notify")
+# What may be in a state directory without state.json, when a create or another delete was killed.
+_LEFT: "Final" = ("config.json", FIFO, "notify", "criu")
 
 
 def delete(store: "Store", container_id: str, force: bool = False) -> None:
@@ -33,7 +34,7 @@ def delete(store: "Store", container_id: str, force: bool = False) -> None:
         try:
             container = store.load(container_id)
         except StateError:
-            # A directory without state.json: a create that was killed before it made anything else.
+            # A directory without state.json: of a create that was killed, or a delete.
             _check_is_ours(directory)
             remove_tree(directory)
             if force:
@@ -52,7 +53,7 @@ def delete(store: "Store", container_id: str, force: bool = False) -> None:
 
 
 def _check_is_ours(directory: str) -> None:
-    """Raises PyruncError for a directory that create cannot have left, as with `--root /var delete lib`."""
+    """Raises PyruncError for a directory that we cannot have left, as with `--root /var delete lib`."""
     try:
         fd = posix.open(directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
     except OSError:

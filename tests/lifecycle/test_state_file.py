@@ -155,7 +155,7 @@ def test_a_directory_that_is_no_container_s(flags: tuple[str, ...], bundle: Make
     assert (other / "dpkg/status").read_text() == "kept"
     (other / "dpkg/status").unlink()
     (other / "dpkg").rename(other / "notify")
-    for name in ("config.json", ".config.json.7", ".state.json.7"):
+    for name in ("config.json", "exec.fifo", ".config.json.7", ".state.json.7"):
         (other / name).write_text("{}")
     done = box.call("delete", *flags, "lib")
     assert done.returncode == (0 if flags else 1) and not other.exists(), done
