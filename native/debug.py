@@ -4,7 +4,7 @@ Frozen into stage2-debug only, as _pyrunc_debug. PYRUNC_DEBUG_FD names a descrip
   {"event": "exit", "pid": N, "status": N, "modules": {NAME: {"kind": K, "bytes": N}}} when a process ends in Python
   {"event": "finish", "pid": N, "imported": [NAME, ...]} when the container's process ends in finish(): what was
   imported since the last clone
-kind: "builtin", "frozen" (bytes of its source, 0 for Python's own) or "file" (bytes of the file).
+kind: "builtin", "frozen" (bytes of its marshalled code, 0 for Python's own) or "file" (bytes of the file).
 """
 
 import _imp
@@ -12,7 +12,7 @@ import posix
 import sys
 
 import _launcher  # type: ignore[import-not-found]
-import _pyrunc_sources  # type: ignore[import-not-found]
+import _pyrunc_sizes  # type: ignore[import-not-found]
 
 from pyrunc import _linux
 
@@ -67,8 +67,8 @@ def _module(name: str) -> str:
     spec = getattr(sys.modules[name], "__spec__", None)
     if name in sys.builtin_module_names:
         kind, size = "builtin", 0
-    elif name in _pyrunc_sources.BYTES:
-        kind, size = "frozen", _pyrunc_sources.BYTES[name]
+    elif name in _pyrunc_sizes.BYTES:
+        kind, size = "frozen", _pyrunc_sizes.BYTES[name]
     elif _imp.is_frozen(name) or (spec is not None and spec.origin == "frozen"):
         kind, size = "frozen", 0
     else:

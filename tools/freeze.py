@@ -92,11 +92,11 @@ def main(arguments: list[str]) -> int:
     out = ["/* Made by tools/freeze.py. */", "#include <Python.h>", ""]
     table, sizes = [], {}
     for name, path in modules.items():
-        source = path.read_bytes()
-        sizes[name] = len(source)
-        table.append((name, code(source, str(path.relative_to(tree)) if path.is_relative_to(tree) else name), path))
+        data = code(path.read_bytes(), str(path.relative_to(tree)) if path.is_relative_to(tree) else name)
+        sizes[name] = len(data)
+        table.append((name, data, path))
     if debug:
-        table.append(("_pyrunc_sources", code(b"BYTES = " + repr(sizes).encode(), "_pyrunc_sources"), tree))
+        table.append(("_pyrunc_sizes", code(b"BYTES = " + repr(sizes).encode(), "_pyrunc_sizes"), tree))
     for index, (_, data, _) in enumerate(table):
         out.append(f"static const unsigned char code_{index}[] =\n{literal(data)};")
     out.append("\nextern const struct _frozen frozen_modules[];\nconst struct _frozen frozen_modules[] = {")
