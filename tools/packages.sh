@@ -36,7 +36,7 @@ for group in "$@"; do
     run) # what an installed pyrunc needs; of procps, `ps`
         wanted="$wanted libpython$version python3-seccomp python3-jsonschema python3-pyroute2 python3-jeepney procps" ;;
     build)
-        wanted="$wanted gcc libc6-dev libpython$version-dev python3-fastjsonschema python3-jsonschema" ;;
+        wanted="$wanted gcc libc6-dev libpython$version-dev python3-jsonschema" ;;
     demo)
         wanted="$wanted busybox-static" ;;
     tools) # the development tools' own needs
