@@ -117,5 +117,5 @@ venv:
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find pyrunc tests tools bench bundles native -name __pycache__ -prune -exec rm -rf {} +
-	rm -f pyrunc/_linux.*.so pyrunc/config/_check.py pyrunc/config/_schema.py
+	rm -f pyrunc/_*.so pyrunc/config/_check.py pyrunc/config/_schema.py
 	rm -rf bundles/*/rootfs

@@ -19,7 +19,7 @@ class _Rest:
 
     @classmethod
     def find_spec(cls, name: str, path: object = None, target: object = None) -> object:
-        if name == "pyrunc._linux":  # built in, where the import system expects no submodule
+        if name in ("pyrunc._linux", "pyrunc._json"):  # built in, where the import system expects no submodule
             return sys.modules["_frozen_importlib"].BuiltinImporter.find_spec(name)
         if not cls.whole:
             cls.whole = True

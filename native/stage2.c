@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 
 PyMODINIT_FUNC PyInit__linux(void);
+PyMODINIT_FUNC PyInit__json(void);
 extern const struct _frozen frozen_modules[]; /* written by tools/freeze.py */
 
 static char **arguments;
@@ -91,6 +92,7 @@ int main(int argc, char **argv)
 	signal(SIGCHLD, SIG_DFL); /* where the caller ignores it, our children would go without a status to wait for */
 	PyImport_FrozenModules = frozen_modules;
 	if (PyImport_AppendInittab("pyrunc._linux", PyInit__linux) < 0 ||
+	    PyImport_AppendInittab("pyrunc._json", PyInit__json) < 0 ||
 	    PyImport_AppendInittab("_launcher", PyInit__launcher) < 0)
 		return report(argv, "Python cannot be started", ENOMEM, "");
 	PyStatus status = start(argc, argv);

@@ -1,12 +1,16 @@
 """pyrunc.jsontext: what is JSON and what is not, and that both directions agree."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pyrunc import _json
 from pyrunc.errors import ConfigError
 from pyrunc.jsontext import MAX_BYTES, MAX_DEPTH, dumps, loads, pointer
 
@@ -42,9 +46,9 @@ TOP = Path(__file__).parent.parent.parent
         (b"[1.]", "expecting ',' delimiter"),
         (b"[0x1]", "expecting ',' delimiter"),
         (b"/* */ {}", "expecting value"),
-        (b"[NaN]", "NaN is not a JSON value"),
-        (b"[Infinity]", "Infinity is not a JSON value"),
-        (b"[-Infinity]", "-Infinity is not a JSON value"),
+        (b"[NaN]", "not a JSON value: NaN"),
+        (b"[Infinity]", "not a JSON value: Infinity"),
+        (b"[-Infinity]", "not a JSON value: -Infinity"),
         (b"[1e999]", "beyond what a double holds: 1e999"),
         (b"[-1e999]", "beyond what a double holds: -1e999"),
         (b"[18446744073709551616]", "a number beyond 64 bits"),
@@ -62,7 +66,7 @@ TOP = Path(__file__).parent.parent.parent
         (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "nested deeper than 128 levels"),
         (b"[" * 10_000 + b"]" * 10_000, "nested deeper than 128 levels"),
         (b"[" * 100_000, "nested deeper than 128 levels"),
-        (b"[}" * 100_000, "nested deeper than 128 levels"),
+        (b"[}" * 100_000, "line 1 column 2: expecting value"),
         (b'["\\\\\\"", ' + b"[" * 200 + b"]" * 201, "nested deeper than 128 levels"),
     ],
 )
@@ -173,8 +177,76 @@ def test_pointer() -> None:
     assert pointer("half\ud800").encode()
 
 
+TEXTS = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=5),
+    max_leaves=20,
+).map(json.dumps)
+
+
+def of_the_package(text: str) -> object:
+    """As Python's json package reads it, with our rules about numbers and names."""
+
+    def pairs(all_of_them: "list[tuple[str, object]]") -> "dict[str, object]":
+        if len(dict(all_of_them)) < len(all_of_them):
+            raise ValueError("twice")
+        return dict(all_of_them)
+
+    def real(digits: str) -> float:
+        if math.isinf(float(digits)):
+            raise ValueError("beyond")
+        return float(digits)
+
+    def whole(digits: str) -> int:
+        if not -(1 << 63) <= int(digits) < 1 << 64:
+            raise ValueError("beyond")
+        return int(digits)
+
+    def constant(word: str) -> None:
+        raise ValueError(word)
+
+    value = json.loads(text, object_pairs_hook=pairs, parse_float=real, parse_int=whole, parse_constant=constant)
+    json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+@settings(max_examples=400)
+@given(TEXTS, st.integers(0, 10_000), st.sampled_from('{}[]",:\\u0dD8-+.eE1 \n\tantfr/\x00\x7fé😀'), st.integers(0, 2))
+def test_whatever_the_text(text: str, where: int, letter: str, cut: int) -> None:
+    """A text with one letter changed, put in or taken out is read, or refused, as by Python's own package."""
+    where %= len(text) + 1
+    text = text[:where] + letter + text[where + cut :]
+    try:
+        value = of_the_package(text)
+    except ValueError:
+        with pytest.raises(ConfigError):
+            loads(text.encode())
+    else:
+        assert repr(loads(text.encode())) == repr(value)
+
+
+def test_the_reader_by_itself() -> None:
+    """What it tells: reason, byte, the way there, and the text concerned."""
+    for data, told in [
+        ('["é", {"x": [1, 2e999]}]'.encode(), ("a number beyond what a double holds", 17, [1, "x", 1], "2e999")),
+        (b'{"a": {"b": 1, "b": 2}}', ("a name stands twice", 15, ["a"], "b")),
+        (b'[["\\ud800"]]', ("half of a surrogate pair", 2, [0, 0], "\ud800")),
+        (b"[1 2]", ("expecting ',' delimiter", 3, [], None)),
+    ]:
+        with pytest.raises(ValueError) as caught:
+            _json.read(data, 10, False)
+        assert caught.value.args == told
+    for wrong in (("[]", 1, False), (b"[]", 1), (b"[]", "x", False)):
+        with pytest.raises(TypeError):
+            _json.read(*wrong)
+
+
 def test_needs_nothing_heavy() -> None:
-    """In an interpreter like the launcher's: no site, and _json opened from lib-dynload by its path."""
+    """In an interpreter like the launcher's: no site."""
     code = f"""
 import sys
 sys.path.insert(0, {str(TOP)!r})
