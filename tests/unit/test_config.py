@@ -746,6 +746,7 @@ assert not heavy, heavy
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == [
         "pyrunc",
+        "pyrunc._json",
         "pyrunc.config",
         "pyrunc.config._check",
         "pyrunc.config.load",
