@@ -8,24 +8,47 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The value of --log, in any of the spellings that the command line allows; NULL without one. */
+/* Whether text is the flag's name, at its end or before a value. */
+static int names(const char *text, const char *flag)
+{
+	size_t size = strlen(flag);
+
+	return !strncmp(text, flag, size) && (text[size] == '\0' || text[size] == '=');
+}
+
+static int is_one_of(const char *text, const char *const *flags)
+{
+	while (*flags && !names(text, *flags))
+		flags++;
+	return *flags != NULL;
+}
+
+/* The value of --log, NULL without one. Read as the command line is (cli/parse.py): the global flags end at the command,
+ * whose own words may be anybody's, a flag's value is no flag, and a line that cannot be read has no log. */
 static const char *log_path(char **argv)
 {
-	for (int i = 1; argv[0] && argv[i]; i++) {
-		const char *word = argv[i];
+	static const char *const switches[] = {"debug", "systemd-cgroup", "help", "h", "version", "v", NULL};
+	static const char *const valued[] = {"log", "log-format", "root", "cgroup-manager", "rootless", NULL};
+	const char *path = NULL;
 
-		if (*word++ != '-')
+	for (int i = 1; argv[0] && argv[i]; i++) {
+		const char *flag = argv[i];
+
+		if (*flag++ != '-' || !*flag || !strcmp(flag, "-"))
+			break;
+		if (*flag == '-')
+			flag++;
+		if (is_one_of(flag, switches))
 			continue;
-		if (*word == '-')
-			word++;
-		if (strncmp(word, "log", 3))
-			continue;
-		if (word[3] == '=')
-			return word + 4;
-		if (word[3] == '\0')
-			return argv[i + 1];
+		if (!is_one_of(flag, valued))
+			return NULL;
+		const char *equals = strchr(flag, '='), *value = equals ? equals + 1 : argv[++i];
+		if (!value)
+			return NULL;
+		if (names(flag, "log"))
+			path = value;
 	}
-	return NULL;
+	return path;
 }
 
 /* Print "pyrunc: message: the error's text". message and hint are our own words and paths, so JSON needs no escapes. */
@@ -37,7 +60,7 @@ static int report(char **argv, const char *message, int error, const char *hint)
 	struct tm parts;
 
 	snprintf(line, sizeof line, "%s%s%s%s%s", message, error ? ": " : "", text, *hint ? ": hint: " : "", hint);
-	int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644) : -1;
+	int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644) : -1;
 	if (fd >= 0) {
 		strftime(moment, sizeof moment, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &parts));
 		int size = snprintf(record, sizeof record, "{\"level\":\"error\",\"msg\":\"%s\",\"time\":\"%s\"}\n", line, moment);

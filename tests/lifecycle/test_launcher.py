@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pyrunc import _linux
+from pyrunc.cli.table import GLOBAL
 from tests.conftest import MakeBundle
 
 SEALS = _linux.F_SEAL_SEAL | _linux.F_SEAL_SHRINK | _linux.F_SEAL_GROW | _linux.F_SEAL_WRITE
@@ -109,6 +110,58 @@ def test_no_python_library(flag: str, runtime: Path, tmp_path: Path) -> None:
     lines = done.stderr.decode().splitlines()
     assert len(lines) == 1 and lines[0].startswith("pyrunc: ") and str(LIBPYTHON) in lines[0]
     assert lines[0] == "pyrunc: " + one_error(log)
+
+
+def without_python(runtime: Path, *words: "str | Path") -> "list[str]":
+    """What the launcher says that finds no libpython, line by line."""
+    hide = f"mount -t tmpfs none {LIBPYTHON.parent.resolve()}"
+    done = in_namespaces("--mount", hide, runtime, *words)
+    assert done.returncode == 1
+    return done.stderr.decode().splitlines()
+
+
+@root
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, short, kind in GLOBAL if name != "log"])
+def test_where_the_log_is_named(name: str, kind: str, runtime: Path, tmp_path: Path) -> None:
+    """--log counts where the command line has it: it is no other flag's value, and the last one holds."""
+    log, wrong = tmp_path / "log", tmp_path / "wrong"
+    before = [f"--{name}"] if kind == "bool" else [f"--{name}", f"--log={wrong}"]
+    without_python(runtime, *before, f"--{name}=true", "--log", wrong.with_name("first"), f"-log={log}", "state", "box")
+    one_error(log)
+    assert not wrong.exists() and not wrong.with_name("first").exists()
+
+
+@root
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["exec", "box", "tool", "--log", "LOG"],
+        ["exec", "box", "tool", "--log=LOG"],
+        ["--debug", "run", "--bundle", ".", "--log=LOG", "box"],
+        ["--", "--log", "LOG"],
+        ["-", "--log", "LOG"],
+        ["--log-format", "json", "--unknown", "--log", "LOG", "state", "box"],
+        ["---log=LOG", "state", "box"],
+        ["--root", "--log"],
+        ["--log"],
+    ],
+    ids=" ".join,
+)
+def test_a_log_that_is_the_programs(words: "list[str]", runtime: Path, tmp_path: Path) -> None:
+    """From the command on words are no global flags: a container's program cannot have us write to the host's files."""
+    log = tmp_path / "log"
+    said = without_python(runtime, *[word.replace("LOG", str(log)) for word in words])
+    assert len(said) == 1 and str(LIBPYTHON) in said[0]
+    assert not log.exists()
+
+
+@root
+def test_a_log_that_nobody_reads(runtime: Path, tmp_path: Path) -> None:
+    """A FIFO without a reader does not hold up who reports."""
+    log = tmp_path / "log"
+    os.mkfifo(log)
+    said = without_python(runtime, "--log", log, "state", "box")
+    assert len(said) == 1 and str(LIBPYTHON) in said[0]
 
 
 # ---- descriptors ----
