@@ -66,9 +66,56 @@ static PyObject *nothing(const char *call, long result)
 
 /* ---- arguments ---- */
 
-/* An O& converter: str or bytes in the file system's encoding, or None for NULL. */
+/* O& converters. Python's own for unsigned numbers (I, k, K) mask what does not fit, which would make one flag, process
+ * or descriptor of another: these refuse it, with OverflowError, as the signed ones (i, l) do. */
+static int u64(PyObject *value, void *target)
+{
+	PyObject *whole = PyNumber_Index(value);
+	unsigned long long got = whole ? PyLong_AsUnsignedLongLong(whole) : (unsigned long long)-1;
+
+	Py_XDECREF(whole);
+	if (got == (unsigned long long)-1 && PyErr_Occurred())
+		return 0;
+	*(unsigned long long *)target = got;
+	return 1;
+}
+
+static int u32(PyObject *value, void *target)
+{
+	unsigned long long got;
+
+	if (!u64(value, &got))
+		return 0;
+	if (got > UINT_MAX) {
+		PyErr_SetString(PyExc_OverflowError, "not a number of 32 bits");
+		return 0;
+	}
+	*(unsigned int *)target = (unsigned int)got;
+	return 1;
+}
+
+static int word(PyObject *value, void *target) /* unsigned long: 32 or 64 bits */
+{
+	unsigned long long got;
+
+	if (!u64(value, &got))
+		return 0;
+	if (got > ULONG_MAX) {
+		PyErr_SetString(PyExc_OverflowError, "not a machine's word");
+		return 0;
+	}
+	*(unsigned long *)target = (unsigned long)got;
+	return 1;
+}
+
+/* An O& converter: str or bytes in the file system's encoding, or None for NULL. Without a value it is called to take
+ * back what it gave, since an argument after it is wrong. */
 static int optional(PyObject *value, void *target)
 {
+	if (!value) {
+		Py_CLEAR(*(PyObject **)target);
+		return 1;
+	}
 	if (value != Py_None)
 		return PyUnicode_FSConverter(value, target);
 	*(PyObject **)target = NULL;
@@ -97,37 +144,65 @@ static void give_up(PyObject *const *made, size_t count)
 #define PARSE(...) if (!PyArg_ParseTuple(args, __VA_ARGS__)) return NULL
 #define PARSE_KW(...) if (!PyArg_ParseTupleAndKeywords(args, keywords, __VA_ARGS__)) return NULL
 
-/* A call that takes numbers only; what is not given is 0. */
-static PyObject *numbers(const char *name, long call, PyObject *args, Py_ssize_t least, Py_ssize_t most, bool answers)
+/* One argument of numbers(): i for the kernel's int, u for its unsigned int, w for a word of either sign. */
+static bool take(char kind, PyObject *value, unsigned long *target)
+{
+	unsigned int narrow;
+	long sign = 0;
+
+	if (kind == 'u') {
+		if (!u32(value, &narrow))
+			return false;
+		*target = narrow;
+		return true;
+	}
+	if (kind == 'w') {
+		if (word(value, target))
+			return true;
+		if (!PyErr_ExceptionMatches(PyExc_OverflowError))
+			return false;
+		PyErr_Clear(); /* below 0, as a keyring's name is */
+	}
+	sign = PyLong_AsLong(value);
+	if (sign == -1 && PyErr_Occurred())
+		return false;
+	if (kind == 'i' && (sign < INT_MIN || sign > INT_MAX)) {
+		PyErr_SetString(PyExc_OverflowError, "not a number of 32 bits");
+		return false;
+	}
+	*target = (unsigned long)sign;
+	return true;
+}
+
+/* A call that takes numbers only; what is not given, after the first `least`, is 0. kinds: see take(). */
+static PyObject *numbers(const char *name, long call, PyObject *args, Py_ssize_t least, const char *kinds, bool answers)
 {
 	unsigned long a[5] = {0};
-	Py_ssize_t given = PyTuple_GET_SIZE(args);
+	Py_ssize_t given = PyTuple_GET_SIZE(args), most = (Py_ssize_t)strlen(kinds);
 	if (given < least || given > most)
 		return PyErr_Format(PyExc_TypeError, "%s() takes %zd to %zd numbers, not %zd", name, least, most, given);
-	for (Py_ssize_t i = 0; i < given; i++) {
-		a[i] = PyLong_AsUnsignedLongMask(PyTuple_GET_ITEM(args, i));
-		if (a[i] == (unsigned long)-1 && PyErr_Occurred())
+	for (Py_ssize_t i = 0; i < given; i++)
+		if (!take(kinds[i], PyTuple_GET_ITEM(args, i), &a[i]))
 			return NULL;
-	}
 	long result = syscall(call, a[0], a[1], a[2], a[3], a[4]);
 	return answers ? number(name, result) : nothing(name, result);
 }
 
-#define NUMBERS(name, least, most, answers) \
-	CALL(name) { return numbers(#name, SYS_##name, args, least, most, answers); }
+#define NUMBERS(name, least, kinds, answers) \
+	CALL(name) { return numbers(#name, SYS_##name, args, least, kinds, answers); }
 
-NUMBERS(close_range, 3, 3, false)
-NUMBERS(fsmount, 3, 3, true)
-NUMBERS(ioprio_set, 3, 3, false)
-NUMBERS(keyctl, 2, 5, true)
-NUMBERS(madvise, 3, 3, false)
-NUMBERS(personality, 1, 1, true)
-NUMBERS(pidfd_getfd, 2, 2, true)
-NUMBERS(pidfd_open, 1, 2, true)
-NUMBERS(pidfd_send_signal, 2, 2, false)
-NUMBERS(prctl, 1, 5, true)
-NUMBERS(setns, 2, 2, false)
-NUMBERS(unshare, 1, 1, false)
+NUMBERS(close_range, 3, "uuu", false)
+NUMBERS(fsmount, 3, "iuu", true)
+NUMBERS(ioprio_set, 3, "iii", false)
+NUMBERS(keyctl, 2, "iwwww", true)
+NUMBERS(madvise, 3, "wwi", false)
+NUMBERS(personality, 1, "u", true)
+NUMBERS(pidfd_getfd, 2, "ii", true)
+NUMBERS(pidfd_open, 1, "iu", true)
+NUMBERS(pidfd_send_signal, 2, "ii", false)
+NUMBERS(prctl, 1, "iwwww", true)
+NUMBERS(setns, 2, "ii", false)
+NUMBERS(unshare, 1, "w", false)
 
 /* A call on one name. */
 #define ON_NAME(name, call)                          \
@@ -151,7 +226,8 @@ static PyObject *on_path(const char *name, long call, PyObject *args, bool at, b
 	int dir = AT_FDCWD;
 	unsigned int flags;
 	PyObject *path;
-	if (at ? !PyArg_ParseTuple(args, "iO&I", &dir, PATH, &path, &flags) : !PyArg_ParseTuple(args, "O&I", PATH, &path, &flags))
+	if (at ? !PyArg_ParseTuple(args, "iO&O&", &dir, PATH, &path, u32, &flags)
+	       : !PyArg_ParseTuple(args, "O&O&", PATH, &path, u32, &flags))
 		return NULL;
 	long result = at ? syscall(call, dir, text(path), flags) : syscall(call, text(path), flags);
 	RELEASE(path);
@@ -168,7 +244,7 @@ CALL(move_mount)
 	int from_dir, to_dir;
 	unsigned int flags;
 	PyObject *from, *to;
-	PARSE("iO&iO&I:move_mount", &from_dir, PATH, &from, &to_dir, PATH, &to, &flags);
+	PARSE("iO&iO&O&:move_mount", &from_dir, PATH, &from, &to_dir, PATH, &to, u32, &flags);
 	long result = syscall(SYS_move_mount, from_dir, text(from), to_dir, text(to), flags);
 	RELEASE(from, to);
 	return nothing("move_mount", result);
@@ -180,8 +256,12 @@ CALL_KW(fsconfig)
 	int fd, aux = 0;
 	unsigned int command;
 	PyObject *key, *value, *bytes = NULL;
-	PARSE_KW("iIO&O|i:fsconfig", names, &fd, &command, optional, &key, &value, &aux);
+	PARSE_KW("iO&O&O|i:fsconfig", names, &fd, u32, &command, optional, &key, &value, &aux);
 	if (command == FSCONFIG_SET_BINARY && PyBytes_Check(value)) { /* it may hold a NUL; aux is its size */
+		if (PyBytes_GET_SIZE(value) > INT_MAX) {
+			Py_XDECREF(key);
+			return PyErr_Format(PyExc_ValueError, "value too long");
+		}
 		bytes = Py_NewRef(value);
 		aux = (int)PyBytes_GET_SIZE(value);
 	} else if (!optional(value, &bytes)) {
@@ -200,7 +280,8 @@ CALL_KW(mount_setattr)
 	unsigned int flags;
 	unsigned long long set, clear, propagation = 0, userns = 0;
 	PyObject *path;
-	PARSE_KW("iO&IKK|KK:mount_setattr", names, &dir, PATH, &path, &flags, &set, &clear, &propagation, &userns);
+	PARSE_KW("iO&O&O&O&|O&O&:mount_setattr", names, &dir, PATH, &path, u32, &flags, u64, &set, u64, &clear,
+		 u64, &propagation, u64, &userns);
 	struct mount_attr attributes = {set, clear, propagation, userns};
 	long result = syscall(SYS_mount_setattr, dir, text(path), flags, &attributes, sizeof attributes);
 	RELEASE(path);
@@ -211,7 +292,7 @@ CALL(mount)
 {
 	PyObject *source, *target, *type, *data;
 	unsigned long flags;
-	PARSE("O&O&O&kO&:mount", optional, &source, PATH, &target, optional, &type, &flags, optional, &data);
+	PARSE("O&O&O&O&O&:mount", optional, &source, PATH, &target, optional, &type, word, &flags, optional, &data);
 	long result = mount(text(source), text(target), text(type), flags, text(data));
 	RELEASE(source, target, type, data);
 	return nothing("mount", result);
@@ -232,7 +313,7 @@ CALL_KW(openat2)
 	int dir;
 	unsigned long long flags, mode = 0, resolve = 0;
 	PyObject *path;
-	PARSE_KW("iO&K|KK:openat2", names, &dir, PATH, &path, &flags, &mode, &resolve);
+	PARSE_KW("iO&O&|O&O&:openat2", names, &dir, PATH, &path, u64, &flags, u64, &mode, u64, &resolve);
 	struct open_how how = {flags, mode, resolve};
 	long result = syscall(SYS_openat2, dir, text(path), &how, sizeof how);
 	RELEASE(path);
@@ -258,7 +339,7 @@ CALL_KW(clone)
 	unsigned long long flags;
 	int cgroup = -1, pidfd = -1;
 	pid_t *tid = NULL;
-	PARSE_KW("K|i:clone", names, &flags, &cgroup);
+	PARSE_KW("O&|i:clone", names, u64, &flags, &cgroup);
 	struct clone_args how = {.flags = flags | CLONE_PIDFD, .pidfd = (uintptr_t)&pidfd};
 	if (!(flags & CLONE_PARENT)) /* the kernel wants 0 there: the grandparent's own signal holds */
 		how.exit_signal = SIGCHLD;
@@ -308,7 +389,7 @@ CALL(capset)
 	unsigned long long effective, permitted, inheritable;
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
 	struct __user_cap_data_struct data[2];
-	PARSE("KKK:capset", &effective, &permitted, &inheritable);
+	PARSE("O&O&O&:capset", u64, &effective, u64, &permitted, u64, &inheritable);
 	split(effective, permitted, inheritable, data);
 	return nothing("capset", syscall(SYS_capset, &header, data));
 }
@@ -321,7 +402,9 @@ CALL(prlimit)
 	struct rlimit64 new, old;
 	PARSE("iiO:prlimit", &pid, &resource, &limits);
 	if (limits != Py_None) {
-		if (!PyArg_ParseTuple(limits, "KK:prlimit", &soft, &hard))
+		if (!PyTuple_Check(limits))
+			return PyErr_Format(PyExc_TypeError, "limits must be (soft, hard) or None");
+		if (!PyArg_ParseTuple(limits, "O&O&:prlimit", u64, &soft, u64, &hard))
 			return NULL;
 		new = (struct rlimit64){soft, hard};
 	}
@@ -348,21 +431,23 @@ CALL(keyctl_describe)
 	long size = syscall(SYS_keyctl, KEYCTL_DESCRIBE, serial, description, sizeof description, 0);
 	if (size < 0)
 		return fail("keyctl");
-	return PyUnicode_DecodeFSDefaultAndSize(description, size - 1); /* the kernel counts the NUL */
+	if (size < 1 || (size_t)size > sizeof description) /* the kernel tells the size that it would have needed */
+		return PyErr_Format(PyExc_ValueError, "key's description too long");
+	return PyUnicode_DecodeFSDefaultAndSize(description, size - 1); /* it counts the NUL */
 }
 
 CALL_KW(sched_setattr)
 {
 	static char *names[] = {"pid", "policy", "nice", "priority", "runtime", "deadline", "period", "flags",
 				"util_min", "util_max", NULL};
-	int pid, nice;
-	unsigned int policy, priority, least = 0, most = 0;
+	int pid, nice, priority; /* the config's priority has a sign, and the kernel says what it thinks of it */
+	unsigned int policy, least = 0, most = 0;
 	unsigned long long runtime, deadline, period, flags;
-	PARSE_KW("iIiIKKKK|II:sched_setattr", names, &pid, &policy, &nice, &priority, &runtime, &deadline, &period,
-		 &flags, &least, &most);
+	PARSE_KW("iO&iiO&O&O&O&|O&O&:sched_setattr", names, &pid, u32, &policy, &nice, &priority, u64, &runtime, u64, &deadline,
+		 u64, &period, u64, &flags, u32, &least, u32, &most);
 	struct kernel_sched_attr how = {
 		.size = sizeof how, .sched_policy = policy, .sched_flags = flags, .sched_nice = nice,
-		.sched_priority = priority, .sched_runtime = runtime, .sched_deadline = deadline,
+		.sched_priority = (unsigned int)priority, .sched_runtime = runtime, .sched_deadline = deadline,
 		.sched_period = period, .sched_util_min = least, .sched_util_max = most,
 	};
 	return nothing("sched_setattr", syscall(SYS_sched_setattr, pid, &how, 0));
@@ -375,7 +460,7 @@ CALL(set_mempolicy)
 	Py_ssize_t size;
 	unsigned long most, mask[64] = {0}; /* the kernel reads whole words, so the bytes are padded */
 
-	PARSE("iz#k:set_mempolicy", &mode, &nodes, &size, &most);
+	PARSE("iz#O&:set_mempolicy", &mode, &nodes, &size, word, &most);
 	if ((nodes && (size_t)size > sizeof mask) || most > sizeof mask * 8)
 		return PyErr_Format(PyExc_ValueError, "nodemask too long");
 	for (Py_ssize_t i = 0; nodes && i < size; i++)
@@ -502,11 +587,11 @@ CALL_KW(prepare)
 	unsigned int flags;
 	int first, keep, fifo, report, again, terminal;
 	unsigned long long ambient, effective = 0, permitted = 0, inheritable = 0;
-	PARSE_KW("y#O!O!$z#IpOKipppp:prepare", names, &path, &path_size, &PyList_Type, &argv, &PyList_Type, &env, &filter,
-		 &filter_size, &flags, &first, &caps, &ambient, &keep, &fifo, &report, &again, &terminal);
+	PARSE_KW("y#O!O!$z#O&pOO&ipppp:prepare", names, &path, &path_size, &PyList_Type, &argv, &PyList_Type, &env, &filter,
+		 &filter_size, u32, &flags, &first, &caps, u64, &ambient, &keep, &fifo, &report, &again, &terminal);
 	if (caps != Py_None && !PyTuple_Check(caps))
 		return PyErr_Format(PyExc_TypeError, "caps must be (effective, permitted, inheritable) or None");
-	if (caps != Py_None && !PyArg_ParseTuple(caps, "KKK:prepare", &effective, &permitted, &inheritable))
+	if (caps != Py_None && !PyArg_ParseTuple(caps, "O&O&O&:prepare", u64, &effective, u64, &permitted, u64, &inheritable))
 		return NULL;
 	size_t filter_bytes = filter ? (size_t)filter_size : 0;
 	if (strlen(path) != (size_t)path_size || filter_bytes % sizeof(struct sock_filter) ||
@@ -572,10 +657,13 @@ CALL(signalfd)
 {
 	sigset_t mask;
 	sigemptyset(&mask);
-	for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); i++)
-		sigaddset(&mask, (int)PyLong_AsLong(PyTuple_GET_ITEM(args, i)));
-	if (PyErr_Occurred())
-		return NULL;
+	for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); i++) {
+		unsigned long signal;
+		if (!take('i', PyTuple_GET_ITEM(args, i), &signal))
+			return NULL;
+		if (sigaddset(&mask, (int)signal) < 0)
+			return fail("sigaddset");
+	}
 	if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
 		return fail("sigprocmask");
 	return number("signalfd", signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));

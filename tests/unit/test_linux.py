@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,77 @@ def test_failure_names_the_call() -> None:
 def test_nul_in_a_path(path: "str | bytes") -> None:
     with pytest.raises(ValueError):
         _linux.openat2(_linux.AT_FDCWD, path, os.O_RDONLY)
+
+
+def test_what_an_optional_path_gave_is_taken_back() -> None:
+    """None for a path, and a later argument that is wrong: an error, where a NULL was dereferenced."""
+    text = """
+from pyrunc import _linux
+for call in (
+    lambda: _linux.mount(None, "/nowhere", None, 0, 5),
+    lambda: _linux.mount("a", "/nowhere", "b", 0, "c\\0"),
+    lambda: _linux.mount("a", "/nowhere", None, -1, None),
+    lambda: _linux.fsconfig(-1, 0, None, None, "x"),
+    lambda: _linux.fsconfig(-1, 0, "key", None, "x"),
+):
+    try:
+        call()
+    except (TypeError, ValueError, OverflowError):
+        pass
+    else:
+        raise SystemExit("accepted")
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+#: Calls with one number that its argument cannot hold, all of which would fail in the kernel if they came to it.
+TOO_WIDE: "list[tuple[str, tuple[object, ...]]]" = [
+    *[("open_tree", (-1, "/nowhere", flags)) for flags in (2**32, -1, 2**64)],
+    *[("fsopen", ("nothing", flags)) for flags in (2**32, -1)],
+    *[("umount2", ("/nowhere", flags)) for flags in (2**32, -1)],
+    *[("move_mount", (-1, "/nowhere", -1, "/nowhere", flags)) for flags in (2**32, -1)],
+    *[("fsconfig", (-1, command, None, None)) for command in (2**32, -1)],
+    *[("mount_setattr", (-1, "/nowhere", 0, number, 0)) for number in (2**64, -1)],
+    *[("mount", (None, "/nowhere", None, flags, None)) for flags in (2**64, -1)],
+    *[("openat2", (-1, "/nowhere", flags)) for flags in (2**64, -1)],
+    *[("close_range", (first, 2**32 - 1, 1 << 31)) for first in (2**32, -1)],
+    *[("fsmount", (-1, flags, 0)) for flags in (2**32, -1)],
+    *[("pidfd_open", (pid, 1 << 31)) for pid in (2**32 + 1, -(2**31) - 1)],
+    *[("pidfd_getfd", (-1, fd)) for fd in (2**32, -(2**31) - 1)],
+    *[("pidfd_send_signal", (-1, number)) for number in (2**32, 2**64)],
+    *[("setns", (2**32 - 1, 0)), ("setns", (-1, 2**31))],
+    *[("unshare", (flags,)) for flags in (2**64, -(2**63) - 1)],
+    *[("prctl", (option,)) for option in (2**32 + 3, 2**64)],
+    *[("keyctl", (999, serial)) for serial in (2**64, -(2**63) - 1)],
+    *[("madvise", (start, 0, -1)) for start in (2**64,)],
+    *[("personality", (number,)) for number in (2**33 - 1, -1)],
+    *[("ioprio_set", (99, 0, value)) for value in (2**32, -(2**31) - 1)],
+    *[("clone", (flags,)) for flags in (2**64, -1)],
+    *[("capset", (1 << 64, 0, 0)), ("capset", (-1, 0, 0))],
+    *[("prlimit", (0, 999, limits)) for limits in ((2**64, 0), (0, -1))],
+    *[("sched_setattr", (0, policy, 0, 0, 0, 0, 0, 0)) for policy in (2**32, -1)],
+    *[("set_mempolicy", (-1, None, most)) for most in (2**64, -1)],
+    *[("signalfd", (number,)) for number in (2**32 + 2, 2**64)],
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), TOO_WIDE, ids=str)
+def test_a_number_that_does_not_fit_is_refused(name: str, arguments: "tuple[object, ...]") -> None:
+    """Where its low bits were taken, 2**32 + 1 named process 1."""
+    with pytest.raises(OverflowError):
+        getattr(_linux, name)(*arguments)
+
+
+def test_the_wrong_types_are_refused() -> None:
+    for call in (
+        lambda: _linux.prlimit(0, 0, [1, 2]),  # type: ignore[arg-type]
+        lambda: _linux.prctl("1"),  # type: ignore[arg-type]
+        lambda: _linux.fsopen("nothing", 1.0),  # type: ignore[arg-type]
+        lambda: _linux.signalfd("2"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError):
+            call()
 
 
 def test_stub_file_is_complete() -> None:
