@@ -43,7 +43,7 @@ PACKAGES = build run
 demo: PACKAGES = build run demo
 conformance bench: PACKAGES = build run demo peers tools
 soak: PACKAGES = build run demo tools vm
-test: PACKAGES = build run demo peers tools engines vm
+test: PACKAGES = build run demo peers tools compilers engines vm
 test-vm: PACKAGES = build run demo tools vm
 packages:
 	@tools/packages.sh $(PACKAGES) || [ $$? = 3 ]

@@ -10,9 +10,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/personality.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -22,7 +20,6 @@
 
 #include <linux/bpf.h>
 #include <linux/close_range.h>
-#include <linux/ioprio.h>
 #include <linux/keyctl.h>
 #include <linux/magic.h>
 #include <linux/mempolicy.h>
@@ -31,13 +28,8 @@
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <linux/sockios.h>
-/* libc has a struct sched_param of its own, and from 2.41 on a struct sched_attr. */
-#define sched_param kernel_sched_param
-#define sched_attr kernel_sched_attr
-#include <linux/sched/types.h>
-#undef sched_param
-#undef sched_attr
 
+#include "kernel.h" /* last: it adds to what the others have */
 #include "finish.h"
 
 #define K(name) {#name, (long long)(name)},
@@ -293,7 +285,7 @@ CALL(mount)
 	PyObject *source, *target, *type, *data;
 	unsigned long flags;
 	PARSE("O&O&O&O&O&:mount", optional, &source, PATH, &target, optional, &type, word, &flags, optional, &data);
-	long result = mount(text(source), text(target), text(type), flags, text(data));
+	long result = syscall(SYS_mount, text(source), text(target), text(type), flags, text(data));
 	RELEASE(source, target, type, data);
 	return nothing("mount", result);
 }
@@ -348,7 +340,7 @@ CALL_KW(clone)
 		how.cgroup = (unsigned int)cgroup;
 	}
 	/* As libc's own fork does: the child's thread descriptor gets its new number. */
-	if (prctl(PR_GET_TID_ADDRESS, &tid, 0, 0, 0) == 0 && tid) {
+	if (syscall(SYS_prctl, PR_GET_TID_ADDRESS, &tid, 0, 0, 0) == 0 && tid) {
 		how.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
 		how.child_tid = (uintptr_t)tid;
 	}
@@ -399,18 +391,18 @@ CALL(prlimit)
 	int pid, resource;
 	PyObject *limits;
 	unsigned long long soft, hard;
-	struct rlimit64 new, old;
+	struct kernel_rlimit new, old;
 	PARSE("iiO:prlimit", &pid, &resource, &limits);
 	if (limits != Py_None) {
 		if (!PyTuple_Check(limits))
 			return PyErr_Format(PyExc_TypeError, "limits must be (soft, hard) or None");
 		if (!PyArg_ParseTuple(limits, "O&O&:prlimit", u64, &soft, u64, &hard))
 			return NULL;
-		new = (struct rlimit64){soft, hard};
+		new = (struct kernel_rlimit){soft, hard};
 	}
-	if (prlimit64(pid, resource, limits == Py_None ? NULL : &new, &old) < 0)
+	if (syscall(SYS_prlimit64, pid, resource, limits == Py_None ? NULL : &new, &old) < 0)
 		return fail("prlimit");
-	return Py_BuildValue("KK", (unsigned long long)old.rlim_cur, (unsigned long long)old.rlim_max);
+	return Py_BuildValue("KK", (unsigned long long)old.soft, (unsigned long long)old.hard);
 }
 
 CALL(keyctl_join_session_keyring)
@@ -725,7 +717,7 @@ static int populate(PyObject *module)
 		if (add(place, name, PyLong_FromLongLong(constants[i].value)) < 0)
 			return -1;
 	}
-	if (add(dict, "RLIM_INFINITY", PyLong_FromUnsignedLongLong(RLIM64_INFINITY)) < 0)
+	if (add(dict, "RLIM_INFINITY", PyLong_FromUnsignedLongLong(KERNEL_RLIM_INFINITY)) < 0)
 		return -1;
 	static const char *stages[] = {STAGE_NAMES};
 	PyObject *names = PyTuple_New(sizeof stages / sizeof *stages);

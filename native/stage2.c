@@ -1,5 +1,6 @@
 /* Stage two: Python in one program, with the hot modules frozen in. It starts in two steps: the core, which can import
- * what is built in or frozen and costs half; the rest (files, codecs, sys.stdout) when it is first needed. */
+ * what is built in or frozen and costs half; the rest (files, codecs, sys.stdout) when it is first needed. From Python 3.14 on
+ * the core cannot be had alone. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -16,9 +17,11 @@ static char **arguments;
 
 static PyObject *complete(PyObject *module, PyObject *args)
 {
+#ifdef TWO_STEPS
 	PyStatus status = _Py_InitializeMain();
 	if (PyStatus_Exception(status))
 		return PyErr_Format(PyExc_ImportError, "Python cannot be set up: %s", status.err_msg ? status.err_msg : "it exits");
+#endif
 	Py_RETURN_NONE;
 }
 
@@ -65,7 +68,9 @@ static PyStatus start(int argc, char **argv)
 	if (PyStatus_Exception(status))
 		return status;
 	PyConfig_InitIsolatedConfig(&config);
+#ifdef TWO_STEPS
 	config._init_main = 0;
+#endif
 	config.install_signal_handlers = 0;
 	config.site_import = 0;
 	config.write_bytecode = 0;

@@ -59,7 +59,7 @@ def install(places: Places) -> None:
     (package / "_commit.py").write_text(f'COMMIT = "{_commit()}"\n')
     _remove_stale(package, {*goals, package / "_commit.py"})
     # Else whoever imports it first as root writes them.
-    compileall.compile_dir(package, quiet=1, stripdir=str(places.staged("")), prependdir="/")
+    compileall.compile_dir(str(package), ddir=str(places.package), quiet=1)
     _copy(BUILD / "stage2", libexec / "stage2", 0o755)
     _copy(BUILD / "pyrunc", places.staged(places.launcher), 0o755)
     lines = [f"file {places.launcher}", f"tree {places.package}", f"tree {places.libexec}"]

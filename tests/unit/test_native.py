@@ -1,0 +1,93 @@
+"""The C: no compiler has a warning, and it asks nothing of libc's or the kernel's headers that another host's lack."""
+
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parent.parent.parent
+SOURCES = sorted((TOP / "native").glob("*.c"))
+#: What Linux 5.12's headers have not, of what is used.
+NEWER = (
+    *(
+        "MADV_POPULATE_READ",
+        "MADV_POPULATE_WRITE",
+        "MOUNT_ATTR_NOSYMFOLLOW",
+        "MOVE_MOUNT_SET_GROUP",
+        "FUSE_SUPER_MAGIC",
+    ),
+    *("MPOL_PREFERRED_MANY", "MPOL_F_NUMA_BALANCING", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"),
+)
+#: Other interpreters than the distribution's, as pyenv leaves them. Each release that is tried, wherever it comes from.
+OTHERS = [path for path in Path.home().glob(".pyenv/versions/3.1[1-9].*/bin/python3") if path.exists()]
+
+
+def build(folder: Path, *settings: str) -> None:
+    """All programs, in a folder of their own; a warning is an error."""
+    argv = ["make", "-C", str(TOP / "native"), f"BUILD={folder}", f"EXTENSION={folder}/_linux.so", "CI=true", *settings]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_no_compiler_warns(compiler: str, tmp_path: Path) -> None:
+    if not shutil.which(compiler):
+        pytest.skip(f"{compiler} is not installed")
+    build(tmp_path, f"CC={compiler}")
+    said = subprocess.run([tmp_path / "pyrunc", "--version"], capture_output=True, text=True, check=True)
+    assert "pyrunc version" in said.stdout
+    # Stage one runs before libc: the compiler, whichever, must have put in no call of memset and the like.
+    names = subprocess.run(["nm", "-u", tmp_path / "pyrunc.o"], capture_output=True, text=True, check=True).stdout
+    assert set(names.replace("U ", "").split()) <= {"_start", "_GLOBAL_OFFSET_TABLE_"}
+
+
+@pytest.mark.parametrize("python", OTHERS, ids=lambda path: path.parent.parent.name)
+def test_other_interpreters(python: Path, tmp_path: Path) -> None:
+    """Each with its own headers and library; the launcher says which one it has in it."""
+    ask = "import os, sysconfig as s; print(os.path.join(s.get_config_var('LIBDIR'), s.get_config_var('INSTSONAME')))"
+    library = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
+    if not os.path.exists(library) or not library.endswith(".so.1.0"):
+        pytest.skip(f"{python} has no shared libpython")
+    build(tmp_path, f"PYTHON={python}")
+    said = subprocess.run([tmp_path / "pyrunc", "--version"], capture_output=True, text=True, check=True)
+    version = subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout.split()[1]
+    assert f"python: {version}" in said.stdout
+
+
+def test_headers_of_an_older_kernel_and_another_libc(tmp_path: Path) -> None:
+    """musl's headers, and the kernel's without what came after 5.12."""
+    musl = next(iter(Path("/usr/include").glob("*-linux-musl")), None)
+    if musl is None:
+        pytest.skip("musl's headers are not installed")
+    shutil.copytree("/usr/include/linux", tmp_path / "linux")
+    (tmp_path / "linux/ioprio.h").unlink()
+    for path in tmp_path.rglob("*.h"):
+        text = path.read_text()
+        if any(name in text for name in NEWER):
+            lines = [line for line in text.splitlines() if not any(name in line for name in NEWER)]
+            path.write_text("\n".join(lines) + "\n")
+    build(tmp_path / "build")
+    places = [f'-D{name}=""' for name in ("STAGE2", "LIBPYTHON", "PYTHON", "STDLIB", "DYNLOAD", "SITE", "PACKAGE")]
+    triplet = sysconfig.get_config_var("MULTIARCH")
+    folders = [f"-I{tmp_path}/build/native", f"-I{sysconfig.get_path('include')}", "-isystem", str(tmp_path)]
+    libc = ["-nostdinc", "-isystem", str(musl), "-isystem", compiler_headers(), "-idirafter", f"/usr/include/{triplet}"]
+    flags = ["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers", "-Werror"]
+    argv = ["gcc", "-fsyntax-only", *flags, "-DDEBUG=0", *places, *folders, *libc, "-idirafter", "/usr/include"]
+    done = subprocess.run([*argv, *map(str, SOURCES)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[:3000]
+
+
+def compiler_headers() -> str:
+    argv = ["gcc", "-print-file-name=include"]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_private_calls_of_python_are_guarded() -> None:
+    """What is not public goes from one release to the next: it stands between #ifdef and #endif."""
+    for path in SOURCES:
+        bare = re.sub(r"^#ifdef (TWO_STEPS)\n.*?^#endif\n", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+        assert not re.search(r"\b_Py\w+|config\._\w+", bare), path
