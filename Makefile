@@ -19,6 +19,7 @@ RUNC = $(HOME)/go/bin/runc
 MYPY = 2.4.1
 RUFF = 0.17.6
 IMPORT_LINTER = 2.17
+CLANG_FORMAT = 19.1.7
 HYPOTHESIS = 6.170.17
 PYTEST = 9.2.0
 
@@ -27,7 +28,7 @@ export PYRUNC ?= $(CURDIR)/build/pyrunc
 export RUNC
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: all build demo install uninstall test test-vm lint types unit sanitize conformance manual bench soak clean packages venv peers
+.PHONY: all build demo install uninstall test test-vm lint fmt types unit sanitize conformance manual bench soak clean packages venv peers
 .NOTPARALLEL:
 
 all: build
@@ -72,6 +73,12 @@ lint: venv
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
+
+# Python, and of the C the lines that differ from the last commit.
+fmt: venv
+	$(VENV)/bin/ruff format .
+	@[ -x $(VENV)/bin/git-clang-format ] || $(VENV)/bin/pip install -q clang-format==$(CLANG_FORMAT)
+	@PATH=$(CURDIR)/$(VENV)/bin:$$PATH git clang-format --quiet HEAD -- native || true
 
 types: venv build
 	$(VENV)/bin/mypy
