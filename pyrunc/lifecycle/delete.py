@@ -1,12 +1,13 @@
 """delete: take back what create made."""
 
 import posix
+import time
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.jsontext import dumps
 from pyrunc.lifecycle import kill
-from pyrunc.lifecycle.store import Container, Lock, remove_tree
+from pyrunc.lifecycle.store import PATIENCE, Busy, Container, Lock, remove_tree
 from pyrunc.plan.files_step import FIFO
 
 TYPE_CHECKING = False
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
     from pyrunc.lifecycle.store import Store
 
-# Seconds that delete --force waits for another operation on the container, and for its process to end.
-_PATIENCE: "Final" = 10.0
+# Seconds after which delete --force looks for a process again while it waits for another operation on the container.
+_AGAIN: "Final" = 0.25
 # What may be in a state directory without state.json, when a create or another delete was killed.
 _LEFT: "Final" = ("config.json", FIFO, "notify", "criu")
 
@@ -45,7 +46,7 @@ def delete(store: "Store", container_id: str, force: bool = False) -> None:
             # "creating" says that the lock is taken: by this process, so nobody creates it any more.
             if status not in ("stopped", "created", "creating"):
                 raise StateError("cannot delete container " + container_id + " that is not stopped: " + status)
-        if not kill.kill_everything(container, _PATIENCE):
+        if not kill.kill_everything(container, PATIENCE):
             raise PyruncError("container init still running")
         destroy(container)
     finally:
@@ -69,28 +70,24 @@ def _check_is_ours(directory: str) -> None:
 
 
 def _lock(store: "Store", container_id: str, directory: str, force: bool) -> "Lock | None":
-    """The container's lock. Without force wait for whoever has it; with force, end a create that is under way."""
-    try:
-        if not force:
-            return Lock(directory)
+    """The container's lock. With force, its process is ended first, whoever has the lock; None when it is gone."""
+    if not force:
+        return Lock(directory)
+    deadline = time.monotonic() + PATIENCE
+    while True:
         try:
-            return Lock(directory, 0)
-        except TimeoutError:
-            pass
-        try:
-            container = store.load(container_id)
-            if container.fields["phase"] == "creating":
-                # Its create fails by that, takes back what it made and lets go of the lock.
-                kill.kill_everything(container, _PATIENCE)
+            # A create or a start fails by that, takes back what it made, and lets go of the lock.
+            kill.kill_everything(store.load(container_id), PATIENCE)
         except StateError:
             pass
-        return Lock(directory, _PATIENCE)
-    except TimeoutError:
-        raise PyruncError("another operation on the container does not end") from None
-    except StateError:
-        if force:
+        try:
+            # Again and again: a create that is under way may have made its process since.
+            return Lock(directory, _AGAIN)
+        except StateError:
             return None
-        raise
+        except Busy:
+            if time.monotonic() > deadline:
+                raise
 
 
 def destroy(container: Container) -> None:
@@ -130,6 +127,6 @@ def poststop(container: Container) -> None:
     except OSError:
         bundle = None
     wanted = container.fields["hooks"]["poststop"]
-    hooks.run(wanted, "poststop", text, bundle, None, failures, container.fields["annotations"])
+    hooks.run(wanted, "poststop", text, bundle, (), failures, container.fields["annotations"])
     for failure in failures:
         log.warning(failure)

@@ -59,11 +59,7 @@ def run(store: "Store", container_id: str, options: "CreateOptions") -> int:
 
 
 def _start(container: Container) -> None:
-    lock = Lock(container.directory)
-    try:
-        start.begin(container)
-    finally:
-        lock.release()
+    start.begin(container, Lock(container.directory))
 
 
 def _explain(container: Container, status: int) -> None:

@@ -1,14 +1,16 @@
 """start: let the waiting process execute its program."""
 
 import errno
+import fcntl
 import posix
 import select
+import sys
 
 from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.jsontext import dumps
 from pyrunc.lifecycle.store import Container, Lock
 from pyrunc.linux import procfs
-from pyrunc.plan.files_step import FIFO
+from pyrunc.plan.files_step import FIFO, HOOKS_BEGIN, HOOKS_END
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
 # The step of an error that says that the program cannot be executed.
 EXECVE: "Final" = "execve"
 _STOPPED: "Final" = "cannot start a container that has stopped"
+_RUNNING: "Final" = "cannot start an already running container"
+# Milliseconds after which we look again, where nobody tells us: see _await_program().
+_LOOK: "Final" = 20
+# ioctl(2) PIDFD_GET_INFO, _IOWR(0xff, 11, struct pidfd_info) with the first 64 bytes of it, and its PIDFD_INFO_EXIT
+# (linux/pidfd.h, since Linux 6.15).
+_GET_INFO: "Final" = 0xC040FF0B
+_INFO_EXIT: "Final" = 8
 
 
 def start(store: "Store", container_id: str) -> None:
@@ -31,10 +40,10 @@ def start(store: "Store", container_id: str) -> None:
     lock = Lock(store.directory(container_id))
     try:
         container = store.load(container_id)
-        notify = listen(container)
-        begin(container)
-    finally:
+    except BaseException:
         lock.release()
+        raise
+    notify = begin(container, lock, listening=True)
     if notify is not None:
         await_ready(container, notify)
 
@@ -56,40 +65,41 @@ def await_ready(container: Container, notify: "Notify") -> None:
         posix.close(pidfd)
 
 
-def begin(container: Container) -> None:
-    """As start(), by a caller that holds the container's lock.
+def begin(container: Container, lock: Lock, listening: bool = False) -> "Notify | None":
+    """As start(), by a caller that holds the container's lock, which is released: hooks and programs take their time.
 
+    listening: make the socket on which it says that it is ready, and return it.
     A startContainer or poststart hook that fails ends the container: it is destroyed, and the poststop hooks run
     (runtime.md, "Lifecycle"). runc leaves it stopped.
     """
+    pidfd, fifo, notify = -1, -1, None
     try:
-        _begin(container)
+        try:
+            pidfd = _check(container)
+            fifo = _open_fifo(container)
+            notify = listen(container) if listening else None
+            _let_go(container, fifo)
+        finally:
+            lock.release()
+        _await_program(container, pidfd, fifo)
+        if container.fields["hooks"].get("poststart"):
+            _poststart(container)
     except PyruncError as error:
         if error.step == "hooks":
-            from pyrunc.lifecycle import delete, kill
-
-            kill.kill_everything(container)
-            delete.destroy(container)
+            _take_away(container)
         raise
-
-
-def _begin(container: Container) -> None:
-    pidfd = container.open_pidfd()
-    try:
-        _check(container, pidfd)
-        assert pidfd is not None
-        _release(container, pidfd)
     finally:
-        if pidfd is not None:
-            posix.close(pidfd)
-    _remove(container)
-    if container.fields["hooks"].get("poststart"):
-        _poststart(container)
+        for fd in (pidfd, fifo):
+            if fd >= 0:
+                posix.close(fd)
+    return notify
 
 
-def _check(container: Container, pidfd: "int | None") -> None:
+def _check(container: Container) -> int:
+    """A pidfd of its process, if it can be started."""
     if container.fields["phase"] == "creating":
         raise StateError("cannot start a container that is being created")
+    pidfd = container.open_pidfd()
     if pidfd is None:
         error = StateError(_STOPPED)
         if (container.manager().oom_kills() or 0) > 0:
@@ -101,47 +111,110 @@ def _check(container: Container, pidfd: "int | None") -> None:
         raise StateError("cannot start a container without a process", pointer="/process")
     if container.manager().frozen():
         raise StateError("cannot start a paused container")
+    return pidfd
 
 
-def _release(container: Container, pidfd: int) -> None:
-    """Write the byte that the process waits for, and wait until it has closed exec.fifo: that is execve(2)."""
-    path = container.directory + "/" + FIFO
-    flags = posix.O_NONBLOCK | posix.O_CLOEXEC | posix.O_NOFOLLOW
+def _open_fifo(container: Container) -> int:
+    """exec.fifo, on which the process waits. Raises StateError when it does not."""
     try:
-        fifo = posix.open(path, posix.O_WRONLY | flags)
+        flags = posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC | posix.O_NOFOLLOW
+        fifo = posix.open(container.directory + "/" + FIFO, flags)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENXIO):
             # Nobody waits: because it runs, or because it has been killed since we looked.
-            gone = procfs.is_ending(container.pid)
-            raise StateError(_STOPPED if gone else "cannot start an already running container") from None
+            raise StateError(_STOPPED if procfs.is_ending(container.pid) else _RUNNING) from None
         raise PyruncError("open exec.fifo: " + reason(error), errno=error.errno) from None
+    if procfs.has_executed(container.pid, container.fields["start"]):
+        # It is not the process that holds it open.
+        posix.close(fifo)
+        raise StateError(_RUNNING)
+    return fifo
+
+
+def _let_go(container: Container, fifo: int) -> None:
+    """Write the byte that the process waits for, and take exec.fifo away: it is not `created` any more."""
     try:
         posix.write(fifo, b"0")
-        poll = select.poll()
-        # No reader any more: POLLERR, which is always reported.
-        poll.register(fifo, 0)
-        poll.register(pidfd, select.POLLIN)
-        poll.poll()
-        # What the process had to say in place of becoming its program is in there as long as we hold our end.
-        try:
-            reader = posix.open(path, posix.O_RDONLY | flags)
-        except FileNotFoundError:
-            raise StateError(_STOPPED) from None  # and deleted
-        try:
-            said = posix.read(reader, 65536)
-        except BlockingIOError:
-            said = b""
-        finally:
-            posix.close(reader)
-    finally:
-        posix.close(fifo)
+        posix.unlink(container.directory + "/" + FIFO)
+    except OSError as error:
+        raise PyruncError("let the process go by exec.fifo: " + reason(error), errno=error.errno) from None
+
+
+def _await_program(container: Container, pidfd: int, fifo: int) -> None:
+    """Wait until the process has executed its program. Raises PyruncError when it has ended without that.
+
+    execve(2) closes the process's end of exec.fifo, which wakes us. But others may hold that end open, who can take
+    descriptors out of the process, and an end of the process closes it too; so what counts is what the kernel itself
+    keeps of the process, at which we look again and again.
+    """
+    poll = select.poll()
+    # No reader any more: POLLERR, which is always reported.
+    poll.register(fifo, 0)
+    poll.register(pidfd, select.POLLIN)
+    while True:
+        ready = [fd for fd, _ in poll.poll(_LOOK)]
+        executed = procfs.has_executed(container.pid, container.fields["start"])
+        if executed:
+            return
+        if executed is None or pidfd in ready:
+            break
+        if ready:
+            poll.unregister(fifo)  # it is about to end
+    said = _said(fifo)
     problem = _problem(container, said)
-    if problem is not None:
-        raise problem
+    if problem is None and executed is None and not _was_cut_short(said, pidfd):
+        return  # the program was over, and its parent has waited for it, before we could look
+    raise problem or StateError("the container's process ended before its program could be executed")
+
+
+def _said(fifo: int) -> bytes:
+    """What the process had to say: it is in the fifo as long as we hold an end of it."""
+    # By the descriptor: the file is gone.
+    reader = posix.open("/proc/self/fd/" + str(fifo), posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+    try:
+        return posix.read(reader, 65536)
+    except BlockingIOError:
+        return b""
+    finally:
+        posix.close(reader)
+
+
+def _was_cut_short(said: bytes, pidfd: int) -> bool:
+    """Whether a process that nothing is left of had not come to its program, as far as can be known."""
+    if said[:1] == b"0" or said[-1:] == HOOKS_BEGIN:
+        return True  # it has not taken our byte, or was killed in its hooks
+    info = bytearray(64)
+    info[:8] = _INFO_EXIT.to_bytes(8, sys.byteorder)
+    try:
+        fcntl.ioctl(pidfd, _GET_INFO, info)
+    except OSError:
+        return False
+    # exit_code, in the form of waitpid(2): the last of the 4-byte fields, at 60. SIGKILL, or SIGSYS of a filter.
+    return bool(info[0] & _INFO_EXIT) and int.from_bytes(info[60:64], sys.byteorder) & 0x7F in (9, 31)
+
+
+def _take_away(container: Container) -> None:
+    """The container whose hook has failed: what is left of it, and only of this one."""
+    from pyrunc.lifecycle import delete, kill
+
+    kill.kill_everything(container)
+    try:
+        lock = Lock(container.directory)
+    except StateError:
+        return  # somebody else was faster
+    try:
+        now = container.store.load(container.id)
+        if [now.fields[name] for name in ("created", "pid", "start")] == [
+            container.fields[name] for name in ("created", "pid", "start")
+        ]:
+            delete.destroy(container)
+    finally:
+        lock.release()
 
 
 def _problem(container: Container, data: bytes) -> "PyruncError | None":
     """The error that the process told of."""
+    data = data.lstrip(b"0" + HOOKS_BEGIN + HOOKS_END)
     if data[:1] == b"X":
         pointer, _, text = data[1:].decode("utf-8", "surrogateescape").partition("\0")
         return PyruncError(text, step="hooks", pointer=pointer)
@@ -158,13 +231,6 @@ def _problem(container: Container, data: bytes) -> "PyruncError | None":
             else None,
         )
     return None
-
-
-def _remove(container: Container) -> None:
-    try:
-        posix.unlink(container.directory + "/" + FIFO)
-    except FileNotFoundError:
-        pass
 
 
 def _poststart(container: Container) -> None:

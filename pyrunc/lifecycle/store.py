@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # The format of state.json. A newer pyrunc reads the older ones; an unknown one is an error.
 FORMAT: "Final" = 1
 OCI_VERSION: "Final" = "1.3.0"
+# Seconds to wait for another operation on a container.
+PATIENCE: "Final" = 10.0
 
 _ID_CHARACTERS: "Final" = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
 
@@ -164,7 +166,10 @@ class Container:
         return "created" if self.waits_for_start() else "running"
 
     def waits_for_start(self) -> bool:
-        """Whether a process blocks on exec.fifo. (A start that was killed may have left the file behind.)"""
+        """Whether the process blocks on exec.fifo. (A start that was killed may have left the file behind.)
+
+        Raises OSError, PyruncError.
+        """
         try:
             fd = posix.open(self.directory + "/" + FIFO, posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
         except OSError as error:
@@ -172,7 +177,8 @@ class Container:
                 return False
             raise
         posix.close(fd)
-        return True
+        # Somebody else may hold it open.
+        return procfs.has_executed(self.pid, self.fields["start"]) is False
 
     def manager(self) -> "AnyManager":
         """The container's cgroup."""
@@ -213,11 +219,13 @@ class Container:
         return state
 
     def is_locked(self) -> bool:
-        """Whether an operation on the container is under way."""
+        """Whether an operation on the container is under way. Raises PyruncError."""
         try:
             fd = posix.open(self.directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return False
+            raise PyruncError("open " + self.directory + ": " + reason(error), errno=error.errno) from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -227,16 +235,22 @@ class Container:
         return False
 
 
+class Busy(PyruncError):
+    """Another operation on the container has its lock, and keeps it."""
+
+
 class Lock:
     """One operation at a time on a container: an exclusive flock(2) on its state directory.
 
-    It goes with the process that holds it, however that ends. timeout: seconds to wait, None for no end.
+    It goes with the process that holds it, however that ends. Nothing is waited for while it is held that the container
+    or a hook can prolong, and nobody waits for it without a limit. timeout: seconds to wait.
     """
 
     __slots__ = ("fd",)
 
-    def __init__(self, directory: str, timeout: "float | None" = None) -> None:
-        """Raises StateError when the directory is not there or goes while we wait, TimeoutError after timeout."""
+    def __init__(self, directory: str, timeout: float = PATIENCE) -> None:
+        """Raises StateError when the directory is not there or goes while we wait, Busy after timeout."""
+        deadline = time.monotonic() + timeout
         while True:
             try:
                 self.fd = posix.open(directory, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
@@ -244,7 +258,7 @@ class Lock:
                 if error.errno in (errno.ENOENT, errno.ENOTDIR):
                     raise StateError("container does not exist", errno=error.errno) from None
                 raise PyruncError("open " + directory + ": " + reason(error), errno=error.errno) from None
-            self._take(timeout)
+            self._take(directory, deadline)
             # Deleted, and perhaps made anew, while we waited?
             try:
                 now = posix.stat(directory)
@@ -255,19 +269,22 @@ class Lock:
                 return
             posix.close(self.fd)
 
-    def _take(self, timeout: "float | None") -> None:
-        if timeout is None:
-            fcntl.flock(self.fd, fcntl.LOCK_EX)
-            return
-        deadline = time.monotonic() + timeout
+    def _take(self, directory: str, deadline: float) -> None:
         while True:
             try:
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
-            except OSError:
-                if time.monotonic() >= deadline:
+            except OSError as error:
+                if error.errno != errno.EWOULDBLOCK:
                     posix.close(self.fd)
-                    raise TimeoutError from None
+                    raise PyruncError("lock " + directory + ": " + reason(error), errno=error.errno) from None
+            if time.monotonic() >= deadline:
+                from pyrunc.lifecycle import holder
+
+                name = directory.rpartition("/")[2]
+                busy = Busy("container " + name + " is busy: " + holder.of(self.fd) + " has its lock")
+                self.release()
+                raise busy
             time.sleep(0.005)
 
     def release(self) -> None:

@@ -10,7 +10,12 @@ import fcntl
 import posix
 
 from pyrunc import _linux
+from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import files, mounts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _RESOLVE = _linux.RESOLVE_NO_XDEV | _linux.RESOLVE_NO_SYMLINKS | _linux.RESOLVE_NO_MAGICLINKS | _linux.RESOLVE_BENEATH
 
@@ -117,33 +122,61 @@ def start_time(pid: int) -> "int | None":
     """When a process started, in clock ticks since boot (proc(5), stat field 22); None when there is none.
 
     With the process number it names one process for ever: numbers are used again, start times are not.
+    Raises PyruncError.
     """
     state = process_state(pid)
     return state[1] if state else None
 
 
-# PF_EXITING of the kernel's linux/sched.h, in the flags of proc(5)'s stat.
-_EXITING = 0x4
+# Of the kernel's linux/sched.h, in the flags of proc(5)'s stat (field 9).
+_EXITING: "Final" = 0x4
+_FORKNOEXEC: "Final" = 0x40
 
 
 def is_ending(pid: int) -> bool:
-    """Whether a process is on its way out: set before the kernel closes its files, unlike what a pidfd tells."""
-    try:
-        data = files.read("/proc/" + str(pid) + "/stat", limit=4096)
-    except OSError:
-        return True
-    return bool(int(data[data.rfind(b")") + 2 :].split()[6]) & _EXITING)
+    """Whether a process is on its way out: set before the kernel closes its files, unlike what a pidfd tells.
+
+    Raises PyruncError.
+    """
+    fields = _stat(pid)
+    return fields is None or bool(int(fields[6]) & _EXITING)
+
+
+def has_executed(pid: int, start: int) -> "bool | None":
+    """Whether that process, itself and not one that it comes from, has called execve(2) with success.
+
+    The kernel keeps it, until a zombie is reaped, and tells everybody: neither the process nor anybody else can change
+    what is told. None when it is gone. Raises PyruncError.
+    """
+    fields = _stat(pid)
+    if fields is None or int(fields[19]) != start:
+        return None
+    return not int(fields[6]) & _FORKNOEXEC
 
 
 def process_state(pid: int) -> "tuple[str, int] | None":
-    """State letter and start time of a process (proc(5), stat fields 3 and 22); None when there is none."""
+    """State letter and start time of a process (proc(5), stat fields 3 and 22); None when there is none.
+
+    Raises PyruncError.
+    """
+    fields = _stat(pid)
+    return None if fields is None else (fields[0].decode("ascii"), int(fields[19]))
+
+
+def _stat(pid: int) -> "list[bytes] | None":
+    """The fields of /proc/PID/stat from the third on; None when there is no such process.
+
+    Only ENOENT and ESRCH say so: with too many open files a container that runs is not one that has stopped.
+    """
+    path = "/proc/" + str(pid) + "/stat"
     try:
-        data = files.read("/proc/" + str(pid) + "/stat", limit=4096)
-    except OSError:
-        return None
+        data = files.read(path, limit=4096)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESRCH):
+            return None
+        raise PyruncError("read " + path + ": " + reason(error), errno=error.errno) from None
     # The name stands in parentheses and may hold any byte, parentheses included.
-    fields = data[data.rfind(b")") + 2 :].split()
-    return fields[0].decode("ascii"), int(fields[19])
+    return data[data.rfind(b")") + 2 :].split()
 
 
 def unescape(text: str) -> str:

@@ -6,17 +6,22 @@ from pyrunc.plan.step import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from pyrunc.plan.context import Context
 
-FIFO = "exec.fifo"
+FIFO: "Final" = "exec.fifo"
+# What the process writes into it when it begins and when it has done with its startContainer hooks.
+HOOKS_BEGIN: "Final" = b"("
+HOOKS_END: "Final" = b")"
 
 
 class MakeFifo(Step):
     """exec.fifo: the container process blocks reading it, and `start` writes one byte.
 
     It is there exactly as long as the container is `created`. The process holds both ends, so that it does not see
-    an end of file; `start` finds nobody to write to (ENXIO) once execve(2) has closed it. What goes wrong after
-    create has returned is written into it too: `start` reads it when the process has gone.
+    an end of file; execve(2) closes them, and wakes `start`. What goes wrong after create has returned is written into
+    it too: `start` reads it when the process has gone.
     """
 
     __slots__ = ()

@@ -12,10 +12,12 @@ import time
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
 from pyrunc.jsontext import dumps
+from pyrunc.plan.files_step import HOOKS_BEGIN, HOOKS_END
 from pyrunc.plan.step import CONTAINER, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Final
 
     from pyrunc.config.types import Hook
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
 # So much of a hook's output is kept for the error message.
 _OUTPUT_LIMIT: "Final" = 4096
+# Seconds of one poll(2), which takes an int of milliseconds: longer limits are waited for in parts.
+_LONGEST: "Final" = 1_000_000.0
+# Seconds that nobody will see the end of, and that a float can hold.
+_FOR_EVER: "Final" = 10**12
 
 
 class HooksStep(Step):
@@ -52,7 +58,9 @@ class HooksStep(Step):
             posix.umask(before)
         else:
             state = state_of(context, self.status, context.pid)
-            run(self.hooks, self.kind, state, context.bundle, annotations=context.config.get("annotations"))
+            annotations = context.config.get("annotations")
+            # A process that is ended meanwhile, by `delete --force` for one, ends the hook and the create with it.
+            run(self.hooks, self.kind, state, context.bundle, annotations=annotations, watched=context.pidfd)
 
 
 class StartContainerHooks:
@@ -64,14 +72,20 @@ class StartContainerHooks:
         self.hooks = hooks
 
     def run_in_container(self, context: "Context", env: "list[str]") -> None:
-        """Run them between the word to start and execve(2). An error goes to the error file; never returns then."""
+        """Run them between the word to start and execve(2). An error goes to the error file; never returns then.
+
+        So does where we are: of a process that was killed, `start` knows by that whether it came to its program.
+        """
+        report = 3 + context.preserve_fds + 2
         try:
+            posix.write(report, HOOKS_BEGIN)
             run(self.hooks, "startContainer", state_of(context, "created", posix.getpid()), None, env)
+            posix.write(report, HOOKS_END)
         except BaseException as error:
             text = error.message if isinstance(error, PyruncError) else str(error)
             pointer = (isinstance(error, PyruncError) and error.pointer) or "/hooks/startContainer"
             words = (pointer + "\0" + text).encode("utf-8", "surrogateescape")
-            posix.write(3 + context.preserve_fds + 2, b"X" + words)
+            posix.write(report, b"X" + words)
             posix._exit(1)
 
 
@@ -88,19 +102,22 @@ def run(
     kind: str,
     state: bytes,
     cwd: "str | None",
-    default_env: "list[str] | None" = None,
+    default_env: "Sequence[str]" = (),
     failures: "list[str] | None" = None,
     annotations: "dict[str, str] | None" = None,
+    watched: int = -1,
 ) -> None:
     """Run hooks one after the other.
 
-    cwd: where, None for here. default_env: the environment of hooks that name none, None for the runtime's own.
+    cwd: where, None for here. default_env: the environment of hooks that name none: never the runtime's own, whose
+    variables may be secrets of its caller's.
     failures: if given, problems are added to it and the next hook runs. Raises PyruncError otherwise.
     annotations: the container's: crun's run.oci.hooks.stdout and .stderr name files that the hooks write to.
+    watched: pidfd of a process with which the hooks end, -1 for none.
     """
     for index, hook in enumerate(hooks):
         try:
-            _run_one(hook, state, cwd, default_env, annotations or {})
+            _run_one(hook, state, cwd, default_env, annotations or {}, watched)
         except PyruncError as error:
             error.pointer = "/hooks/" + kind + "/" + str(index)
             error.message = "error running " + kind + " hook #" + str(index) + ": " + error.message
@@ -110,7 +127,12 @@ def run(
 
 
 def _run_one(
-    hook: "Hook", state: bytes, cwd: "str | None", default_env: "list[str] | None", annotations: "dict[str, str]"
+    hook: "Hook",
+    state: bytes,
+    cwd: "str | None",
+    default_env: "Sequence[str]",
+    annotations: "dict[str, str]",
+    watched: int,
 ) -> None:
     files = [annotations.get("run.oci.hooks." + name) for name in ("stdout", "stderr")]
     stdin, to_hook = posix.pipe2(posix.O_CLOEXEC)
@@ -120,16 +142,18 @@ def _run_one(
         _become_hook(hook, stdin, output, files, cwd, default_env)
     posix.close(stdin)
     posix.close(output)
+    problem = "interrupted"
     try:
-        text, timed_out = _attend(pidfd, to_hook, from_hook, state, hook.get("timeout"))
+        text, problem = _attend(pidfd, to_hook, from_hook, state, hook.get("timeout"), watched)
     finally:
         posix.close(from_hook)
-    if timed_out:
-        _linux.pidfd_send_signal(pidfd, 9)
-    posix.close(pidfd)
-    status = posix.waitpid(pid, 0)[1]
-    if timed_out:
-        raise PyruncError(hook["path"] + ": hook ran past specified timeout of " + str(hook.get("timeout")) + "s")
+        # Whatever went wrong, the hook does not outlive us.
+        if problem:
+            posix.kill(pid, 9)
+        posix.close(pidfd)
+        status = posix.waitpid(pid, 0)[1]
+    if problem:
+        raise PyruncError(hook["path"] + ": " + problem)
     if status:
         if posix.WIFSIGNALED(status):
             number = posix.WTERMSIG(status)
@@ -159,7 +183,7 @@ def _become_hook(
     output: int,
     files: "list[str | None]",
     cwd: "str | None",
-    default_env: "list[str] | None",
+    default_env: "Sequence[str]",
 ) -> None:
     """In the new process: never returns."""
     try:
@@ -175,27 +199,28 @@ def _become_hook(
             _linux.reset_signals()
             if cwd is not None:
                 posix.chdir(cwd)
-            env = hook.get("env")
+            env: "Sequence[str] | None" = hook.get("env")
             if env is None:
                 env = default_env
             arguments = hook.get("args") or [hook["path"]]
-            if env is None:
-                posix.execve(hook["path"], arguments, posix.environ)
-            else:
-                posix.execve(hook["path"], arguments, dict(entry.split("=", 1) for entry in env if "=" in entry))
+            posix.execve(hook["path"], arguments, dict(entry.split("=", 1) for entry in env if "=" in entry))
         except OSError as error:
             posix.write(2, reason(error).encode("ascii", "replace"))
     finally:
         posix._exit(127)
 
 
-def _attend(pidfd: int, to_hook: int, from_hook: int, state: bytes, timeout: "int | None") -> "tuple[str, bool]":
-    """Feed the state, collect output, until the hook has ended. Returns its output and whether time ran out."""
-    deadline = None if timeout is None else time.monotonic() + timeout
+def _attend(
+    pidfd: int, to_hook: int, from_hook: int, state: bytes, timeout: "int | None", watched: int
+) -> "tuple[str, str]":
+    """Feed the state, collect output, until the hook has ended. Returns its output, and why it must be ended now."""
+    deadline = None if timeout is None else time.monotonic() + min(timeout, _FOR_EVER)
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.register(from_hook, select.POLLIN)
     poll.register(to_hook, select.POLLOUT)
+    if watched >= 0:
+        poll.register(watched, select.POLLIN)
     posix.set_blocking(to_hook, False)
     posix.set_blocking(from_hook, False)
     rest = memoryview(state)
@@ -203,10 +228,10 @@ def _attend(pidfd: int, to_hook: int, from_hook: int, state: bytes, timeout: "in
     open_input = True
     try:
         while True:
-            wait = None if deadline is None else max(0, int((deadline - time.monotonic()) * 1000) + 1)
-            ready = poll.poll(wait)
+            left = _LONGEST if deadline is None else max(0.0, deadline - time.monotonic())
+            ready = poll.poll(int(min(left, _LONGEST) * 1000) + 1)
             if not ready and deadline is not None and time.monotonic() >= deadline:
-                return _text(text), True
+                return _text(text), "hook ran past specified timeout of " + str(timeout) + "s"
             for fd, _ in ready:
                 if fd == to_hook:
                     rest = _feed(to_hook, rest)
@@ -219,9 +244,11 @@ def _attend(pidfd: int, to_hook: int, from_hook: int, state: bytes, timeout: "in
                     if not chunk:
                         poll.unregister(from_hook)
                     text = (text + chunk)[-_OUTPUT_LIMIT:]
+                elif fd == watched:
+                    return _text(text), "the container's process ended while the hook ran"
                 else:
                     # A child that the hook left behind may hold its output open: the hook's own end is what counts.
-                    return _text((text + _take(from_hook))[-_OUTPUT_LIMIT:]), False
+                    return _text((text + _take(from_hook))[-_OUTPUT_LIMIT:]), ""
     finally:
         if open_input:
             posix.close(to_hook)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -115,18 +116,26 @@ def test_the_environment_is_the_hook_s_alone(looking: Looking) -> None:
     assert words & {"A=1", "A=2"}
 
 
-def test_without_env_it_is_the_runtime_s_or_the_process_s(looking: Looking) -> None:
-    """As with runc: hooks of the runtime's namespace get its environment, startContainer hooks the process's."""
-    looking.add("createRuntime")
-    del looking.hooks["createRuntime"][0]["env"]
-    looking.add("startContainer")
-    del looking.hooks["startContainer"][0]["env"]
-    looking.box.config["process"]["env"] = ["PATH=/bin", "OUT=/log", "FROM=process"]
-    looking.box.run("--detach", env={"FROM": "runtime", "OUT": str(looking.log)}).ok()
-    looking.box.delete("--force").ok()
-    first, second = looking.seen()
-    assert "FROM=runtime" in first["env"].split()
-    assert {"FROM=process", "PATH=/bin"} <= set(second["env"].split())
+def test_without_env_there_is_none_but_the_process_s(looking: Looking) -> None:
+    """What the caller has in its environment may be secret. startContainer hooks are the container's: as with runc."""
+    box = looking.box
+    out = box.path / "environments"
+    (box.rootfs / "environments").touch()
+    out.touch(0o666)
+    box.config["mounts"].append({"destination": "/environments", "source": str(out), "options": ["bind"]})
+    for kind in KINDS:
+        where = "/environments" if kind in IN_CONTAINER else out
+        text = f"echo {kind} $(/bin/busybox env) >>{where}"
+        looking.hooks[kind] = [{"path": "/bin/busybox", "args": ["sh", "-c", text]}]
+    box.config["process"]["env"] = ["PATH=/bin", "FROM=process"]
+    box.run("--detach", env={"FROM": "runtime"}).ok()
+    box.call("delete", "--force", box.id, env={"FROM": "runtime"}).ok()
+    found = {line.partition(" ")[0]: line.partition(" ")[2] for line in out.read_text().splitlines()}
+    assert list(found) == list(KINDS)
+    assert set(found.pop("startContainer").split()) >= {"PATH=/bin", "FROM=process"}
+    for kind, words in found.items():
+        # What busybox's shell exports by itself.
+        assert {word.split("=")[0] for word in words.split()} <= {"PATH", "PWD", "SHLVL", "OLDPWD"}, kind
 
 
 def test_a_hook_without_args_and_one_that_reads_nothing(looking: Looking) -> None:
@@ -234,6 +243,35 @@ def test_a_hook_that_is_killed(looking: Looking) -> None:
 def test_a_hook_that_cannot_be_run(path: str, words: str, looking: Looking) -> None:
     looking.hooks["createRuntime"] = [{"path": path}]
     one_line(looking.box.create(), 1, "/hooks/createRuntime/0", words)
+
+
+@pytest.mark.parametrize("timeout", [2_147_484, 2**31, 2**63 - 1])
+def test_a_time_limit_of_years(timeout: int, looking: Looking) -> None:
+    """More milliseconds than poll(2) takes: once an internal error that left the hook running."""
+    for kind in ("createRuntime", "createContainer"):
+        looking.hooks[kind] = [{"path": "/bin/busybox", "args": ["sleep", "0.1"], "timeout": timeout}]
+    looking.hooks["startContainer"] = looking.hooks["createContainer"]
+    running(looking.box)
+    looking.box.delete("--force").ok()
+
+
+GOES_WRONG = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from pyrunc.plan import hooks
+try:
+    hooks.run([{"path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": "soon"}], "prestart", b"{}", None)
+except TypeError:
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        print("no child")
+"""
+
+
+def test_a_hook_does_not_outlive_what_goes_wrong_with_us() -> None:
+    done = subprocess.run(["/usr/bin/python3", "-c", GOES_WRONG, str(TOP)], capture_output=True, text=True, check=True)
+    assert done.stdout == "no child\n"
 
 
 @pytest.mark.parametrize("timeout", [0, -1, 1.5, "1"])
