@@ -132,19 +132,23 @@ static void load_filter(struct prepared *p)
 		fail(p, STAGE_SECCOMP, ESRCH);
 }
 
-static void set_capabilities(struct prepared *p)
+static void set_capabilities(struct prepared *p, struct __user_cap_data_struct caps[2])
 {
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
 
-	if (p->set_caps && syscall(SYS_capset, &header, p->caps) < 0)
+	if (p->set_caps && syscall(SYS_capset, &header, caps) < 0)
 		fail(p, STAGE_CAPSET, errno);
+}
+
+static void raise_ambient(struct prepared *p)
+{
 	for (int cap = 0; cap < 64; cap++) /* one that cannot be raised is left out, as in the other runtimes */
 		if (p->ambient >> cap & 1)
 			syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
 }
 
-/* The process that those of a joined pid namespace see: born with no more than its program will have. Its creator takes
- * it over before it goes on. A full cgroup takes no new process: this one is moved out of it then, the new one in. */
+/* The process that those of a joined pid namespace see: born with no more than its program will have, or with what
+ * little `cloned` has besides (process.py says when). Its creator takes it over before it goes on. A full cgroup takes no new process: this one is moved out of it then, the new one in. */
 static void clone_again(struct prepared *p)
 {
 	unsigned char message[6] = {'P', 0, 0, 0, 0, 'I'};
@@ -166,6 +170,8 @@ static void clone_again(struct prepared *p)
 
 void finish_until_fifo(struct prepared *p)
 {
+	const uid_t user = (uid_t)p->real_user;
+
 	close_descriptors(p);
 	if (reset_signals() < 0)
 		fail(p, STAGE_SIGNALS, errno);
@@ -173,11 +179,19 @@ void finish_until_fifo(struct prepared *p)
 		heed_signals();
 	/* Ambient capabilities matter to nothing before execve, so they are cleared while no filter can refuse it. */
 	syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	if (p->filter.len && p->filter_first)
+	if (p->filter.len && p->filter_first && !p->filter_cloned)
 		load_filter(p);
-	set_capabilities(p);
-	if (p->again)
+	if (p->again) {
+		set_capabilities(p, p->cloned);
 		clone_again(p);
+		/* Allowed without a capability: it is the effective and the saved one already. */
+		if (user != (uid_t)-1 && syscall(SYS_setresuid, user, user, user) < 0)
+			fail(p, STAGE_USER, errno);
+		if (p->filter.len && p->filter_cloned)
+			load_filter(p);
+	}
+	set_capabilities(p, p->caps);
+	raise_ambient(p);
 	if (p->filter.len && !p->filter_first)
 		load_filter(p);
 	if (p->fifo) {

@@ -6,8 +6,8 @@
 #include <stdbool.h>
 
 /* Where finish() was when it failed: the byte after 'E' in its error record, an index into pyrunc._linux.STAGES. */
-enum stage { STAGE_CLOSE, STAGE_SIGNALS, STAGE_SECCOMP, STAGE_CAPSET, STAGE_LISTENER, STAGE_CLONE, STAGE_FIFO, STAGE_EXECVE };
-#define STAGE_NAMES "close", "signals", "seccomp", "capset", "listener", "clone", "fifo", "execve"
+enum stage { STAGE_CLOSE, STAGE_SIGNALS, STAGE_SECCOMP, STAGE_CAPSET, STAGE_LISTENER, STAGE_CLONE, STAGE_FIFO, STAGE_EXECVE, STAGE_USER };
+#define STAGE_NAMES "close", "signals", "seccomp", "capset", "listener", "clone", "fifo", "execve", "user"
 
 /* All of it lies in one block of memory, made before the clone or at least before the filter. */
 struct prepared {
@@ -17,9 +17,13 @@ struct prepared {
 	bool filter_first; /* load it while still privileged: there is no no_new_privs */
 	bool set_caps;
 	struct __user_cap_data_struct caps[2];
+	struct __user_cap_data_struct cloned[2]; /* until clone_again() has come back: caps, or what little they lack */
 	unsigned long long ambient;
+	long long real_user; /* the real user id to take on after clone_again(), -1 when it was before */
 	int keep; /* the sync socket; keep + 1 is exec.fifo, keep + 2 the error file */
-	bool fifo, report, sync_open, again, terminal; /* the last two: see clone_again() */
+	bool fifo, report, sync_open;
+	bool again, terminal; /* see clone_again() */
+	bool filter_cloned;   /* filter_first, but the filter forbids what clone_again() does: after that */
 };
 
 /* Everything up to and with the wait on the fifo, if there is one. Comes back only when all of it worked. */

@@ -572,15 +572,17 @@ static char *fill(char *place, char **pointers, PyObject *list)
 CALL_KW(prepare)
 {
 	static char *names[] = {"path", "argv", "env", "filter", "filter_flags", "filter_first", "caps", "ambient",
-				"keep", "fifo", "report", "again", "terminal", NULL};
+				"keep", "fifo", "report", "again", "terminal", "extra", "real_user", "filter_cloned", NULL};
 	const char *path, *filter;
 	Py_ssize_t path_size, filter_size;
 	PyObject *argv, *env, *caps;
 	unsigned int flags;
-	int first, keep, fifo, report, again, terminal;
-	unsigned long long ambient, effective = 0, permitted = 0, inheritable = 0;
-	PARSE_KW("y#O!O!$z#O&pOO&ipppp:prepare", names, &path, &path_size, &PyList_Type, &argv, &PyList_Type, &env, &filter,
-		 &filter_size, u32, &flags, &first, &caps, u64, &ambient, &keep, &fifo, &report, &again, &terminal);
+	int first, keep, fifo, report, again, terminal, filter_cloned;
+	long long real_user;
+	unsigned long long ambient, extra, effective = 0, permitted = 0, inheritable = 0;
+	PARSE_KW("y#O!O!$z#O&pOO&ippppO&Lp:prepare", names, &path, &path_size, &PyList_Type, &argv, &PyList_Type, &env, &filter,
+		 &filter_size, u32, &flags, &first, &caps, u64, &ambient, &keep, &fifo, &report, &again, &terminal, u64, &extra,
+		 &real_user, &filter_cloned);
 	if (caps != Py_None && !PyTuple_Check(caps))
 		return PyErr_Format(PyExc_TypeError, "caps must be (effective, permitted, inheritable) or None");
 	if (caps != Py_None && !PyArg_ParseTuple(caps, "O&O&O&:prepare", u64, &effective, u64, &permitted, u64, &inheritable))
@@ -612,12 +614,15 @@ CALL_KW(prepare)
 	p->filter_first = first;
 	p->set_caps = caps != Py_None;
 	split(effective, permitted, inheritable, p->caps);
+	split(effective | extra, permitted | extra, inheritable, p->cloned);
 	p->ambient = ambient;
 	p->keep = keep;
 	p->fifo = fifo;
 	p->report = report;
 	p->again = again;
 	p->terminal = terminal;
+	p->real_user = real_user;
+	p->filter_cloned = filter_cloned;
 	p->sync_open = true;
 	PyObject *capsule = PyCapsule_New(p, CAPSULE, discard);
 	if (!capsule)

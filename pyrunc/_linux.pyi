@@ -143,6 +143,9 @@ def prepare(
     report: bool,
     again: bool,
     terminal: bool,
+    extra: int,
+    real_user: int,
+    filter_cloned: bool,
 ) -> Prepared:
     """Lay out as flat memory all that finish() needs.
 
@@ -153,7 +156,9 @@ def prepare(
     exec.fifo (O_RDWR) if fifo, at keep + 2 the error file (O_WRONLY) if report. Those below keep are left as they are.
     again: clone once more when the capabilities are set, before a filter that is not filter_first. The new process is
     its session's leader, with standard input as the controlling terminal if terminal, and goes on when the other end of
-    the sync socket has been told its number and has answered.
+    the sync socket has been told its number and has answered. extra: capabilities (a mask) that it has until then,
+    beside caps; real_user: the real user id that it takes on then, -1 for none; filter_cloned: a filter that is
+    filter_first is loaded only then.
     ValueError if path is empty or holds a NUL, filter is no array of instructions, or keep is below 3.
     """
 

@@ -27,10 +27,6 @@ __all__ = ["EXIT_EXEC_FAILURE", "exec_"]
 _FROM_CONFIG: "Final" = ("apparmorProfile", "selinuxLabel", "rlimits", "scheduler", "ioPriority", "execCPUAffinity")
 
 
-# A limit that one process more or less does not matter to.
-_MANY_PROCESSES: "Final" = 1024
-
-
 class OpenContainer(namespaces.OpenNamespaces):
     """Open the init process's namespaces, and its root where it has no mount namespace of its own to bring one."""
 
@@ -268,15 +264,14 @@ def compile_exec(
     joined = _namespaces(container, linux)
     # In the runtime.
     steps.append(OpenContainer(joined, container.pid, pidfd))
-    again = _last(joined, wanted, context) if "pid" in joined else False
+    again = "pid" in joined
+    late = again and order.is_scheduled_late(wanted, "user" in joined, host)
+    if again:
+        steps += order.host_procfs(wanted, {}, "user" in joined, host)
     if linux.get("seccomp"):
         from pyrunc.plan.seccomp_step import CompileFilter
 
-        compiled = CompileFilter(linux["seccomp"], container.store.root + "/@seccomp")
-        steps.append(compiled)
-        if again and not wanted.get("noNewPrivileges"):
-            # It is loaded while privileged, before the clone.
-            again = compiled.allows_clone()
+        steps.append(CompileFilter(linux["seccomp"], container.store.root + "/@seccomp"))
     small = order.has_small_memory(linux)
     steps += [OpenCgroup(container, options.cgroup, small), birth.Clone(0, [], None)]
     if wanted.get("oomScoreAdj") is not None:
@@ -304,19 +299,16 @@ def compile_exec(
         # The container's, by its name; the caller's own keys are none of its business.
         steps.append(process.Keyring(wanted.get("selinuxLabel") or ""))
     steps.append(OpenRoot() if "mount" in joined else mounts.ChangeRoot())
-    if again:
-        steps.append(birth.EnterPids())
-    elif "pid" in joined:
-        steps.append(birth.CloneAgain(0, [], pid_namespace=True, terminal=bool(wanted.get("terminal"))))
-        steps += [birth.RecordAgain(), Meet(RUNTIME, order.RECORDED_AGAIN)]
     if wanted.get("terminal"):
         size = wanted.get("consoleSize") or {}
         uid = (wanted.get("user") or {}).get("uid") or 0
         steps.append(devices.Terminal(size.get("height") or 0, size.get("width") or 0, uid, False, controls=not again))
     steps += process.labels(wanted, host)
-    steps += process.tune(wanted, linux)
+    steps += process.tune(wanted, linux, late)
     if wanted.get("noNewPrivileges"):
         steps.append(process.NoNewPrivileges())
+    if again:
+        steps.append(birth.EnterPids())
     steps.append(Meet(CONTAINER, order.READY))
     if wanted.get("terminal") and not options.detach:
         steps.append(AdoptTerminal())
@@ -325,7 +317,7 @@ def compile_exec(
     program = process.BecomeProgram(wanted, has_fifo=False, again=again)
     steps += [Meet(RUNTIME, order.LIMITED), program]
     if again:
-        steps.append(birth.RecordAgain(let_go=True))
+        steps += order.settled(wanted if late else None)
     return context, Plan(steps, _warnings(program.caps, -1 if "user" in joined else host.capabilities))
 
 
@@ -336,22 +328,6 @@ def _warnings(caps: "process.Caps | None", available: int) -> "list[str]":
     from pyrunc.plan import caps_warnings
 
     return caps_warnings.warnings(caps, available)
-
-
-def _last(joined: "dict[str, tuple[str, str]]", wanted: "Any", context: Context) -> bool:
-    """Whether the clone into the pid namespace can be the last thing of all, after the drop of all privileges.
-
-    Then nobody in there who may trace finds more in the process than its program will have. In a user namespace nobody
-    finds it anyway, and labels are written by a procfs of the pid namespace. A real-time or a deadline policy may end
-    with a clone; a limit of processes would count two.
-    """
-    if "user" in joined or context.host.in_user_namespace or context.host.rootless or wanted.get("scheduler"):
-        return False
-    if not (wanted.get("user") or {}).get("uid"):
-        return True
-    limits = [limit["soft"] for limit in wanted.get("rlimits") or () if limit["type"] == "RLIMIT_NPROC"]
-    limit: int = limits[0] if limits else _linux.prlimit(0, _linux.RLIMITS["RLIMIT_NPROC"], None)[0]
-    return limit >= _MANY_PROCESSES
 
 
 def _nothing(context: Context) -> None:

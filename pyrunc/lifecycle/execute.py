@@ -270,6 +270,7 @@ def words_of_stage(stage: str) -> str:
         "capset": "set capabilities",
         "listener": "hand over the seccomp listener",
         "clone": "enter the joined pid namespace and clone into it",
+        "user": "set the user id",
         "fifo": "wait for start",
         "execve": "execute the program",
     }.get(stage, stage)

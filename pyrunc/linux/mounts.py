@@ -56,16 +56,21 @@ def create(fstype: str, source: "str | None", parameters: "list[tuple[str, str |
     """
     fs_fd = _linux.fsopen(fstype, _linux.FSOPEN_CLOEXEC)
     try:
-        try:
-            if source:
-                _linux.fsconfig(fs_fd, _linux.FSCONFIG_SET_STRING, "source", source, 0)
-            _configure(fs_fd, parameters)
-            _linux.fsconfig(fs_fd, _linux.FSCONFIG_CMD_CREATE, None, None, 0)
-            return _linux.fsmount(fs_fd, _linux.FSMOUNT_CLOEXEC, attributes)
-        except OSError as error:
-            raise _failure(fs_fd, error) from None
+        return finish(fs_fd, source, parameters, attributes)
     finally:
         posix.close(fs_fd)
+
+
+def finish(fs_fd: int, source: "str | None", parameters: "list[tuple[str, str | int | None]]", attributes: int) -> int:
+    """create() with a descriptor of fsopen(2), which stays open."""
+    try:
+        if source:
+            _linux.fsconfig(fs_fd, _linux.FSCONFIG_SET_STRING, "source", source, 0)
+        _configure(fs_fd, parameters)
+        _linux.fsconfig(fs_fd, _linux.FSCONFIG_CMD_CREATE, None, None, 0)
+        return _linux.fsmount(fs_fd, _linux.FSMOUNT_CLOEXEC, attributes)
+    except OSError as error:
+        raise _failure(fs_fd, error) from None
 
 
 def reconfigure(mount_fd: int, parameters: "list[tuple[str, str | int | None]]") -> None:

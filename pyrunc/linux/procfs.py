@@ -36,22 +36,39 @@ def open_private(*, full: bool = False) -> int:
     return fd
 
 
+def open_host() -> int:
+    """A descriptor of /proc, which must be a procfs: for a process that leaves it behind. Raises OSError."""
+    fd = posix.open("/proc", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    if _linux.fstatfs(fd)[0] != _linux.PROC_SUPER_MAGIC:
+        posix.close(fd)
+        raise OSError(errno.EINVAL, "not a procfs", "/proc")
+    return fd
+
+
 def open_of(pid_namespace: int, parameters: "list[tuple[str, str | int | None]]", attributes: int) -> int:
     """A detached procfs of another pid namespace than the caller's, given by descriptor. Raises OSError.
 
-    Linux 6.17 takes the namespace as a parameter. Before, only a process that is in it can make its procfs: a helper
-    that has first given up our root, our mounts and all our descriptors, since those in there can see it.
+    Linux 6.17 takes the namespace as a parameter. Before, only a process that is in it can ask for its procfs.
     """
     try:
         return mounts.create("proc", "proc", [*parameters, ("pidns", pid_namespace)], attributes)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
+    return open_by_helper(pid_namespace, parameters, attributes)
+
+
+def open_by_helper(pid_namespace: int, parameters: "list[tuple[str, str | int | None]]", attributes: int) -> int:
+    """open_of() before Linux 6.17: a helper opens the file system, this process mounts it.
+
+    Whoever may trace in that pid namespace can take hold of the helper (CVE-2016-9962). So it has neither our root and
+    mounts nor our descriptors there, and its capabilities are those of a user namespace of its own.
+    """
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
     helper, pidfd = _linux.clone(0)
     if helper == 0:
         try:
-            _help(pid_namespace, theirs.fileno(), parameters, attributes)
+            _help(pid_namespace, theirs.fileno())
         finally:
             posix._exit(1)
     theirs.close()
@@ -64,11 +81,15 @@ def open_of(pid_namespace: int, parameters: "list[tuple[str, str | int | None]]"
     if not ancillary:
         number = int.from_bytes(data[:4], "little") or errno.EPERM
         raise OSError(number, "make a procfs of the joined pid namespace")
-    return int.from_bytes(ancillary[0][2][:4], "little")
+    fs_fd = int.from_bytes(ancillary[0][2][:4], "little")
+    try:
+        return mounts.finish(fs_fd, "proc", parameters, attributes)
+    finally:
+        posix.close(fs_fd)
 
 
-def _help(pid_namespace: int, answer: int, parameters: "list[tuple[str, str | int | None]]", attributes: int) -> None:
-    """The helper: an empty root and two descriptors, then the namespace; its child answers with the procfs."""
+def _help(pid_namespace: int, answer: int) -> None:
+    """The helper: an empty root and two descriptors, then the namespace; its child answers with fsopen(2)'s."""
     try:
         _linux.prctl(_linux.PR_SET_DUMPABLE, 0)
         _linux.unshare(_linux.CLONE_NEWNS)
@@ -86,14 +107,15 @@ def _help(pid_namespace: int, answer: int, parameters: "list[tuple[str, str | in
         posix.dup2(high, 1, inheritable=False)
         _linux.close_range(2, 0xFFFFFFFF, 0)
         _linux.setns(0, _linux.CLONE_NEWPID)
-        pid, _ = _linux.clone(0)
+        posix.close(0)
+        pid = _clone_powerless()
         if pid:
             posix.close(1)
             posix.waitpid(pid, 0)
             return
-        tree = mounts.create("proc", "proc", parameters, attributes)
+        fs_fd = _linux.fsopen("proc", _linux.FSOPEN_CLOEXEC)
         sock = _socket.socket(fileno=1)
-        sock.sendmsg([b"F"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, tree.to_bytes(4, "little"))])
+        sock.sendmsg([b"F"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fs_fd.to_bytes(4, "little"))])
     except OSError as error:
         # The answer's descriptor is 1 once the others are closed; standard output is no socket and refuses send(2).
         for fd in (answer, 1):
@@ -102,6 +124,27 @@ def _help(pid_namespace: int, answer: int, parameters: "list[tuple[str, str | in
                 return
             except OSError:
                 continue
+
+
+def _clone_powerless() -> int:
+    """clone(2), where the new process has no capability but what fsopen(2) asks for. Raises OSError."""
+    try:
+        # In namespaces of its own it may open file systems, and is nobody outside.
+        return _linux.clone(_linux.CLONE_NEWUSER | _linux.CLONE_NEWNS)[0]
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOSPC, errno.EUSERS, errno.EINVAL, errno.ENOSYS):
+            raise
+    # A host that has, or allows, no user namespaces.
+    keep = 1 << _linux.CAPS["CAP_SYS_ADMIN"]
+    for number in _linux.CAPS.values():
+        if not keep >> number & 1:
+            try:
+                _linux.prctl(_linux.PR_CAPBSET_DROP, number)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # one that this kernel does not know
+                    raise
+    _linux.capset(keep, keep, 0)
+    return _linux.clone(0)[0]
 
 
 def write(proc_fd: int, path: str, value: bytes) -> None:

@@ -111,59 +111,36 @@ def reap(context: "Context") -> "int | None":
 
 
 class CloneAgain(Step):
-    """A second clone, as the runtime's child too (CLONE_PARENT): the first process only had to be somewhere first.
+    """A second clone, as the runtime's child too (CLONE_PARENT), with namespaces that a joined user namespace owns."""
 
-    Into namespaces that a joined user namespace must own, or into a joined pid namespace.
-    """
-
-    __slots__ = ("flags", "kinds", "pid_namespace", "terminal")
+    __slots__ = ("flags", "kinds")
     name = "clone"
     section = "config-linux.md#namespaces"
     side = CONTAINER
 
-    def __init__(self, flags: int, kinds: "list[str]", *, pid_namespace: bool = False, terminal: bool = False) -> None:
+    def __init__(self, flags: int, kinds: "list[str]") -> None:
         Step.__init__(self, "/linux/namespaces")
         self.flags = flags
         self.kinds = kinds
-        self.pid_namespace = pid_namespace
-        self.terminal = terminal
 
     def describe(self) -> str:
-        if self.pid_namespace:
-            return "enter the joined pid namespace and clone into it"
         return "clone again" + (" with new namespaces: " + ", ".join(self.kinds) if self.kinds else "")
 
     def apply(self, context: "Context") -> None:
-        if self.pid_namespace:
-            EnterPids().apply(context)
-            _let_go(context, self.terminal)
-        pid, outside = self._clone(context)
+        pid = _linux.clone(self.flags | _linux.CLONE_PARENT)[0]
         if pid:
             # The new process does nothing before the runtime has recorded it and said so.
-            posix.write(context.sync.fileno(), b"P" + pid.to_bytes(4, "little") + (b"O" if outside else b"I"))
+            posix.write(context.sync.fileno(), b"P" + pid.to_bytes(4, "little") + b"I")
             posix._exit(0)
         posix.setsid()
 
-    def _clone(self, context: "Context") -> "tuple[int, bool]":
-        """The new process (0 in itself), and whether it is still outside the pids cgroup.
-
-        A cgroup that is full refuses a clone, but not a process that is moved into it. So an exec, which must work in
-        a full container too, clones outside, and the runtime moves the new process: slow, and seldom needed.
-        """
-        try:
-            return _linux.clone(self.flags | _linux.CLONE_PARENT)[0], False
-        except OSError as error:
-            if error.errno != errno.EAGAIN or not self.pid_namespace:
-                raise
-        # By the runtime's hand: no descriptor of the host's cgroups may be here any more.
-        context.sync.send(b"F")
-        if context.sync.recv(16) != b"G":
-            raise OSError(errno.EAGAIN, "clone3")
-        return _linux.clone(self.flags | _linux.CLONE_PARENT)[0], True
-
 
 class EnterPids(Step):
-    """The next process cloned is to be in the joined pid namespace. The program's: see clone_again() of finish.c."""
+    """The next process cloned is to be in the joined pid namespace: the program's, by clone_again() of finish.c.
+
+    Those in there see it from then on, and who has CAP_SYS_PTRACE can take hold of it (CVE-2016-9962). So nothing is
+    left to do then but what takes no privilege.
+    """
 
     __slots__ = ()
     name = "namespaces"
@@ -181,33 +158,6 @@ class EnterPids(Step):
             if kind == "pid":
                 _linux.setns(fd, flag)
         context.namespace_fds = []
-
-
-def _let_go(context: "Context", terminal: bool) -> None:
-    """Close all but what is still needed: what stays open is in reach of every process of the joined pid namespace.
-
-    A process in there that has CAP_SYS_PTRACE takes descriptors out of ours: a directory of the host's, the caller's
-    console socket, a cgroup's file to leave its own limits by (CVE-2016-9962). terminal: the process will get one of
-    the container's own, and the standard streams are still the caller's, perhaps a terminal that takes commands.
-    """
-    if terminal:
-        for fd, end in zip((0, 1, 2), (*posix.pipe2(posix.O_CLOEXEC), 1), strict=True):
-            posix.dup2(end, fd)
-    needed = {
-        context.sync.fileno(),
-        context.root_fd,
-        context.null_fd,
-        context.fifo_fd,
-        context.error_fd,
-        *context.mount_fds,
-    }
-    first = 3 + context.preserve_fds
-    for fd in sorted(needed):
-        if fd >= first:
-            if fd > first:
-                _linux.close_range(first, fd - 1, 0)
-            first = fd + 1
-    _linux.close_range(first, 0xFFFFFFFF, 0)
 
 
 class RecordAgain(Step):

@@ -73,6 +73,7 @@ class Context:
         self.rights: "list[int]" = []
         # Mounts of the container that a later step changes by their descriptors.
         self.mount_fds: "list[int]" = []
+        # The runtime's /proc, where the container process cannot have a procfs that it is in: process.OpenProcfs.
         self.proc_fd = -1
         self.console_fd = -1
         self.fifo_fd = -1

@@ -26,6 +26,7 @@ MOUNTED = "the rootfs and its mounts are made"
 HOOKS_RUN = "the runtime's hooks have run"
 READY = "the process is set up"
 LIMITED = "resource limits are set"
+SETTLED = "the process in the joined pid namespace is recorded"
 
 
 class Options:
@@ -116,6 +117,8 @@ class _Builder:
             from pyrunc.plan.seccomp_step import CompileFilter
 
             steps.append(CompileFilter(self.linux["seccomp"], self.options.seccomp_cache))
+        if "pid" in self.spaces.joined:
+            steps += host_procfs(self.process or {}, self.linux, self.foreign, self.host)
         if self.mapper is not None:
             steps += self.mapper.steps
         if not self.locked:
@@ -281,12 +284,10 @@ class _Builder:
         if self.process:
             # While the root is still writable.
             steps.append(process.MakeCwd(self.process["cwd"]))
-        if "pid" in self.spaces.joined:
-            # Entered last of all namespaces: nothing of the host is left here that its processes could reach.
-            terminal = bool(self.process and self.process.get("terminal"))
-            again = birth.CloneAgain(0, [], pid_namespace=True, terminal=terminal)
-            steps += [again, birth.RecordAgain(), Meet(RUNTIME, RECORDED_AGAIN)]
         steps += self._settings()
+        if "pid" in self.spaces.joined:
+            # Entered last of all namespaces, by a clone after all else is done.
+            steps.append(birth.EnterPids())
         return steps
 
     def _settings(self) -> "list[Step]":
@@ -295,7 +296,9 @@ class _Builder:
             # After pivot_root, from the container's own devpts; before the root may become read-only: /dev/console.
             size = self.process.get("consoleSize") or {}
             uid = (self.process.get("user") or {}).get("uid") or 0
-            steps.append(devices.Terminal(size.get("height") or 0, size.get("width") or 0, uid, self._own_dev()))
+            controls = "pid" not in self.spaces.joined
+            step = devices.Terminal(size.get("height") or 0, size.get("width") or 0, uid, self._own_dev(), controls)
+            steps.append(step)
         read_only = self._late_read_only()
         root_read_only = bool((self.config.get("root") or {}).get("readonly"))
         if read_only or root_read_only:
@@ -320,7 +323,7 @@ class _Builder:
             # Private or slave the root is from its beginning, and volumes keep what they asked for.
             steps.append(mounts.RootPropagation(propagation))
         if self.process:
-            steps += process.tune(self.process, self.linux)
+            steps += process.tune(self.process, self.linux, self._is_scheduled_late())
             if self.process.get("noNewPrivileges"):
                 steps.append(process.NoNewPrivileges())
         return steps
@@ -345,20 +348,26 @@ class _Builder:
             steps.append(process.Rlimits(self.process["rlimits"]))
         steps.append(Meet(RUNTIME, LIMITED))
         start_hooks = self.hooks.get("startContainer")
-        steps.append(
-            process.BecomeProgram(
-                self.process, has_fifo=True, hooks=hooks.StartContainerHooks(start_hooks) if start_hooks else None
-            )
+        again = "pid" in self.spaces.joined
+        program = process.BecomeProgram(
+            self.process,
+            has_fifo=True,
+            hooks=hooks.StartContainerHooks(start_hooks) if start_hooks else None,
+            again=again,
         )
-        caps = steps[-1].caps if isinstance(steps[-1], process.BecomeProgram) else None
-        if caps is not None:
-            whole = "user" in self.spaces.new or "user" in self.spaces.joined
-            available = -1 if whole else self.host.capabilities
-            if caps.odd(available):
+        steps.append(program)
+        if again:
+            steps += settled(self.process if self._is_scheduled_late() else None)
+        if program.caps is not None:
+            available = -1 if self.spaces.has("user") else self.host.capabilities
+            if program.caps.odd(available):
                 from pyrunc.plan import caps_warnings
 
-                self.warnings += caps_warnings.warnings(caps, available)
+                self.warnings += caps_warnings.warnings(program.caps, available)
         return steps
+
+    def _is_scheduled_late(self) -> bool:
+        return "pid" in self.spaces.joined and is_scheduled_late(self.process, self.foreign, self.host)
 
     def _tree(
         self, path: str, recursive: bool, pointer: str, attributes: int = 0, *, always: bool = False
@@ -439,3 +448,36 @@ def has_small_memory(linux: "Any") -> bool:
     """Whether the memory limit is so small that the set-up itself counts."""
     limit = ((linux.get("resources") or {}).get("memory") or {}).get("limit")
     return isinstance(limit, int) and 0 < limit < cgroup.SMALL_MEMORY
+
+
+def is_scheduled_late(process: "Any", foreign: bool, host: "Host") -> bool:
+    """Whether process.scheduler is for the runtime to set, after the clone into a joined pid namespace.
+
+    A clone ends a real-time policy with reset-on-fork, and is refused to a deadline policy, but the new process shall
+    not have CAP_SYS_NICE for that. In a user namespace that would be worth nothing anyway. foreign: the container has
+    one.
+    """
+    return bool(process and process.get("scheduler")) and not (foreign or host.rootless)
+
+
+def host_procfs(wanted: "Any", linux: "Any", foreign: bool, host: "Host") -> "list[Step]":
+    """What labels and sysctls need when the container process is in a user namespace, but not yet in its pid namespace.
+
+    wanted: the process object. foreign: the container has a user namespace.
+    """
+    if not (foreign or host.rootless or host.in_user_namespace):
+        return []
+    needed = wanted.get("apparmorProfile") or wanted.get("selinuxLabel") or linux.get("sysctl")
+    return [process.OpenProcfs()] if needed else []
+
+
+def settled(scheduled: "Any") -> "list[Step]":
+    """What the runtime does for the process that BecomeProgram has cloned, which waits for it.
+
+    scheduled: the process object whose scheduler is to be set now, or None.
+    """
+    if not scheduled:
+        return [birth.RecordAgain(let_go=True)]
+    from pyrunc.plan import tuning
+
+    return [birth.RecordAgain(), tuning.schedule(scheduled["scheduler"], RUNTIME), Meet(RUNTIME, SETTLED)]

@@ -25,6 +25,9 @@ _PASSWD_LIMIT: "Final" = 1 << 20
 
 CAP_SYS_ADMIN: "Final" = 1 << _linux.CAPS["CAP_SYS_ADMIN"]
 
+# A limit of processes that one more or less does not matter to.
+_MANY_PROCESSES: "Final" = 1024
+
 
 class Keyring(Step):
     """A session keyring of its own, so that the container cannot use the caller's (session-keyring(7)).
@@ -46,7 +49,7 @@ class Keyring(Step):
     def apply(self, context: "Context") -> None:
         if self.label:
             # execve(2) takes it back.
-            _write_attribute("keycreate", self.label)
+            _write_attribute(context, "keycreate", self.label)
         try:
             serial = _linux.keyctl_join_session_keyring("_ses." + context.id)
             # The owner may search it too, or `keyctl` in the container could not find its own keys.
@@ -158,7 +161,7 @@ class Sysctl(Step):
         return "set sysctl " + ", ".join(key + "=" + value for key, value in self.values.items())
 
     def apply(self, context: "Context") -> None:
-        proc = procfs.open_private(full=True)
+        proc = _procfs(context, full=True)
         try:
             for key, value in self.values.items():
                 path = "sys/" + rules.sysctl_path(key)
@@ -191,12 +194,38 @@ class LsmLabel(Step):
         return "write '" + self.value + "' to attr/" + self.attribute
 
     def apply(self, context: "Context") -> None:
-        _write_attribute(self.attribute, self.value)
+        _write_attribute(context, self.attribute, self.value)
 
 
-def _write_attribute(attribute: str, text: str) -> None:
+class OpenProcfs(Step):
+    """The runtime's /proc for labels and sysctls, where no procfs can be made that has the process in it.
+
+    In a user namespace only of a pid namespace of its own can one be; but a joined pid namespace is entered last.
+    """
+
+    __slots__ = ()
+    name = "procfs"
+
+    def describe(self) -> str:
+        return "open /proc for labels and sysctls"
+
+    def apply(self, context: "Context") -> None:
+        context.proc_fd = procfs.open_host()
+
+    def undo(self, context: "Context") -> None:
+        if context.proc_fd >= 0:
+            posix.close(context.proc_fd)
+            context.proc_fd = -1
+
+
+def _procfs(context: "Context", full: bool = False) -> int:
+    """A descriptor for a label or a sysctl, to be closed. full: for a sysctl. Raises OSError."""
+    return posix.dup(context.proc_fd) if context.proc_fd >= 0 else procfs.open_private(full=full)
+
+
+def _write_attribute(context: "Context", attribute: str, text: str) -> None:
     """Write text to /proc/self/attr/ATTRIBUTE; where the kernel has none for AppArmor alone, to `exec`."""
-    proc = procfs.open_private()
+    proc = _procfs(context)
     try:
         own = procfs.self_name(proc) + "/attr/"
         value = text.encode("utf-8", "surrogateescape")
@@ -237,15 +266,18 @@ def require_lsm(lsm: str, label: str, host: "Host", pointer: str) -> None:
         selinux.check(label, pointer)
 
 
-def tune(process: "Any", linux: "Any") -> "list[Step]":
-    """The steps for scheduling, personality and memory policy: of the process itself, inherited by execve(2)."""
+def tune(process: "Any", linux: "Any", scheduled_late: bool = False) -> "list[Step]":
+    """The steps for scheduling, personality and memory policy: of the process itself, inherited by execve(2).
+
+    scheduled_late: process.scheduler is set later, by the runtime.
+    """
     if not (process.get("scheduler") or process.get("ioPriority")) and not (
         linux.get("personality") or linux.get("memoryPolicy")
     ):
         return []
     from pyrunc.plan import tuning
 
-    return tuning.compile(process, linux)
+    return tuning.compile(process, linux, scheduled_late)
 
 
 class NoNewPrivileges(Step):
@@ -335,7 +367,10 @@ class BecomeProgram(Step):
     side = CONTAINER
 
     def __init__(self, process: "Process | None", *, has_fifo: bool, hooks: "Any" = None, again: bool = False) -> None:
-        """again: a clone on the way, when the capabilities are dropped: what goes on is the new process."""
+        """again: a clone on the way, into a joined pid namespace: what goes on is the new process.
+
+        Whoever may trace in there can take hold of it (CVE-2016-9962), so it comes when the capabilities are dropped.
+        """
         Step.__init__(self, "/process")
         self.again = again
         self.process: "Any" = process
@@ -374,16 +409,20 @@ class BecomeProgram(Step):
         umask = user.get("umask")
         posix.umask(0o022 if umask is None else umask)
         masks = self._masks()
-        self._identity(context, process, uid, gid, masks)
-        program = self._program(env, masks[0]) if self.process else "/"
         seccomp = context.seccomp
+        # A new process counts against the limit of its real user, and the one that clones it would count, too.
+        late = self.again and bool(uid) and _linux.prlimit(0, _linux.RLIMITS["RLIMIT_NPROC"], None)[0] < _MANY_PROCESSES
+        filter_first = not self.no_new_privs
+        filter_cloned = self.again and filter_first and seccomp is not None and not seccomp.allows_clone(late)
+        self._identity(context, process, uid, gid, late)
+        program = self._program(env, masks[0]) if self.process else "/"
         prepared = _linux.prepare(
             program.encode("utf-8", "surrogateescape"),
             [argument.encode("utf-8", "surrogateescape") for argument in process["args"]],
             [entry.encode("utf-8", "surrogateescape") for entry in env],
             filter=seccomp.program if seccomp is not None else None,
             filter_flags=seccomp.flags if seccomp is not None else 0,
-            filter_first=not self.no_new_privs,
+            filter_first=filter_first,
             caps=masks[:3],
             ambient=masks[3],
             keep=3 + context.preserve_fds,
@@ -391,6 +430,9 @@ class BecomeProgram(Step):
             report=self.has_fifo,
             again=self.again,
             terminal=bool(process.get("terminal")),
+            extra=CAP_SYS_ADMIN & _linux.capget()[1] if filter_cloned else 0,
+            real_user=uid if late else -1,
+            filter_cloned=filter_cloned,
         )
         if _has_died(context.sync):
             posix._exit(1)
@@ -418,21 +460,20 @@ class BecomeProgram(Step):
     def _masks(self) -> "tuple[int, int, int, int]":
         """Effective, permitted, inheritable, ambient: what was asked for, as far as this process has it to give."""
         if self.caps is None:
-            return (0, 0, 0, 0) if self.process else (*_linux.capget(), 0)
+            return (0, 0, 0, 0)
         own = _linux.capget()[1]
         permitted = self.caps.permitted & own
         # What has left the bounding set cannot be made inheritable: capset(2), EPERM.
         inheritable = self.caps.inheritable & self.caps.bounding & own
         return self.caps.effective & permitted, permitted, inheritable, self.caps.ambient & permitted & inheritable
 
-    def _identity(
-        self, context: "Context", process: "Any", uid: int, gid: int, masks: "tuple[int, int, int, int]"
-    ) -> None:
+    def _identity(self, context: "Context", process: "Any", uid: int, gid: int, late: bool) -> None:
+        """late: the real user id stays root's for now: it may be given up later without any capability."""
         cwd = process["cwd"]
         moved = self._change_directory(context, cwd, final=False)
         bounding = self.caps.bounding if self.caps is not None else 0
         # A bounding set can only shrink, and only while CAP_SETPCAP is there: first of all.
-        if self.process and _linux.capget()[0] >> _linux.CAPS["CAP_SETPCAP"] & 1:
+        if _linux.capget()[0] >> _linux.CAPS["CAP_SETPCAP"] & 1:
             for number in _linux.CAPS.values():
                 if not bounding >> number & 1:
                     _drop_bounding(number)
@@ -441,8 +482,9 @@ class BecomeProgram(Step):
         groups = (process.get("user") or {}).get("additionalGids") or []
         set_groups(groups, context)
         posix.setresgid(gid, gid, gid)
-        posix.setresuid(uid, uid, uid)
-        _linux.prctl(_linux.PR_SET_KEEPCAPS, 0)
+        posix.setresuid(-1 if late else uid, uid, uid)
+        if not late:
+            _linux.prctl(_linux.PR_SET_KEEPCAPS, 0)  # else execve(2) does it
         # setresuid(2) cleared the effective set; permitted is whole, and the filter may need CAP_SYS_ADMIN.
         permitted = _linux.capget()[1]
         _linux.capset(permitted, permitted, _linux.capget()[2])

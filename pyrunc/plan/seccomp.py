@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 # Raised whenever the same profile would compile to another program, or entries to other bytes.
-COMPILER: "Final" = 4
+COMPILER: "Final" = 5
 
 # struct sock_filter (linux/filter.h), and how many of them the kernel takes: BPF_MAXINSNS (linux/bpf_common.h).
 INSTRUCTION: "Final" = 8
@@ -35,8 +35,10 @@ _DIGEST: "Final" = 32
 _HEAD: "Final" = len(_MAGIC) + _DIGEST + 8
 _HOUR: "Final" = 3600
 
-# Beside the flags for seccomp(2), which have 32 bits: what clone_again() of native/finish.c calls is allowed.
+# Beside the flags for seccomp(2), which have 32 bits: what clone_again() of native/finish.c calls is allowed, and a
+# later setresuid(2).
 ALLOWS_CLONE: "Final" = 1 << 32
+ALLOWS_SETRESUID: "Final" = 1 << 33
 
 
 class Filter:
@@ -44,19 +46,26 @@ class Filter:
 
     program: struct sock_filter[] as seccomp(2) takes it. flags: SECCOMP_FILTER_FLAG_* for seccomp(2), with NEW_LISTENER
     when a rule notifies. listener_path: socket of the agent that serves notifications, when flags have NEW_LISTENER,
-    else None. metadata: what the agent is told besides, "" for nothing. cached: it was not compiled now. allows_clone:
-    a process may be cloned under it that leads a session and takes a controlling terminal.
+    else None. metadata: what the agent is told besides, "" for nothing. cached: it was not compiled now.
     """
 
-    __slots__ = ("allows_clone", "cached", "flags", "listener_path", "metadata", "program")
+    __slots__ = ("_allows", "cached", "flags", "listener_path", "metadata", "program")
 
     def __init__(self, program: bytes, flags: int, listener_path: "str | None", metadata: str, cached: bool) -> None:
         self.program = program
         self.flags = flags & 0xFFFFFFFF
-        self.allows_clone = bool(flags & ALLOWS_CLONE)
+        self._allows = flags & ~0xFFFFFFFF
         self.listener_path = listener_path
         self.metadata = metadata
         self.cached = cached
+
+    def allows_clone(self, user: bool = False) -> bool:
+        """Whether under it a process may be cloned that leads a session and takes a controlling terminal.
+
+        user: and may change its real user id.
+        """
+        wanted = ALLOWS_CLONE | (ALLOWS_SETRESUID if user else 0)
+        return self._allows & wanted == wanted
 
 
 def compile(seccomp: "Mapping[str, Any]", cache_dir: "str | None" = None) -> Filter:

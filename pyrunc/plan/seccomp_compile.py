@@ -14,7 +14,7 @@ import time
 
 from pyrunc import _linux, log
 from pyrunc.errors import ConfigError, PyruncError
-from pyrunc.plan.seccomp import ALLOWS_CLONE, INSTRUCTION, MAX_INSTRUCTIONS, open_folder
+from pyrunc.plan.seccomp import ALLOWS_CLONE, ALLOWS_SETRESUID, INSTRUCTION, MAX_INSTRUCTIONS, open_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -150,25 +150,32 @@ def compile_profile(profile: "Mapping[str, Any]") -> "tuple[int, bytes]":
             f"the seccomp profile makes {length} instructions, the kernel takes at most {MAX_INSTRUCTIONS}",
             pointer=_POINTER + "/syscalls",
         )
-    if _allows_clone(seccomp, program):
-        flags |= ALLOWS_CLONE
-    return flags, program
+    return flags | _allowed(seccomp, program), program
 
 
-def _allows_clone(seccomp: "ModuleType", program: bytes) -> bool:
-    """Whether clone_again() of native/finish.c may make its calls."""
+# Not root, and otherwise like any other.
+_SOME_USER: "Final" = 1000
+
+
+def _allowed(seccomp: "ModuleType", program: bytes) -> int:
+    """ALLOWS_CLONE and ALLOWS_SETRESUID: whether clone_again() of native/finish.c and what follows may be."""
     arch = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}.get(posix.uname().machine)  # AUDIT_ARCH_*, linux/audit.h
+    if arch is None:
+        return 0
     calls = (
         ("clone", _linux.CLONE_PARENT, 0),
         ("setsid", 0, 0),
         ("ioctl", 0, _linux.TIOCSCTTY),
         ("write", 3, 0),
         ("read", 3, 0),
+        ("setresuid", _SOME_USER, _SOME_USER),
     )
-    return arch is not None and all(
+    allowed = [
         _allows(program, arch, seccomp.resolve_syscall(_native(seccomp), name), first, second)
         for name, first, second in calls
-    )
+    ]
+    clone = ALLOWS_CLONE if all(allowed[:-1]) else 0
+    return clone | (ALLOWS_SETRESUID if allowed[-1] else 0)
 
 
 def _allows(program: bytes, arch: int, number: int, first: int, second: int) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class CompileFilter(Step):
     """linux.seccomp to BPF; BecomeProgram loads it."""
 
-    __slots__ = ("cache_dir", "filter", "profile")
+    __slots__ = ("cache_dir", "profile")
     name = "seccomp"
     section = "config-linux.md#seccomp"
 
@@ -22,12 +22,6 @@ class CompileFilter(Step):
         Step.__init__(self, "/linux/seccomp")
         self.profile = profile
         self.cache_dir = cache_dir
-        self.filter: "seccomp.Filter | None" = None
-
-    def allows_clone(self) -> bool:
-        """Whether a process may be cloned under the filter, which this compiles. Raises as seccomp.compile() does."""
-        self.filter = seccomp.compile(self.profile, self.cache_dir)
-        return self.filter.allows_clone
 
     def describe(self) -> str:
         names = sum(len(rule["names"]) for rule in self.profile.get("syscalls") or ())
@@ -35,5 +29,5 @@ class CompileFilter(Step):
         return f"compile the seccomp filter: {default}, rules for {names} system calls"
 
     def apply(self, context: "Context") -> None:
-        context.seccomp = self.filter or seccomp.compile(self.profile, self.cache_dir)
+        context.seccomp = seccomp.compile(self.profile, self.cache_dir)
         log.debug("seccomp filter flags: " + str(context.seccomp.flags))

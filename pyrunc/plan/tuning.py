@@ -23,14 +23,14 @@ _MOST_NODES: "Final" = 4096
 
 
 class Tune(Step):
-    """One such setting. what: its words; call: the system call, without arguments."""
+    """One such setting. what: its words; call: the system call, with the process that it is for, 0 for the caller."""
 
-    __slots__ = ("call", "section", "what")
+    __slots__ = ("call", "section", "side", "what")
     name = "tuning"
-    side = CONTAINER
 
-    def __init__(self, pointer: str, section: str, what: str, call: "Any") -> None:
+    def __init__(self, pointer: str, section: str, what: str, call: "Any", side: str = CONTAINER) -> None:
         Step.__init__(self, pointer)
+        self.side: str = side
         self.section: str = section
         self.what = what
         self.call = call
@@ -40,7 +40,7 @@ class Tune(Step):
 
     def apply(self, context: "Context") -> None:
         try:
-            self.call()
+            self.call(context.pid if self.side == RUNTIME else 0)
         except OSError as error:
             hint = None
             resources = (context.config.get("linux") or {}).get("resources") or {}
@@ -53,33 +53,34 @@ class Tune(Step):
             raise PyruncError("set " + self.what + ": " + reason(error), errno=error.errno, hint=hint) from None
 
 
-def compile(process: "Any", linux: "Any") -> "list[Step]":
-    """The settings that the config names, in runc's order."""
+def compile(process: "Any", linux: "Any", scheduled_late: bool) -> "list[Step]":
+    """The settings that the config names, in runc's order. scheduled_late: all but process.scheduler."""
     steps: "list[Step]" = []
-    if process.get("scheduler"):
-        steps.append(_scheduler(process["scheduler"]))
+    if process.get("scheduler") and not scheduled_late:
+        steps.append(schedule(process["scheduler"], CONTAINER))
     if process.get("ioPriority"):
         steps.append(_io_priority(process["ioPriority"]))
     if linux.get("personality"):
         domain = linux["personality"]["domain"]
         persona = _linux.PER_LINUX32 if domain == "LINUX32" else _linux.PER_LINUX
-        section = "config-linux.md#personality"
-        steps.append(Tune("/linux/personality", section, "personality " + domain, lambda: _linux.personality(persona)))
+        section, what = "config-linux.md#personality", "personality " + domain
+        steps.append(Tune("/linux/personality", section, what, lambda _: _linux.personality(persona)))
     if linux.get("memoryPolicy"):
         steps.append(_memory_policy(linux["memoryPolicy"]))
     return steps
 
 
-def _scheduler(scheduler: "Any") -> Step:
+def schedule(scheduler: "Any", side: str) -> Step:
+    """process.scheduler, set by the process itself or, from outside, by the runtime (sched_setattr(2))."""
     flags = 0
     for flag in scheduler.get("flags") or ():
         flags |= getattr(_linux, flag)
     policy = scheduler["policy"]
     number = getattr(_linux, policy, _POLICIES.index(policy[len("SCHED_") :]))
 
-    def call() -> None:
+    def call(pid: int) -> None:
         _linux.sched_setattr(
-            0,
+            pid,
             number,
             scheduler.get("nice") or 0,
             scheduler.get("priority") or 0,
@@ -89,7 +90,7 @@ def _scheduler(scheduler: "Any") -> Step:
             flags,
         )
 
-    return Tune("/process/scheduler", "config.md#linux-process", "scheduler " + policy, call)
+    return Tune("/process/scheduler", "config.md#linux-process", "scheduler " + policy, call, side)
 
 
 def _io_priority(priority: "Any") -> Step:
@@ -99,7 +100,7 @@ def _io_priority(priority: "Any") -> Step:
         "/process/ioPriority",
         "config.md#linux-process",
         what,
-        lambda: _linux.ioprio_set(_IOPRIO_WHO_PROCESS, 0, value),
+        lambda pid: _linux.ioprio_set(_IOPRIO_WHO_PROCESS, pid, value),
     )
 
 
@@ -158,7 +159,7 @@ def _memory_policy(policy: "Any") -> Step:
     what = "memory policy " + policy["mode"] + (" " + policy["nodes"] if nodes else "")
     data = mask.to_bytes(size, "little") if nodes else None
 
-    def call() -> None:
+    def call(_: int) -> None:
         if size * 8 >= _MOST_NODES:
             raise OSError(errno.EINVAL, "set_mempolicy")
         _linux.set_mempolicy(mode, data, size * 8 + 1 if nodes else 0)

@@ -293,6 +293,9 @@ def test_an_empty_argument_vector(runtime: Path) -> None:
         report=False,
         again=False,
         terminal=False,
+        extra=0,
+        real_user=-1,
+        filter_cloned=False,
     )
     pid = os.fork()
     if pid == 0:

@@ -311,16 +311,21 @@ def test_a_joined_user_namespace(new: tuple[str, ...], bundle: MakeBundle) -> No
 
 
 def test_a_pod_in_a_user_namespace(bundle: MakeBundle) -> None:
-    """User, network, ipc, uts and pid namespaces joined, which all belong to the joined user namespace."""
+    """User, network, ipc, uts and pid namespaces joined, which all belong to the joined user namespace.
+
+    A sysctl is written by way of the runtime's procfs: one that has the process in it cannot be made there.
+    """
     one = bundle("sleep", "1000")
     add_user_namespace(one)
     pid = running(one)
     box = bundle("sh", "-c", "ls /proc/1/stat >/dev/null && exec sleep 1000")
     set_namespaces(box, "mount", user=pid, network=pid, ipc=pid, uts=pid, pid=pid)
     box.config.pop("hostname", None)
+    box.config["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1", "kernel.msgmax": "7000"}
     add_mapping(box)
     found, theirs = namespaces_of(running(box)), namespaces_of(pid)
     assert {kind for kind in KINDS if found[kind] == theirs[kind]} >= {"user", "network", "ipc", "uts", "pid"}
+    assert box.exec("cat", "/proc/sys/net/ipv4/ip_forward", "/proc/sys/kernel/msgmax").ok().stdout == "1\n7000\n"
     for kind in ("user", "pid", "net"):
         assert box.exec("readlink", f"/proc/self/ns/{kind}").ok().stdout == f"{os.readlink(f'/proc/{pid}/ns/{kind}')}\n"
     finish(box, one)

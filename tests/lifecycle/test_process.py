@@ -4,13 +4,14 @@ import errno
 import json
 import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ..conftest import TOP, MakeBundle
-from ..workplace import Bundle
+from ..workplace import Bundle, reap
 from .support import MAPPED, add_user_namespace, environment_of, one_line, running, set_namespaces, status_of
 
 CAPS = {"CAP_CHOWN": 0, "CAP_KILL": 5, "CAP_NET_BIND_SERVICE": 10, "CAP_NET_RAW": 13, "CAP_SYS_RESOURCE": 24}
@@ -377,6 +378,32 @@ def limits_of(pid: int | str) -> dict[str, list[str]]:
     """Name to soft and hard."""
     lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
     return {line[:26].strip(): line[26:].split()[:2] for line in lines[1:]}
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_one_process_is_allowed(joined: bool, bundle: MakeBundle) -> None:
+    """RLIMIT_NPROC counts the processes of a user: the program is the first, whatever the runtime needs to get there.
+
+    Who becomes the user by setresuid(2) is not counted yet when the kernel looks: two get in, with runc as well.
+    """
+    holder = bundle("sleep", "1000")
+    pid = running(holder)
+    box = bundle("sleep", "1000")
+    if joined:
+        set_namespaces(box, "mount", "ipc", "uts", pid=pid)
+    box.config["process"]["user"] = {"uid": 34567, "gid": 34567}
+    box.config["process"]["rlimits"] = [{"type": "RLIMIT_NPROC", "soft": 1, "hard": 1}]
+    first = running(box)
+    assert status_of(first)["Uid"].split() == ["34567"] * 4 and os.readlink(f"/proc/{first}/exe").endswith("busybox")
+    box.exec("--detach", "--pid-file", box.path / "pid", "sleep", "1000").ok()
+    one_line(box.exec("true"), 255, "exec true: resource temporarily unavailable")
+    box.exec("--user", "34568:34568", "true").ok()
+    second = int((box.path / "pid").read_text())
+    os.kill(second, signal.SIGKILL)
+    os.waitpid(second, 0)
+    box.delete("--force").ok()
+    reap()
+    holder.delete("--force").ok()
 
 
 def test_every_rlimit_has_its_name(bundle: MakeBundle) -> None:

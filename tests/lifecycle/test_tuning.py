@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from ..conftest import MakeBundle
-from ..workplace import Bundle, Workplace
+from ..workplace import Bundle, Workplace, reap
+from .support import one_line, set_namespaces
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _SCHED_GETATTR, _IOPRIO_GET = {"x86_64": (315, 252), "aarch64": (275, 31)}[platform.machine()]
@@ -152,6 +153,27 @@ def test_scheduler_of_an_exec(bundle: MakeBundle) -> None:
     pid = executed(box)
     assert (scheduler(pid).policy, scheduler(pid).nice, io_priority(pid)) == (BATCH, 3, (2, 6))
     end(pid)
+    stop(box)
+
+
+def test_a_policy_that_a_clone_would_end(bundle: MakeBundle) -> None:
+    """In a joined pid namespace, which exec enters as well, the process is cloned last; only then it gets its policy."""
+    box = bundle()
+    started(box)
+    times = {"runtime": 1000000, "deadline": 5000000, "period": 10000000}
+    wanted = {"policy": "SCHED_DEADLINE", **times, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}
+    pid = executed(box, scheduler=wanted)
+    assert (scheduler(pid).policy, scheduler(pid).runtime) == (DEADLINE, 1000000)
+    end(pid)
+    other = bundle()
+    set_namespaces(other, "mount", "ipc", "uts", pid=box.pid())
+    other.config["process"]["scheduler"] = wanted
+    assert scheduler(started(other)).policy == DEADLINE
+    stop(other)
+    other.config["process"]["scheduler"] = {**wanted, "runtime": 9000000}
+    one_line(other.create(), 1, "set scheduler SCHED_DEADLINE: invalid argument")
+    assert "invalid argument" in in_process_file(box, scheduler={**wanted, "runtime": 9000000})[1]
+    reap()  # the other's process: the pid namespace ends with the last that is in it
     stop(box)
 
 

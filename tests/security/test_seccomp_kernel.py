@@ -506,6 +506,9 @@ def test_what_the_runtime_calls_after_the_listener_is_known_can_be_notified(firs
                 report=False,
                 again=False,
                 terminal=False,
+                extra=0,
+                real_user=-1,
+                filter_cloned=False,
             )
             _linux.finish(ready)
         finally:

@@ -442,6 +442,9 @@ class Container:
             report=report,
             again=False,
             terminal=False,
+            extra=0,
+            real_user=-1,
+            filter_cloned=False,
         )
         self.pid, self.pidfd = _linux.clone(0)
         if self.pid:
@@ -685,6 +688,9 @@ def test_prepare_refuses_nonsense() -> None:
             report=False,
             again=False,
             terminal=False,
+            extra=0,
+            real_user=-1,
+            filter_cloned=False,
         )
 
     prepare()

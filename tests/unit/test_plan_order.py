@@ -18,7 +18,7 @@ from pyrunc.errors import ConfigError
 from pyrunc.lifecycle.exec import compile_exec
 from pyrunc.lifecycle.options import ExecOptions
 from pyrunc.lifecycle.store import Container, Store
-from pyrunc.plan import birth, cgroup, devices, hooks, mounts, namespaces, order, process, sources
+from pyrunc.plan import birth, cgroup, devices, hooks, mounts, namespaces, order, process, sources, tuning
 from pyrunc.plan.host import Host
 from pyrunc.plan.seccomp_step import CompileFilter
 from pyrunc.plan.step import CONTAINER, RUNTIME, Meet, Plan, Step
@@ -227,8 +227,9 @@ def test_joined_namespaces() -> None:
 
 
 def test_a_joined_pid_namespace_is_entered_last_of_all() -> None:
-    """Before, its processes could take hold of one that still has the host's root and mounts."""
+    """Before, its processes could take hold of one that has still the host's root and mounts, or a privilege."""
     config = spaces(default_config(), "mount", "ipc", "uts", pid="/proc/1/ns/pid", network="/proc/1/ns/net")
+    config["process"]["scheduler"] = {"policy": "SCHED_FIFO", "priority": 1}
     plan = plan_of(config)
     joined = plan.steps[place(plan, namespaces.JoinNamespaces)]
     assert isinstance(joined, namespaces.JoinNamespaces) and joined.kinds == ["network"]
@@ -236,14 +237,24 @@ def test_a_joined_pid_namespace_is_entered_last_of_all() -> None:
         plan,
         namespaces.JoinNamespaces,
         mounts.PivotRoot,
-        birth.CloneAgain,
-        birth.RecordAgain,
-        meeting(order.RECORDED_AGAIN),
         process.Hostname,
+        process.NoNewPrivileges,
+        birth.EnterPids,
+        meeting(order.READY),
+        meeting(order.LIMITED),
+        process.BecomeProgram,
+        birth.RecordAgain,
+        tuning.Tune,
+        meeting(order.SETTLED),
     )
-    clone, again = plan.steps[place(plan, birth.Clone)], plan.steps[place(plan, birth.CloneAgain)]
+    clone, program = plan.steps[place(plan, birth.Clone)], plan.steps[place(plan, process.BecomeProgram)]
     assert isinstance(clone, birth.Clone) and not clone.flags & _linux.CLONE_NEWPID
-    assert isinstance(again, birth.CloneAgain) and again.pid_namespace
+    assert isinstance(program, process.BecomeProgram) and program.again
+    assert absent(plan, birth.CloneAgain)
+    # In a user namespace it is the process's own to set.
+    config["linux"]["namespaces"].append({"type": "user"})
+    config["linux"]["uidMappings"] = config["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 5, "size": 9}]
+    in_order(plan_of(config), tuning.Tune, birth.EnterPids, process.BecomeProgram, birth.RecordAgain)
 
 
 def test_new_namespaces_below_a_joined_user_namespace() -> None:
@@ -407,10 +418,15 @@ def check(plan: Plan) -> None:
     be a part of that.
     """
     steps = list(plan.steps)
-    if isinstance(steps[-1], birth.RecordAgain):
-        become = steps[-2]
-        assert steps[-1].let_go and isinstance(become, process.BecomeProgram) and become.again
-        steps.pop()
+    become = place(plan, process.BecomeProgram)
+    after = steps[become + 1 :]
+    program = steps[become]
+    assert isinstance(program, process.BecomeProgram) and program.again == bool(after)
+    if after:
+        # The process that it has cloned waits until it is recorded.
+        assert isinstance(after[0], birth.RecordAgain) and all(step.side == RUNTIME for step in after)
+        assert after[0].let_go or isinstance(after[-1], Meet)
+    steps = steps[: become + 1]
     clone = place(plan, birth.Clone)
     assert all(step.side == RUNTIME and not isinstance(step, Meet) for step in steps[:clone])
     first_meeting = next(index for index, step in enumerate(steps) if isinstance(step, Meet))
@@ -470,24 +486,24 @@ def test_exec_enters_the_pid_namespace_last_and_with_the_containers_root() -> No
     after: list[Is] = [
         devices.Terminal,
         process.NoNewPrivileges,
+        birth.EnterPids,
         meeting(order.READY),
         process.Rlimits,
         meeting(order.LIMITED),
         process.BecomeProgram,
     ]
-    in_order(plan, *before, birth.EnterPids, *after, birth.RecordAgain)
+    in_order(plan, *before, *after, birth.RecordAgain)
     assert absent(plan, birth.CloneAgain) and not terminal_of(plan).controls
-    # Where the clone cannot be the last thing.
-    again: list[Is] = [birth.CloneAgain, birth.RecordAgain, meeting(order.RECORDED_AGAIN)]
-    for changed in ({"scheduler": {"policy": "SCHED_BATCH"}}, {"user": {"uid": 5}, "rlimits": FEW_PROCESSES}):
-        other = exec_plan(config, {**config["process"], **changed})
-        if "rlimits" not in changed:
-            in_order(other, *before, *again, *after)
-        assert absent(other, birth.EnterPids) and terminal_of(other).controls
-        check(other)
+    # Whatever is asked for, that clone is the last thing; only the runtime does anything more.
+    late = exec_plan(config, {**config["process"], "scheduler": {"policy": "SCHED_BATCH"}})
+    in_order(late, *before, *after, birth.RecordAgain, tuning.Tune, meeting(order.SETTLED))
+    few = exec_plan(config, {**config["process"], "user": {"uid": 5}, "rlimits": FEW_PROCESSES})
     with_user = copy.deepcopy(config)
     with_user["linux"]["namespaces"].append({"type": "user"})
-    in_order(exec_plan(with_user), *before, *again, *after)
+    for other in (late, few, exec_plan(with_user)):
+        in_order(other, *before, *after, birth.RecordAgain)
+        assert absent(other, birth.CloneAgain)
+        check(other)
     joined = plan.steps[place(plan, namespaces.JoinNamespaces)]
     assert isinstance(joined, namespaces.JoinNamespaces) and joined.kinds == ["network", "mount", "cgroup"]
     assert absent(plan, birth.Record, mounts.Rootfs)

@@ -76,8 +76,11 @@ def look(pid: int, marker: str) -> dict[str, Any]:
         "mounts": mounts,
         "mnt": link(f"/proc/{pid}/ns/mnt"),
         "fds": descriptors(pid),
+        "effective": status["CapEff"].strip(),
         "permitted": status["CapPrm"].strip(),
+        "inheritable": status["CapInh"].strip(),
         "bounding": status["CapBnd"].strip(),
+        "user": link(f"/proc/{pid}/ns/user"),
         "uid": status["Uid"].split()[0],
     }
 
