@@ -135,6 +135,7 @@ def joined_namespaces(bundle: MakeBundle, faults: Faults) -> Case:
     box = bundle("sleep", "1000")
     join(box, pid, "pid", "network", "ipc", "uts")
     del box.config["hostname"]
+    box.config["process"]["scheduler"] = {"policy": "SCHED_BATCH"}
     return Case("create", box)
 
 

@@ -157,7 +157,7 @@ def test_scheduler_of_an_exec(bundle: MakeBundle) -> None:
 
 
 def test_a_policy_that_a_clone_would_end(bundle: MakeBundle) -> None:
-    """In a joined pid namespace, which exec enters as well, the process is cloned last; only then it gets its policy."""
+    """In a joined pid namespace, and exec's is one, the process is cloned last; only then it gets its policy."""
     box = bundle()
     started(box)
     times = {"runtime": 1000000, "deadline": 5000000, "period": 10000000}
