@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SYSTEM_BUS: "Final" = "/run/dbus/system_bus_socket"
 _SERVICE: "Final" = "org.freedesktop.systemd1"
+_MANAGER: "Final" = DBusAddress("/org/freedesktop/systemd1", bus_name=_SERVICE, interface=_SERVICE + ".Manager")
 # Seconds: for a connection, for one answer, and for a job to be done (runc waits as long for a job).
 _CONNECT: "Final" = 5.0
 _ANSWER: "Final" = 25.0
@@ -62,12 +63,28 @@ class Systemd:
         """StartTransientUnit, and wait until its job is done. Raises Failure."""
         self._job("StartTransientUnit", "ssa(sv)a(sa(sv))", (unit, "replace", properties, []), unit)
 
-    def stop(self, unit: str) -> None:
-        """StopUnit, and wait. A unit that is not there is stopped."""
+    def unit(self, name: str) -> "str | None":
+        """The object of a unit that systemd knows by this name. Raises Failure."""
+        return self._object("GetUnit", "s", (name,))
+
+    def invocation(self, identity: str) -> "str | None":
+        """The object of the unit whose InvocationID (in hexadecimal) this is; None when that has ended.
+
+        The object means this invocation alone: a later unit of the name has another. Raises Failure.
+        """
+        return self._object("GetUnitByInvocationID", "ay", (bytes.fromhex(identity),))
+
+    def identity(self, unit: str) -> str:
+        """A unit's InvocationID in hexadecimal: of each start, and never given again. unit: its object."""
+        ((_, value),) = self._get(unit, _SERVICE + ".Unit", "InvocationID")
+        return bytes(value).hex()
+
+    def stop(self, unit: str, name: str) -> None:
+        """Unit.Stop, and wait. unit: its object; name: for errors. What is gone already is stopped. Raises Failure."""
         try:
-            self._job("StopUnit", "ss", (unit, "replace"), unit)
+            self._job("Stop", "s", ("replace",), name, DBusAddress(unit, _SERVICE, _SERVICE + ".Unit"))
         except Failure as error:
-            if not error.name.endswith(("NoSuchUnit", "UnitMasked")):
+            if not error.name.endswith(("NoSuchUnit", "UnitMasked", "UnknownObject", "UnknownMethod")):
                 raise
 
     def forget_failure(self, unit: str) -> None:
@@ -77,38 +94,61 @@ class Systemd:
         except Failure:
             return
 
+    def get(self, unit: str, kind: str, names: "list[str]") -> "list[tuple[str, tuple[str, Any]]]":
+        """Properties of a unit as they are, in the shape of set(). kind: "Scope" or "Slice". Raises Failure."""
+        return [(name, self._get(unit, _SERVICE + "." + kind, name)[0]) for name in names]
+
     def set(self, unit: str, properties: "list[tuple[str, tuple[str, Any]]]") -> None:
-        """SetUnitProperties, until the next start of the machine. Raises Failure."""
-        self._call("SetUnitProperties", "sba(sv)", (unit, True, properties))
+        """Unit.SetProperties, until the next start of the machine. unit: its object. Raises Failure."""
+        address = DBusAddress(unit, _SERVICE, _SERVICE + ".Unit")
+        self._send(new_method_call(address, "SetProperties", "ba(sv)", (True, properties)))
+
+    def attach(self, unit: str, below: str, pid: int) -> None:
+        """AttachProcessesToUnit: move a process of the caller's into a unit of its, where itself may not.
+
+        below: an absolute path below the unit's cgroup, "/" for that. Raises Failure.
+        """
+        self._call("AttachProcessesToUnit", "ssau", (unit, below, [pid]))
 
     def control_group(self) -> str:
         """The cgroup below which the manager keeps all its units: "" for the system's."""
-        address = DBusAddress(
-            "/org/freedesktop/systemd1", bus_name=_SERVICE, interface="org.freedesktop.DBus.Properties"
-        )
-        reply = self._send(new_method_call(address, "Get", "ss", (_SERVICE + ".Manager", "ControlGroup")))
-        return str(reply[0][1]).rstrip("/")
+        return str(self._get("/org/freedesktop/systemd1", _SERVICE + ".Manager", "ControlGroup")[0][1]).rstrip("/")
 
     def version(self) -> int:
         """systemd's version; 0 when it does not say."""
-        address = DBusAddress(
-            "/org/freedesktop/systemd1", bus_name=_SERVICE, interface="org.freedesktop.DBus.Properties"
-        )
-        reply = self._send(new_method_call(address, "Get", "ss", (_SERVICE + ".Manager", "Version")))
         digits = ""
-        for letter in str(reply[0][1]):
+        for letter in str(self._get("/org/freedesktop/systemd1", _SERVICE + ".Manager", "Version")[0][1]):
             if not letter.isdigit():
                 break
             digits += letter
         return int(digits or 0)
 
-    def _job(self, method: str, signature: str, body: "tuple[Any, ...]", unit: str) -> None:
+    def _get(self, path: str, interface: str, name: str) -> "Any":
+        address = DBusAddress(path, bus_name=_SERVICE, interface="org.freedesktop.DBus.Properties")
+        return self._send(new_method_call(address, "Get", "ss", (interface, name)))
+
+    def _object(self, method: str, signature: str, body: "tuple[Any, ...]") -> "str | None":
+        try:
+            return str(self._call(method, signature, body)[0])
+        except Failure as error:
+            if error.name.endswith(("NoSuchUnit", "NoUnitForInvocationID")):
+                return None
+            raise
+
+    def _job(
+        self,
+        method: str,
+        signature: str,
+        body: "tuple[Any, ...]",
+        unit: str,
+        address: DBusAddress = _MANAGER,
+    ) -> None:
         rule = MatchRule(type="signal", interface=_SERVICE + ".Manager", member="JobRemoved")
         bus = DBusAddress("/org/freedesktop/DBus", bus_name="org.freedesktop.DBus", interface="org.freedesktop.DBus")
         # Before the call: the job may be done before its answer is read.
         self._send(new_method_call(bus, "AddMatch", "s", (rule.serialise(),)))
         with self._bus.filter(rule, bufsize=1024) as signals:
-            (job,) = self._call(method, signature, body)
+            (job,) = self._send(new_method_call(address, method, signature, body))
             deadline = time.monotonic() + _JOB
             while True:
                 try:
@@ -124,8 +164,7 @@ class Systemd:
             raise Failure("systemd: " + method + " of " + unit + " ended with: " + str(result))
 
     def _call(self, method: str, signature: str, body: "tuple[Any, ...]") -> "Any":
-        address = DBusAddress("/org/freedesktop/systemd1", bus_name=_SERVICE, interface=_SERVICE + ".Manager")
-        return self._send(new_method_call(address, method, signature, body))
+        return self._send(new_method_call(_MANAGER, method, signature, body))
 
     def _send(self, message: Message) -> "Any":
         what = str(message.header.fields[HeaderFields.member])

@@ -28,3 +28,19 @@ def write_file(path: str, value: str) -> None:
         posix.write(fd, value.encode("utf-8", "surrogateescape"))
     finally:
         posix.close(fd)
+
+
+def not_empty(count: int, directory: str) -> PyruncError:
+    """The refusal of a cgroup in which processes are: they would be limited and killed with the container's."""
+    return PyruncError(
+        f"container's cgroup is not empty: {count} process(es) found in {directory}",
+        step="cgroup",
+        pointer="/linux/cgroupsPath",
+    )
+
+
+def frozen(directory: str) -> PyruncError:
+    """The refusal of a frozen cgroup, in which the container process would stop for good."""
+    return PyruncError(
+        "container's cgroup unexpectedly frozen: " + directory, step="cgroup", pointer="/linux/cgroupsPath"
+    )

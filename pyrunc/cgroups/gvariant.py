@@ -20,11 +20,15 @@ _NUMBERS: "Final" = {
     "int64": ("x", -(2**63), 2**63 - 1),
     "uint64": ("t", 0, 2**64 - 1),
 }
+_DIGITS: "Final" = "0123456789"
 
 
 def parse(text: str, pointer: str) -> "tuple[str, Any]":
     """(D-Bus signature, value). Raises ConfigError."""
     reader = _Reader(text, pointer)
+    if "\0" in text:
+        # Annotations may have it, but no string on the bus.
+        raise reader.error("a NUL character")
     result = reader.value()
     reader.space()
     if reader.position != len(text):
@@ -41,7 +45,7 @@ class _Reader:
         self.position = 0
 
     def error(self, what: str) -> ConfigError:
-        return ConfigError("not a GVariant value: " + repr(self.text) + ": " + what, pointer=self.pointer)
+        return ConfigError("not a GVariant value: " + repr(self.text[:100]) + ": " + what, pointer=self.pointer)
 
     def space(self) -> None:
         while self.position < len(self.text) and self.text[self.position] in " \t\n":
@@ -64,23 +68,26 @@ class _Reader:
             return self._number(self._word(), word)
         if word and (word[0].isdigit() or word[0] in "+-"):
             return self._number(word, "int32")
-        raise self.error("unknown word " + repr(word))
+        raise self.error("unknown word " + repr(word[:40]))
 
     def _word(self) -> str:
         start = self.position
         while self.position < len(self.text) and (
-            self.text[self.position].isalnum() or self.text[self.position] in "+-.@"
+            self.text[self.position].isascii()
+            and (self.text[self.position].isalnum() or self.text[self.position] in "+-.@")
         ):
             self.position += 1
         return self.text[start : self.position]
 
     def _number(self, word: str, kind: str) -> "tuple[str, Any]":
         signature, least, most = _NUMBERS[kind]
-        digits = word[1:] if word[:1] in "+-" else word
-        try:
-            number = int(digits, 16 if digits[:2].lower() == "0x" else 10)
-        except ValueError:
-            raise self.error("not a number: " + repr(word)) from None
+        digits = word[1:] if word[:1] in ("+", "-") else word
+        base = 16 if digits[:2].lower() == "0x" else 10
+        plain = digits[2:] if base == 16 else digits
+        # int() takes more than the format has: other scripts' digits, signs, underscores; and time, for long ones.
+        if not plain or len(plain) > 20 or plain.strip(_DIGITS if base == 10 else _DIGITS + "abcdefABCDEF"):
+            raise self.error("not a number: " + repr(word[:40]))
+        number = int(plain, base)
         number = -number if word.startswith("-") else number
         if not least <= number <= most:
             raise self.error(word + " does not fit " + kind)

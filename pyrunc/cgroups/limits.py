@@ -12,7 +12,7 @@ from pyrunc.errors import ConfigError, PyruncError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from pyrunc.cgroups.v1 import Manager
@@ -51,15 +51,7 @@ class Limits:
         """Without devices, and with the old values written back on failure."""
         self.old = []
         try:
-            memory = resources.get("memory") or {}
-            limit = memory.get("limit") or 0
-            if memory.get("checkBeforeUpdate") and limit > 0 and "memory" in self.paths:
-                usage = int(self._get("memory", "memory.usage_in_bytes"))
-                if limit < usage:
-                    raise PyruncError(
-                        f"memory limit {limit} is below the current usage {usage}",
-                        pointer=self.pointer("/memory/limit"),
-                    )
+            self.check_usage(resources)
             cpu = resources.get("cpu") or {}
             for name in ("cpus", "mems"):
                 if cpu.get(name):
@@ -74,6 +66,19 @@ class Limits:
             raise
         finally:
             self.old = None
+
+    def check_usage(self, resources: "Mapping[str, Any]") -> None:
+        """memory.checkBeforeUpdate. Raises PyruncError."""
+        memory = resources.get("memory") or {}
+        limit = memory.get("limit") or 0
+        if memory.get("checkBeforeUpdate") and limit > 0 and "memory" in self.paths:
+            usage = int(self._get("memory", "memory.usage_in_bytes"))
+            if limit <= usage:
+                # The first words are runc's.
+                raise PyruncError(
+                    f"rejecting memory limit {limit} <= usage {usage}: it is below the current usage",
+                    pointer=self.pointer("/memory/limit"),
+                )
 
     def _cpuset(self, cpu: "Mapping[str, Any]") -> None:
         """cpuset.cpus and mems must not be empty before a process joins: as configured, else as the parent's."""
@@ -195,6 +200,10 @@ class Limits:
             bound = "minimum allowed cpu-shares is 2" if shares < 2 else "maximum allowed cpu-shares is 262144"
             raise ConfigError(f"cpu shares {shares}: the {bound}", pointer=self.pointer("/cpu/shares"))
         if idle:
+            if shares:
+                self.warnings.append(
+                    "unable to apply both cpu.idle and cpu.shares: an idle cgroup has no weight, cpu.shares is ignored"
+                )
             # SCHED_IDLE has a weight of its own: shares are refused after it and forgotten before.
             shares = 0
             if self.old is not None and "cpu" in self.paths and self._get("cpu", "cpu.idle") == "0":
@@ -308,3 +317,17 @@ def _fill_cpuset(directory: str, file: str, empty: bool = False) -> str:
     if value:
         write_file(directory + "/" + file, value)
     return value
+
+
+def with_quota(resources: "Mapping[str, Any]", directory: str, known: "Callable[[], int]") -> "Mapping[str, Any]":
+    """Manager.with_quota() for a cpu cgroup."""
+    cpu = resources.get("cpu") or {}
+    if bool(cpu.get("quota")) == bool(cpu.get("period")):
+        return resources
+    try:
+        quota, period = (int(read_file(directory + "/cpu.cfs_" + name + "_us")) for name in ("quota", "period"))
+    except (OSError, ValueError):
+        return resources
+    if cpu.get("period"):
+        return {**resources, "cpu": {**cpu, "quota": quota}}
+    return {**resources, "cpu": {**cpu, "period": (quota < 0 and known()) or period}}

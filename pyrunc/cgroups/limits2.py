@@ -11,11 +11,21 @@ from pyrunc.errors import ConfigError, PyruncError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any, Final
+    from collections.abc import Callable, Mapping
+    from typing import Any, Final, Protocol
 
-    # (file, value, config pointer below resources)
+    # (file, one line for it, config pointer below resources)
     Setting = tuple[str, str, str]
+
+    class Teller(Protocol):
+        """Who is told of a change before it is made: a service manager, which would write its own values else."""
+
+        def tell(self, settings: "list[Setting]") -> "list[Setting]":
+            """What is to be written then. Raises PyruncError, ConfigError."""
+
+        def take_back(self) -> None:
+            """What was told last holds no more, since a write has failed. Never fails."""
+
 
 _DEFAULT_PERIOD: "Final" = 100000
 
@@ -75,8 +85,45 @@ def settings(resources: "Mapping[str, Any]", base: str, directory: str) -> "list
     for name, value in (resources.get("unified") or {}).items():
         if "/" in name or name in ("", ".", ".."):
             raise ConfigError("unified resource " + repr(name) + " must be a file name", pointer=base + "/unified")
-        found.append((name, value, "/unified/" + name.replace("~", "~0")))
+        found += _lines(name, value, "/unified/" + name.replace("~", "~0"), directory)
+    if _idles(found):
+        # An idle cgroup takes no weight.
+        found = [setting for setting in found if setting[0] not in _WEIGHTS]
     return found
+
+
+_WEIGHTS: "Final" = ("cpu.weight", "cpu.weight.nice")
+
+
+def _idles(settings: "list[Setting]") -> bool:
+    values = [value.strip() for name, value, _ in settings if name == "cpu.idle"]
+    return values[-1:] == ["1"]
+
+
+def warnings(resources: "Mapping[str, Any]") -> "list[str]":
+    """What of the resources has no effect."""
+    cpu, unified = resources.get("cpu") or {}, resources.get("unified") or {}
+    weight = [name for name in _WEIGHTS if name in unified]
+    idle = str(unified.get("cpu.idle", cpu.get("idle"))).strip() == "1"
+    found = []
+    if idle and (cpu.get("shares") or weight):
+        name = weight[0] if weight else "cpu.shares"
+        found.append(
+            "unable to apply both cpu.idle and " + name + ": an idle cgroup has no weight, " + name + " is ignored"
+        )
+    memory = resources.get("memory") or {}
+    return found + [
+        "memory." + name + " is ignored: the kernel no longer has it"
+        for name in ("kernel", "kernelTCP")
+        if memory.get(name)
+    ]
+
+
+def _lines(name: str, value: str, pointer: str, directory: str) -> "list[Setting]":
+    """A file of one line for each device takes one a write."""
+    if name == "cpu.max" and len(value.split()) == 1:
+        value = value.strip() + " " + quota_of(directory)[1]
+    return [(name, line, pointer) for line in value.split("\n") if line.strip()] or [(name, value, pointer)]
 
 
 def _memory(memory: "Mapping[str, Any]", base: str) -> "list[Setting]":
@@ -110,9 +157,9 @@ def _cpu(cpu: "Mapping[str, Any]", base: str, directory: str) -> "list[Setting]"
         found.append(("cpu.weight", str(weight_of_shares(cpu["shares"])), "/cpu/shares"))
     quota, period = cpu.get("quota") or 0, cpu.get("period") or 0
     if quota or period:
-        # What is not asked for stays: a quota alone is written alone.
-        first = str(quota) if quota > 0 else "max" if quota else quota_of(directory)[0]
-        words = first + (" " + str(period) if period else "")
+        # What is not asked for stays. Both are named, since systemd may have written another period just before.
+        before = quota_of(directory)
+        words = (str(quota) if quota > 0 else "max" if quota else before[0]) + " " + (str(period or before[1]))
         found.append(("cpu.max", words, "/cpu/quota" if quota else "/cpu/period"))
     if cpu.get("burst") is not None:
         found.append(("cpu.max.burst", str(cpu["burst"]), "/cpu/burst"))
@@ -126,6 +173,24 @@ def quota_of(directory: str) -> "tuple[str, str]":
     """cpu.max: the quota ("max" for none) and its period, microseconds."""
     words = _before(directory, "cpu.max").split()
     return (words[0], words[1]) if len(words) == 2 else ("max", str(_DEFAULT_PERIOD))
+
+
+def with_period(resources: "Mapping[str, Any]", directory: str, known: "Callable[[], int]") -> "Mapping[str, Any]":
+    """resources with the period for a quota that is asked for alone, where the cgroup has no quota: what known() says.
+
+    0 is no period. With a quota the file has the right one.
+    """
+    cpu, unified = resources.get("cpu") or {}, resources.get("unified") or {}
+    words = unified.get("cpu.max", "").split()
+    alone = bool(cpu.get("quota") and not cpu.get("period"))
+    if not (alone or len(words) == 1) or quota_of(directory)[0] != "max" or not (period := known()):
+        return resources
+    result = dict(resources)
+    if alone:
+        result["cpu"] = {**cpu, "period": period}
+    if len(words) == 1:
+        result["unified"] = {**unified, "cpu.max": words[0] + " " + str(period)}
+    return result
 
 
 def _io(block: "Mapping[str, Any]", directory: str) -> "list[Setting]":
@@ -162,29 +227,80 @@ def _has(directory: str, name: str) -> bool:
     return True
 
 
-def apply(directory: str, resources: "Mapping[str, Any]", base: "str | None", *, undo: bool) -> None:
-    """Write resources to a cgroup. undo: on failure write back what was there. Raises ConfigError, PyruncError."""
-    old: "list[tuple[str, str]]" = []
+def check_usage(directory: str, resources: "Mapping[str, Any]", base: "str | None") -> None:
+    """memory.checkBeforeUpdate: refuse limits at or below what is in use, by which the kernel would kill.
+
+    Raises PyruncError.
+    """
     memory = resources.get("memory") or {}
-    if undo and memory.get("checkBeforeUpdate") and (memory.get("limit") or 0) > 0:
-        usage = int(read_file(directory + "/memory.current"))
-        if memory["limit"] < usage:
+    if not memory.get("checkBeforeUpdate"):
+        return
+    usage = int(_before(directory, "memory.current") or 0)
+    # With swap first, as in runc.
+    for name, word in (("swap", "memory+swap"), ("limit", "memory")):
+        limit = memory.get(name) or 0
+        if 0 < limit <= usage:
             raise PyruncError(
-                f"memory limit {memory['limit']} is below the current usage {usage}",
-                pointer=base + "/memory/limit" if base is not None else None,
+                f"rejecting {word} limit {limit} <= usage {usage}: it is below the current usage",
+                pointer=base + "/memory/" + name if base is not None else None,
             )
+
+
+def apply(
+    directory: str,
+    resources: "Mapping[str, Any]",
+    base: "str | None",
+    *,
+    undo: bool,
+    teller: "Teller | None" = None,
+) -> None:
+    """Write resources to a cgroup. undo: on failure write back what was there. Raises ConfigError, PyruncError."""
+    if undo:
+        check_usage(directory, resources, base)
+    wanted = settings(resources, base or "", directory)
+    # Before anybody is told, who would write to the files.
+    old = [(name, _old(directory, name, value)) for name, value, _ in wanted] if undo else []
     try:
-        for name, value, pointer in settings(resources, base or "", directory):
-            if undo:
-                old.append((name, _before(directory, name)))
+        if teller is not None:
+            wanted = teller.tell(wanted)
+        for name, value, pointer in wanted:
             _put(directory, name, value, base + pointer if base is not None else None)
     except PyruncError:
-        for name, value in reversed(old):
+        if teller is not None:
+            teller.take_back()
+        for name, before in reversed(old):
             try:
-                write_file(directory + "/" + name, value)
+                if before:
+                    write_file(directory + "/" + name, before)
             except OSError:
                 continue
         raise
+
+
+# What stands in no line is without a limit, each file in its own words.
+_UNLIMITED: "Final" = {
+    "io.max": "rbps=max wbps=max riops=max wiops=max",
+    "io.latency": "target=0",
+    "io.weight": "default",
+    "io.bfq.weight": "default",
+    "rdma.max": "hca_handle=max hca_object=max",
+    "misc.max": "max",
+}
+
+
+def _old(directory: str, name: str, value: str) -> str:
+    """What to write to undo the writing of value: the first line of the file, or that of the same device."""
+    try:
+        lines = read_file(directory + "/" + name).split("\n")
+    except OSError:
+        return ""
+    key = value.split()[0] if value.split() else ""
+    if name not in _UNLIMITED or key.isdigit():
+        return lines[0]
+    for line in lines:
+        if line.split()[:1] == [key]:
+            return line
+    return key + " " + _UNLIMITED[name]
 
 
 def _before(directory: str, name: str) -> str:

@@ -6,24 +6,22 @@ files (v1 or v2), which does all the rest as well. Delegate=true: below the scop
 """
 
 import posix
+from errno import EACCES, EBUSY, EPERM
 
 from pyrunc import cgroups
-from pyrunc.cgroups import devices
-from pyrunc.cgroups.files import failure
-from pyrunc.cgroups.limits2 import quota_of, swap_of, weight_of_shares
+from pyrunc.cgroups import devices, limits2, units, v2
+from pyrunc.cgroups.bus import Told, connect
+from pyrunc.cgroups.files import failure, not_empty
+from pyrunc.cgroups.units import INFINITY, share
 from pyrunc.cgroups.v1 import make
 from pyrunc.errors import ConfigError, PyruncError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, Final
+    from typing import Any
 
-    from pyrunc.cgroups.dbus import Systemd
-
-    Property = tuple[str, tuple[str, Any]]
-
-_MAX: "Final" = 2**64 - 1
+    from pyrunc.cgroups.units import Property
 
 
 class Place:
@@ -72,67 +70,28 @@ def expand_slice(name: str) -> str:
     return path
 
 
-def properties(resources: "Mapping[str, Any]", *, unified: bool) -> "list[Property]":
-    """The unit properties for linux.resources (systemd.resource-control(5)). Pure. Raises ConfigError."""
+def properties(resources: "Mapping[str, Any]") -> "list[Property]":
+    """The unit properties for linux.resources on cgroup v1; v2's are those of its files (units.py). Pure."""
     found: "list[Property]" = []
-    memory = resources.get("memory") or {}
-    limit = memory.get("limit") or 0
+    limit = (resources.get("memory") or {}).get("limit") or 0
     if limit:
-        found.append(("MemoryMax" if unified else "MemoryLimit", ("t", _MAX if limit == -1 else limit)))
-    if unified:
-        swap = swap_of(memory.get("swap") or 0, limit, "/linux/resources/memory/swap")
-        if swap or (memory.get("swap") or 0) > 0:
-            found.append(("MemorySwapMax", ("t", _MAX if swap == -1 else swap)))
-        if memory.get("reservation"):
-            reservation = memory["reservation"]
-            found.append(("MemoryLow", ("t", _MAX if reservation == -1 else reservation)))
-    found += _cpu(resources.get("cpu") or {}, unified=unified)
-    limit = (resources.get("pids") or {}).get("limit")
-    if limit is not None:
-        # systemd has no limit of none at all.
-        found.append(("TasksMax", ("t", _MAX if limit < 0 else max(limit, 1))))
-    weight = (resources.get("blockIO") or {}).get("weight") or 0
-    if weight and not unified:
-        found.append(("BlockIOWeight", ("t", weight)))
-    return found
-
-
-def share(quota: int, period: int) -> int:
-    """CPUQuotaPerSecUSec for a quota of microseconds in each period; 0 or less: unlimited.
-
-    systemd keeps hundredths of a processor, and a limit is rounded up.
-    """
-    return -(-quota * 1_000_000 // (period or 100_000) // 10_000) * 10_000 if quota > 0 else _MAX
-
-
-def _cpu(cpu: "Mapping[str, Any]", *, unified: bool) -> "list[Property]":
-    found: "list[Property]" = []
-    shares = cpu.get("shares") or 0
-    if shares:
-        found.append(("CPUWeight", ("t", weight_of_shares(shares))) if unified else ("CPUShares", ("t", shares)))
+        found.append(("MemoryLimit", ("t", INFINITY if limit == -1 else limit)))
+    cpu = resources.get("cpu") or {}
+    if cpu.get("shares"):
+        found.append(("CPUShares", ("t", cpu["shares"])))
     quota, period = cpu.get("quota") or 0, cpu.get("period") or 0
     if period:
         found.append(("CPUQuotaPeriodUSec", ("t", period)))
     if quota or period:
         found.append(("CPUQuotaPerSecUSec", ("t", share(quota, period))))
-    if unified:
-        for name, key in (("AllowedCPUs", "cpus"), ("AllowedMemoryNodes", "mems")):
-            if cpu.get(key):
-                found.append((name, ("ay", _mask(cpu[key], "/linux/resources/cpu/" + key))))
+    limit = (resources.get("pids") or {}).get("limit")
+    if limit is not None:
+        # systemd has no limit of none at all.
+        found.append(("TasksMax", ("t", INFINITY if limit < 0 else max(limit, 1))))
+    weight = (resources.get("blockIO") or {}).get("weight") or 0
+    if weight:
+        found.append(("BlockIOWeight", ("t", weight)))
     return found
-
-
-def _mask(text: str, pointer: str) -> bytes:
-    """ "0-3,8" as a bit mask, the lowest first. Raises ConfigError."""
-    mask = 0
-    try:
-        for part in text.split(","):
-            first, _, last = part.strip().partition("-")
-            for number in range(int(first), int(last or first) + 1):
-                mask |= 1 << number
-    except ValueError:
-        raise ConfigError("not a list of numbers: " + repr(text), pointer=pointer) from None
-    return mask.to_bytes((mask.bit_length() + 7) // 8 or 1, "little")
 
 
 def device_properties(resources: "Mapping[str, Any]") -> "list[Property]":
@@ -177,30 +136,69 @@ def annotated(annotations: "Mapping[str, str]") -> "list[Property]":
 
 
 class Manager:
-    """The scope and, for all that concerns its files, the manager of those (inner)."""
+    """The scope and, for all that concerns its files, the manager of those (inner).
+
+    identity: the scope's InvocationID, by which it is ours whatever has its name later; "" while it is not known, None
+    when an older pyrunc has made it.
+    """
 
     needs_process = True
 
     def unit(self) -> "dict[str, Any] | None":
         """What state.json keeps of the scope."""
-        return {"unit": self.place.unit, "slice": self.place.slice_, "user": self.place.user}
+        place = self.place
+        return {"unit": place.unit, "slice": place.slice_, "user": place.user, "invocation": self.identity}
 
     def __init__(
-        self, place: Place, inner: "cgroups.FilesManager", container_id: str, extra: "list[Property]", *, rootless: bool
+        self,
+        place: Place,
+        inner: "cgroups.FilesManager",
+        container_id: str,
+        extra: "list[Property]",
+        identity: "str | None" = "",
     ) -> None:
         self.place = place
         self.inner = inner
         self.paths = inner.paths
         self.container_id = container_id
         self.extra = extra
-        self.rootless = rootless
-        self.started = False
+        self.rootless = inner.rootless
+        self.identity = identity
+        # The process that the scope was started with; 0 when this is not who started it, or was refused.
+        self.first = 0
+        # The properties of resources that it was started with.
+        self.given: "list[Property]" = []
 
     def __getattr__(self, name: str) -> "Any":
         return getattr(self.inner, name)
 
+    # --- birth
+
     def start(self, pid: int, resources: "Mapping[str, Any]") -> None:
         """Start the scope with a process in it. Raises PyruncError."""
+        bus = connect(self.place.user)
+        try:
+            if "" in self.paths:
+                settings = limits2.settings(resources, "/linux/resources", self.paths[""])
+                self.given = units.properties(settings, self.paths[""], bus.version, starting=True)
+            else:
+                self.given = properties(resources)
+            # One that failed may still have the name.
+            bus.forget_failure(self.place.unit)
+            self.first = pid
+            bus.start(self.place.unit, self._wanted(pid, resources))
+            unit = bus.unit(self.place.unit)
+            self.identity = bus.identity(unit) if unit is not None else ""
+        except PyruncError as error:
+            if getattr(error, "name", "").endswith("UnitExists"):
+                # Somebody else's, who shall keep it.
+                self.first = 0
+                self.inner.foreign = True
+            raise
+        finally:
+            bus.close()
+
+    def _wanted(self, pid: int, resources: "Mapping[str, Any]") -> "list[Property]":
         unified = "" in self.paths
         wanted: "list[Property]" = [
             ("Description", ("s", "pyrunc container " + self.container_id)),
@@ -212,96 +210,147 @@ class Manager:
         ]
         if self.place.unit.endswith(".scope"):
             wanted.insert(1, ("Slice", ("s", self.place.slice_)))
-        for name in (
-            "CPUAccounting",
-            "MemoryAccounting",
-            "TasksAccounting",
-            "IOAccounting" if unified else "BlockIOAccounting",
-        ):
-            wanted.append((name, ("b", True)))
+        for name in ("CPU", "Memory", "Tasks", "IO" if unified else "BlockIO"):
+            wanted.append((name + "Accounting", ("b", True)))
         if not unified:
             wanted += device_properties(resources)
-        wanted += properties(resources, unified=unified) + self.extra
-        bus = connect(self.place.user)
-        try:
-            # One that failed may still have the name.
-            bus.forget_failure(self.place.unit)
-            self.started = True
-            bus.start(self.place.unit, wanted)
-        except PyruncError as error:
-            if getattr(error, "name", "").endswith("UnitExists"):
-                # Somebody else's, who shall keep it.
-                self.started = False
-            raise
-        finally:
-            bus.close()
+        return wanted + self.given + self.extra
 
     def create(self) -> None:
-        """systemd has made the cgroup of its own hierarchies, with the process in it; the others of v1 are missing."""
-        if "" in self.paths:
-            return
-        for directory in dict.fromkeys(self.paths.values()):
-            try:
+        """systemd has made the cgroup of its own hierarchies, with the process in it; the others of v1 are missing.
+
+        From here until release() no create of the files' manager takes it. Raises PyruncError.
+        """
+        from pyrunc.cgroups.tree import pids
+        from pyrunc.cgroups.turn import take
+
+        directories = list(dict.fromkeys(self.paths.values()))
+        try:
+            for directory in directories if "" not in self.paths else ():
                 make(directory)
-            except OSError as error:
-                raise failure("create cgroup " + directory, error, "/linux/cgroupsPath") from None
+            self.inner.lock_fd = take(directories[0])
+        except OSError as error:
+            raise failure("create cgroup " + directories[0], error, "/linux/cgroupsPath") from None
+        others = pids(directories) - {self.first}
+        if others:
+            # Between systemd's mkdir and our lock; they have nothing to do with us, and shall outlive this create.
+            self.inner.foreign = True
+            raise not_empty(len(others), directories[0])
+        if isinstance(self.inner, v2.Manager):
+            # Of what systemd does not pass on: hugetlb, misc, rdma.
+            self.inner.enable_above()
 
     def set(self, resources: "Mapping[str, Any]", pointer: "str | None" = "/linux/resources") -> "list[str]":
+        if isinstance(self.inner, v2.Manager):
+            # Some words depend on what files there are, which was not to be seen before the start.
+            with Told(self, self.given) as told:
+                return self.inner.set(resources, pointer, told)
         return self.inner.set(resources, pointer)
 
-    def update(self, resources: "Mapping[str, Any]", pointer: "str | None" = None) -> "list[str]":
-        """To the files, then as properties. Raises PyruncError; the old values hold then."""
-        wanted = properties(resources, unified="" in self.paths)
-        if not wanted:
-            return self.inner.update(resources, pointer)
-        # Without systemd nothing is changed.
+    def add(self, pid: int, sub: "Mapping[str, str] | None" = None) -> None:
+        """Move another process; by systemd where the caller may not: from a login session into a user's scope, say.
+
+        Raises PyruncError.
+        """
+        try:
+            self.inner.add(pid, sub)
+        except PyruncError as error:
+            if error.errno not in (EACCES, EPERM):
+                raise
+            self.attach(pid, sub)
+
+    def attach(self, pid: int, sub: "Mapping[str, str] | None" = None) -> None:
+        """Have systemd move a process of ours into the scope. sub: as for join_fds(). Raises PyruncError."""
+        parts = [part for part in (sub or {}).get("", "").split("/") if part not in ("", ".")]
         bus = connect(self.place.user)
         try:
-            warnings = self.inner.update(resources, pointer)
-            if "" in self.paths:
-                # Of quota and period one may have been asked for alone.
-                quota, period = quota_of(self.paths[""])
-                number = share(int(quota) if quota != "max" else -1, int(period))
-                wanted = [(name, ("t", number) if name == "CPUQuotaPerSecUSec" else value) for name, value in wanted]
-            bus.set(self.place.unit, wanted)
+            bus.attach(self.place.unit, "/" + "/".join(parts), pid)
         finally:
             bus.close()
-        return warnings
+
+    # --- life
+
+    def update(self, resources: "Mapping[str, Any]", pointer: "str | None" = None) -> "list[str]":
+        """As properties, then to the files, which have the last word. Raises PyruncError; the old values hold then."""
+        with Told(self) as told:
+            resources = self.inner.with_quota(resources, told.period)
+            if isinstance(self.inner, v2.Manager):
+                return self.inner.update(resources, pointer, told)
+            self.inner.check_usage(resources, pointer)
+            told.set(properties(resources))
+            try:
+                return self.inner.update(resources, pointer)
+            except PyruncError:
+                told.take_back()
+                raise
+
+    def kill_all(self, signal: int = 9) -> None:
+        """As v1.Manager's, unless the scope's cgroup is another's by now. Raises PyruncError."""
+        if self.inner.exists() and self.is_ours():
+            self.inner.kill_all(signal)
+
+    def is_ours(self) -> bool:
+        """Whether the unit of the name is the one that was started for this container. Raises PyruncError."""
+        if self.identity is None:
+            return True
+        if not self.identity:
+            return self.first != 0 and self._holds(self.first)
+        if not self.place.user:
+            try:
+                # systemd's own note for journald, which costs no connection.
+                return posix.readlink("/run/systemd/units/invocation:" + self.place.unit) == self.identity
+            except OSError:
+                pass
+        bus = connect(self.place.user)
+        try:
+            return bus.invocation(self.identity) is not None
+        finally:
+            bus.close()
+
+    def _holds(self, pid: int) -> bool:
+        from pyrunc.cgroups.tree import pids
+
+        return pid in pids(self.paths.values())
+
+    # --- end
 
     def delete(self, kill: bool = True) -> None:
         """Stop the scope, then remove what is left of its cgroups. Raises PyruncError.
 
-        Does nothing when check() refused the cgroup as somebody else's.
+        Only the invocation that was started for this container: a unit of the same name is somebody else's. Does
+        nothing when check() or start() found that it is.
         """
-        if self.inner.foreign:
+        if self.inner.foreign or not (self.inner.exists() or self.first):
             return
-        if kill and self.inner.exists():
-            self.inner.kill_all()
-        elif not kill and self.inner.pids():
-            # Perhaps another container's by now, which systemd would end with the scope.
-            self.inner.delete(kill)
+        if self.identity == "" and not self.first:
+            # Of a create that was killed before it knew: the scope ends with its process, by now.
+            self._forget_unknown()
             return
-        if self.inner.exists() or self.started:
-            bus = connect(self.place.user)
-            try:
-                bus.stop(self.place.unit)
+        bus = connect(self.place.user)
+        try:
+            named = bus.unit(self.place.unit)
+            ours = bus.invocation(self.identity) if self.identity else named if self.is_ours() else None
+            if ours is None and named is not None:
+                return
+            if ours is not None:
+                if kill:
+                    self.inner.kill_all()
+                elif self.inner.pids():
+                    # Perhaps another container's by now, which systemd would end with the scope.
+                    self.inner.delete(kill)
+                    return
+                bus.stop(ours, self.place.unit)
                 bus.forget_failure(self.place.unit)
-            finally:
-                bus.close()
+        finally:
+            bus.close()
         self.inner.delete(kill)
 
-
-def connect(user: bool) -> "Systemd":
-    """The system's manager, or the calling user's. Raises PyruncError."""
-    try:
-        from pyrunc.cgroups.dbus import Systemd
-    except ImportError as error:
-        raise PyruncError(
-            "the systemd cgroup driver needs the D-Bus library jeepney: " + str(error),
-            step="systemd",
-            hint="apt-get install python3-jeepney",
-        ) from None
-    return Systemd(user=user, session_bus=_session_bus())
+    def _forget_unknown(self) -> None:
+        try:
+            self.inner.delete(kill=False)
+        except PyruncError as error:
+            if error.errno != EBUSY:
+                raise
 
 
 def is_users(in_user_namespace: bool) -> bool:
@@ -322,16 +371,6 @@ def is_users(in_user_namespace: bool) -> bool:
     return posix.geteuid() != 0 or (in_user_namespace and owner != 0)
 
 
-def _session_bus() -> "str | None":
-    """The path of the user's bus: DBUS_SESSION_BUS_ADDRESS, or `bus` in XDG_RUNTIME_DIR."""
-    address = posix.environ.get(b"DBUS_SESSION_BUS_ADDRESS", b"").decode("utf-8", "surrogateescape")
-    for part in address.split(";"):
-        if part.startswith("unix:path="):
-            return part[len("unix:path=") :].partition(",")[0]
-    directory = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
-    return directory + "/bus" if directory else None
-
-
 def manager(place: Place, container_id: str, annotations: "Mapping[str, str]", *, rootless: bool) -> Manager:
     """The manager for a container that is to be made. Raises PyruncError, ConfigError."""
     host = cgroups.detect()
@@ -343,13 +382,11 @@ def manager(place: Place, container_id: str, annotations: "Mapping[str, str]", *
         finally:
             bus.close()
     paths = cgroups.paths(host, top + place.below(), container_id)
-    return Manager(
-        place, cgroups.files_manager(paths, rootless), container_id, annotated(annotations), rootless=rootless
-    )
+    return Manager(place, cgroups.files_manager(paths, rootless), container_id, annotated(annotations))
 
 
 def reopen(saved: "Mapping[str, Any]", paths: "dict[str, str]", container_id: str, *, rootless: bool) -> Manager:
     """The manager of a container that state.json has kept."""
     place = Place(saved["slice"] + ":x:x", container_id, user=saved["user"])
     place.unit = saved["unit"]
-    return Manager(place, cgroups.files_manager(paths, rootless), container_id, [], rootless=rootless)
+    return Manager(place, cgroups.files_manager(paths, rootless), container_id, [], saved.get("invocation"))

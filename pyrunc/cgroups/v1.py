@@ -7,12 +7,12 @@ processes or child cgroups to look at, stats.py for events.
 import posix
 from errno import EACCES, EBUSY, EINVAL, EPERM, EROFS
 
-from pyrunc.cgroups.files import WRITE, failure, read_file, write_file
+from pyrunc.cgroups.files import WRITE, failure, frozen, not_empty, read_file, write_file
 from pyrunc.errors import ConfigError, PyruncError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 # How long delete() waits for processes to be gone, in seconds.
@@ -93,7 +93,7 @@ class Manager:
             try:
                 # Under a frozen parent the container process would stop for good as it joins, before it could say so.
                 if freezer and read_file(freezer + "/freezer.state") != "THAWED":
-                    raise _frozen(freezer)
+                    raise frozen(freezer)
             except OSError as exc:
                 raise failure("read " + str(freezer) + "/freezer.state", exc) from exc
         except PyruncError:
@@ -129,6 +129,21 @@ class Manager:
         limits = Limits(self, pointer)
         limits.update(resources)
         return limits.warnings
+
+    def check_usage(self, resources: "Mapping[str, Any]", pointer: "str | None" = None) -> None:
+        """memory.checkBeforeUpdate: refuse a limit below what is in use. Raises PyruncError."""
+        from pyrunc.cgroups.limits import Limits
+
+        Limits(self, pointer).check_usage(resources)
+
+    def with_quota(self, resources: "Mapping[str, Any]", known: "Callable[[], int]") -> "Mapping[str, Any]":
+        """resources with both of cpu.quota and cpu.period where one is asked for: the other as it is now.
+
+        known: the period that a service manager knows, 0 for none; it counts where there is no quota.
+        """
+        from pyrunc.cgroups.limits import with_quota
+
+        return with_quota(resources, self.paths.get("cpu", ""), known)
 
     def give_to(self, uid: int) -> None:
         """Never on v1, where a cgroup given away could be left or its limits changed."""
@@ -340,20 +355,10 @@ class Manager:
         inside = pids((directory,))
         if inside:
             self.foreign = True
-            raise PyruncError(
-                f"container's cgroup is not empty: {len(inside)} process(es) found in {directory}",
-                step="cgroup",
-                pointer="/linux/cgroupsPath",
-            )
+            raise not_empty(len(inside), directory)
         if directory == self.paths.get("freezer") and self.frozen():
             self.foreign = True
-            raise _frozen(directory)
-
-
-def _frozen(directory: str) -> PyruncError:
-    return PyruncError(
-        "container's cgroup unexpectedly frozen: " + directory, step="cgroup", pointer="/linux/cgroupsPath"
-    )
+            raise frozen(directory)
 
 
 def _exists(directory: str) -> bool:

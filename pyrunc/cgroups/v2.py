@@ -5,13 +5,15 @@ import select
 import time
 from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP, EPERM, EROFS
 
-from pyrunc.cgroups.files import failure, read_file, write_file
+from pyrunc.cgroups.files import failure, frozen, not_empty, read_file, write_file
 from pyrunc.errors import ConfigError, PyruncError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Final
+
+    from pyrunc.cgroups import limits2
 
 # The key of the one hierarchy in state.json.
 UNIFIED: "Final" = ""
@@ -67,10 +69,7 @@ class Manager:
         inside = self.pids()
         if inside or self.frozen():
             self.foreign = True
-            state = "not empty: " + str(len(inside)) + " process(es) found in" if inside else "frozen:"
-            raise PyruncError(
-                "container's cgroup is " + state + " " + self.directory, step="cgroup", pointer="/linux/cgroupsPath"
-            )
+            raise not_empty(len(inside), self.directory) if inside else frozen(self.directory)
 
     def create(self) -> None:
         """Make the directory and its parents, with every controller that is there passed down. Raises PyruncError.
@@ -135,6 +134,13 @@ class Manager:
         except OSError:
             return
 
+    def enable_above(self) -> None:
+        """Pass all controllers down to this cgroup, which somebody else has made, as far as that can be."""
+        current = self.mount
+        for name in self.directory[len(self.mount) + 1 :].split("/"):
+            self._enable(current)
+            current += "/" + name
+
     def _enable(self, directory: str) -> None:
         """Pass all controllers on to the children. What another runtime enables meanwhile is enabled all the same."""
         available = read_file(directory + "/cgroup.controllers").split()
@@ -157,8 +163,16 @@ class Manager:
                 if exc.errno not in (EBUSY, EOPNOTSUPP, EINVAL, EACCES, EPERM, EROFS, ENOENT):
                     raise
 
-    def set(self, resources: "Mapping[str, Any]", pointer: "str | None" = "/linux/resources") -> "list[str]":
-        """Apply linux.resources, device rules included. Returns warnings. Raises ConfigError, PyruncError."""
+    def set(
+        self,
+        resources: "Mapping[str, Any]",
+        pointer: "str | None" = "/linux/resources",
+        teller: "limits2.Teller | None" = None,
+    ) -> "list[str]":
+        """Apply linux.resources, device rules included. Returns warnings. Raises ConfigError, PyruncError.
+
+        teller: who is told of the settings before they are written.
+        """
         from pyrunc.cgroups import devices, ebpf, limits2
 
         if self._absent():
@@ -171,7 +185,7 @@ class Manager:
                     errno=EACCES,
                     hint="--systemd-cgroup, or a session of systemd's that delegates its cgroups",
                 )
-            return self._warnings(resources)
+            return limits2.warnings(resources)
         try:
             rules = devices.parse(resources.get("devices") or ())
             # Where the last word is that all is allowed, no program says so more quickly.
@@ -181,27 +195,27 @@ class Manager:
             # Without privilege no program can be attached; without CAP_MKNOD no device can be made either.
             if not (self.rootless and exc.errno in (EPERM, EACCES)):
                 raise
-        limits2.apply(self.directory, resources, pointer, undo=False)
-        return self._warnings(resources)
+        limits2.apply(self.directory, resources, pointer, undo=False, teller=teller)
+        return limits2.warnings(resources)
 
-    def update(self, resources: "Mapping[str, Any]", pointer: "str | None" = None) -> "list[str]":
+    def update(
+        self, resources: "Mapping[str, Any]", pointer: "str | None" = None, teller: "limits2.Teller | None" = None
+    ) -> "list[str]":
         """Change limits; what is not named stays, devices always. On failure the old values are written back."""
         from pyrunc.cgroups import limits2
 
-        limits2.apply(self.directory, resources, pointer, undo=True)
-        return self._warnings(resources)
-
-    def _warnings(self, resources: "Mapping[str, Any]") -> "list[str]":
-        memory = resources.get("memory") or {}
-        return [
-            "memory." + name + " is ignored: the kernel no longer has it"
-            for name in ("kernel", "kernelTCP")
-            if memory.get(name)
-        ]
+        limits2.apply(self.directory, resources, pointer, undo=True, teller=teller)
+        return limits2.warnings(resources)
 
     def _absent(self) -> bool:
         """Whether the container does without a cgroup of its own: it may not be made, but is not asked for either."""
         return self.rootless and not self.exists()
+
+    def with_quota(self, resources: "Mapping[str, Any]", known: "Callable[[], int]") -> "Mapping[str, Any]":
+        """As v1.Manager's, for a quota alone; settings() does it for a period."""
+        from pyrunc.cgroups import limits2
+
+        return limits2.with_period(resources, self.directory, known)
 
     def give_to(self, uid: int) -> None:
         """Let a user make cgroups below and move processes there: the directory and the kernel's list of files.

@@ -51,6 +51,8 @@ class MakeCgroup(Step):
         context.cgroup = self.manager
         if self.manager.needs_process:
             self.manager.start(context.pid, self.resources)
+            # By what the scope is ours, whoever has its name later.
+            context.record("systemd", self.manager.unit())
         self.manager.create()
         context.warnings += self.manager.set(self.resources)
         if self.owner is not None:
@@ -59,6 +61,8 @@ class MakeCgroup(Step):
             if "" not in self.manager.paths:
                 # systemd has moved it in its own hierarchies only.
                 self.manager.add(context.pid)
+            # The process is inside.
+            self.manager.release()
             return
         context.cgroup_fds = self.manager.join_fds()
         if not self.small:
