@@ -1,9 +1,10 @@
-# make demo: install what is needed, build, install, and show a container. make test: everything that CI does.
-# The interpreter is the distribution's, whatever comes first on PATH.
+# make demo: install what is needed by apt, build, and show a container. make test: everything that CI does.
+# make help has the others. The interpreter is the distribution's, whatever comes first on PATH.
 
 PREFIX = /usr/local
 DESTDIR =
 PYTHON = /usr/bin/python3
+CC = cc
 VENV = .venv
 BENCH_ARGS =
 SOAK_ARGS =
@@ -28,16 +29,26 @@ export PYRUNC ?= $(CURDIR)/build/pyrunc
 export RUNC
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: all build demo install uninstall test test-vm lint fmt types unit sanitize conformance manual bench soak clean packages venv peers
+.PHONY: all help build demo install uninstall check told test test-vm lint fmt types unit sanitize conformance manual bench soak clean packages venv peers
 .NOTPARALLEL:
 
+# A line a step; make V=1 shows the commands.
+Q = $(if $(V),,@)
+NATIVE = $(MAKE) $(if $(V),,-s --no-print-directory) -C native PYTHON=$(PYTHON) CC="$(CC)"
+
 all: build
+
+help: # this list
+	@echo "make [TARGET] [PREFIX=/usr/local] [DESTDIR=] [PYTHON=/usr/bin/python3] [CC=cc] [V=1]"; echo; \
+	sed -n 's/^\([a-z-]*\):.* # \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'; echo; \
+	echo "TESTS=tests/lifecycle and PYTEST_ARGS=\"-k mounts -x\" choose for make test; make alone builds."
 
 # ---- building and installing ----
 
 # build/pyrunc runs what is in this folder. The pair that is installed has its places built in, so it is another one.
-build: packages pyrunc/config/_check.py
-	$(MAKE) -C native PYTHON=$(PYTHON)
+build: packages pyrunc/config/_check.py # the default: build/pyrunc, which runs what is in this folder
+	@$(PYTHON) tools/preflight.py "$(CC)" build/host || { [ $$? = 3 ] && $(NATIVE) clean; }
+	@$(NATIVE)
 
 # All in one call of apt. Who is not root is told what is missing, and goes on without: pytest says which tests it skips.
 PACKAGES = build run
@@ -46,73 +57,82 @@ conformance bench: PACKAGES = build run demo peers tools
 soak: PACKAGES = build run demo tools vm
 test: PACKAGES = build run demo peers tools compilers engines vm
 test-vm: PACKAGES = build run demo tools vm
+# Where apt is not to be called, what is missing is told.
+check: APT = --tell
 packages:
-	@tools/packages.sh $(PACKAGES) || [ $$? = 3 ]
+	@tools/packages.sh $(APT) $(PACKAGES) || [ $$? = 3 ]
 
 pyrunc/config/_check.py: tools/gencheck.py $(wildcard spec/*.json)
-	$(PYTHON) tools/gencheck.py spec $@
+	$(if $(V),,@echo "  $@")
+	$(Q)$(PYTHON) tools/gencheck.py spec $@
 
-install: build
-	$(MAKE) -C native PYTHON=$(PYTHON) PREFIX=$(PREFIX) \
+install: build # install to PREFIX, below DESTDIR
+	@$(NATIVE) PREFIX=$(PREFIX) \
 		PACKAGE_DIR=`$(PYTHON) tools/install.py package-dir --prefix $(PREFIX)` \
 		$(CURDIR)/build/installed/pyrunc $(CURDIR)/build/installed/stage2
-	$(PYTHON) tools/install.py install --prefix $(PREFIX) --destdir "$(DESTDIR)"
+	$(Q)$(PYTHON) tools/install.py install --prefix $(PREFIX) --destdir "$(DESTDIR)"
+	$(if $(V),,@echo "installed: $(DESTDIR)$(PREFIX)/bin/pyrunc")
 
-uninstall:
-	$(PYTHON) tools/install.py uninstall --prefix $(PREFIX) --destdir "$(DESTDIR)"
+uninstall: # take away exactly that
+	$(Q)$(PYTHON) tools/install.py uninstall --prefix $(PREFIX) --destdir "$(DESTDIR)"
 
-demo: install
-	@tools/demo.sh "$(if $(DESTDIR),build,$(PREFIX)/bin)/pyrunc" build/demo
+demo: build # install what is missing by apt, build, run `ps` in a container; root
+	@tools/demo.sh $(CURDIR)/build/pyrunc $(CURDIR)/build/demo
 
 # ---- testing ----
 
-test: venv lint types build peers
-	$(VENV)/bin/python -m pytest $(TESTS) $(PYTEST_ARGS)
+check: lint types unit # linters, types, unit tests: no root, nothing installed on the machine, a minute
 
-lint: venv
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/lint-imports
+test: told venv lint types build peers # all that CI does; says first what it installs; root
+	$(Q)$(VENV)/bin/python -m pytest $(TESTS) $(PYTEST_ARGS)
+
+told:
+	@tools/needs.sh "$(VENV)" "$(tools_wanted)" "$(RUNC)" $(PACKAGES)
+
+lint: venv # ruff, the direction of imports
+	$(if $(V),,@echo "  lint")
+	$(Q)$(VENV)/bin/ruff check -q .
+	$(Q)$(VENV)/bin/ruff format -q --check .
+	$(Q)$(VENV)/bin/lint-imports >build/lint.txt || { cat build/lint.txt; false; }
 
 # Python, and of the C the lines that differ from the last commit.
-fmt: venv
-	$(VENV)/bin/ruff format .
+fmt: venv # format the Python, and the lines of C that differ from the last commit
+	$(Q)$(VENV)/bin/ruff format -q .
 	@[ -x $(VENV)/bin/git-clang-format ] || $(VENV)/bin/pip install -q clang-format==$(CLANG_FORMAT)
 	@PATH=$(CURDIR)/$(VENV)/bin:$$PATH git clang-format --quiet HEAD -- native || true
 
-types: venv build
-	$(VENV)/bin/mypy
+types: venv build # mypy --strict
+	$(if $(V),,@echo "  types")
+	$(Q)$(VENV)/bin/mypy --no-error-summary
 
-unit: venv build
-	$(VENV)/bin/python -m pytest tests/unit $(PYTEST_ARGS)
+unit: venv build # tests/unit: no root
+	$(if $(V),,@echo "  unit tests")
+	$(Q)$(VENV)/bin/python -m pytest -q tests/unit $(PYTEST_ARGS)
 
 # The C under the address and the undefined-behaviour sanitizer: unit tests, then a million calls at random; 5 minutes.
 # SANITIZE_ARGS="--calls N" makes so many calls alone.
-sanitize: venv build
-	$(VENV)/bin/python -m tests.sanitize $(SANITIZE_ARGS)
+sanitize: venv build # the C under the address and undefined behaviour sanitizers
+	$(Q)$(VENV)/bin/python -m tests.sanitize $(SANITIZE_ARGS)
 
-# What needs cgroup v2 and systemd, in a virtual machine by emulation.
-test-vm: venv build
-	$(VENV)/bin/python -m pytest tests/vm $(PYTEST_ARGS)
+test-vm: venv build # tests/vm: cgroup v2 and systemd, in a virtual machine by emulation; root
+	$(Q)$(VENV)/bin/python -m pytest tests/vm $(PYTEST_ARGS)
 
 # runc 1.5.2 and Debian's crun, for comparisons.
 peers: packages venv
 	@tools/peers.sh $(VENV)
 
-# runtime-tools' validation suite against pyrunc, runc and crun, as a table. Needs root; 7 minutes.
-conformance: build peers
-	$(VENV)/bin/python -m tests.conformance $(CONFORMANCE_ARGS)
+conformance: build peers # runtime-tools' suite against pyrunc, runc and crun, as a table; 7 minutes; root
+	$(Q)$(VENV)/bin/python -m tests.conformance $(CONFORMANCE_ARGS)
 
-# The manual page, from the command table.
-manual:
-	$(PYTHON) tools/manual.py docs/pyrunc.1.md
+manual: # docs/pyrunc.1.md, from the command table
+	$(Q)$(PYTHON) tools/manual.py docs/pyrunc.1.md
 
-bench: build peers
-	$(PYTHON) -m bench --json build/bench.json $(BENCH_ARGS)
+bench: build peers # pyrunc, runc and crun by turns; root
+	$(Q)$(PYTHON) -m bench --json build/bench.json $(BENCH_ARGS)
 
 # Containers by the thousand; then each pair of operations at once, a thousand times; then 200 containers in scopes of
 # systemd, in the virtual machine, of which no scope, cgroup or device program may be left.
-soak: venv build
+soak: venv build # containers by the thousand; half an hour; root
 	$(PYTHON) -m bench.soak $(SOAK_ARGS)
 	PYRUNC_ROUNDS=1000 $(VENV)/bin/python -m pytest tests/lifecycle/test_concurrency.py -k "not killed"
 	PYRUNC_MANY=200 $(VENV)/bin/python -m pytest tests/vm -q -k "systemd and many_leave_nothing or after_all"
@@ -121,14 +141,16 @@ soak: venv build
 # Made anew when another version is asked for.
 tools_wanted = mypy==$(MYPY) ruff==$(RUFF) import-linter==$(IMPORT_LINTER) hypothesis==$(HYPOTHESIS) pytest==$(PYTEST)
 venv:
-	@tools/packages.sh tools || [ $$? = 3 ]
+	@tools/packages.sh $(APT) tools || [ $$? = 3 ]
+	@mkdir -p build
 	@[ "`cat $(VENV)/tools 2>/dev/null`" = "$(tools_wanted)" ] || { \
+		echo "  $(VENV): $(tools_wanted)" && \
 		$(PYTHON) -m venv --system-site-packages --clear $(VENV) && \
 		$(VENV)/bin/pip install -q $(tools_wanted) && \
 		echo "$(tools_wanted)" >$(VENV)/tools; }
 
-clean:
-	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find pyrunc tests tools bench bundles native -name __pycache__ -prune -exec rm -rf {} +
-	rm -f pyrunc/_*.so pyrunc/config/_check.py pyrunc/config/_schema.py
-	rm -rf bundles/*/rootfs
+clean: # remove what was built
+	$(Q)rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	$(Q)find pyrunc tests tools bench bundles native -name __pycache__ -prune -exec rm -rf {} +
+	$(Q)rm -f pyrunc/_*.so pyrunc/config/_check.py pyrunc/config/_schema.py
+	$(Q)rm -rf bundles/*/rootfs

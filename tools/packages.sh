@@ -1,6 +1,6 @@
 #!/bin/sh
-# tools/packages.sh [--names] GROUP...: sees to it that the Debian packages of these groups are installed.
-# With --names it only says which they are.
+# tools/packages.sh [--names | --missing | --tell] GROUP...: sees to it that the Debian packages of these groups are installed.
+# With --names it only says which they are, with --missing which are not installed, with --tell the same as an error.
 # apt is called only when one is missing, and only by root; anybody else is told what is missing.
 set -eu
 
@@ -17,19 +17,28 @@ quietly() {
     fi
 }
 
+mode=
+case ${1-} in
+--*)
+    mode=$1
+    shift ;;
+esac
+# The distribution's interpreter decides which libpython is meant.
 python=/usr/bin/python3
-if [ ! -x $python ] && [ "$(id -u)" = 0 ]; then
+if [ ! -x $python ]; then
+    if [ "$mode" = --missing ]; then
+        echo "python3, and what goes with its version"
+        exit 0
+    elif [ -n "$mode" ] || [ "$(id -u)" != 0 ]; then
+        echo "no $python: apt-get install python3" >&2
+        exit 1
+    fi
+    echo "installing by apt: python3"
     quietly apt-get update
     DEBIAN_FRONTEND=noninteractive quietly apt-get install -y --no-install-recommends python3
 fi
-# The distribution's interpreter decides which libpython is meant.
 version=$($python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-names=
-if [ "${1-}" = --names ]; then
-    names=1
-    shift
-fi
 wanted=
 for group in "$@"; do
     case $group in
@@ -56,7 +65,8 @@ for group in "$@"; do
     esac
 done
 
-if [ -n "$names" ]; then
+if [ "$mode" = --names ]; then
+    # shellcheck disable=SC2086  # a list of names
     echo $wanted
     exit 0
 fi
@@ -67,11 +77,20 @@ for package in $wanted; do
 done
 [ -n "$missing" ] || exit 0
 
+if [ "$mode" = --missing ]; then
+    # shellcheck disable=SC2086
+    echo $missing
+    exit 0
+fi
+if [ "$mode" = --tell ]; then
+    echo "not installed:$missing" >&2
+    exit 3
+fi
 if [ "$(id -u)" != 0 ]; then
     echo "not installed, since only root may:$missing" >&2
     exit 3
 fi
-echo "installing$missing"
+echo "installing by apt:$missing"
 quietly apt-get update
 # shellcheck disable=SC2086  # a list of names
 DEBIAN_FRONTEND=noninteractive quietly apt-get install -y --no-install-recommends $missing
