@@ -13,12 +13,18 @@ def warnings(caps: "Caps", available: int) -> "list[str]":
     missing = caps.all() & ~available
     if missing:
         found.append("capabilities that the runtime itself does not have are left out: " + ", ".join(_names(missing)))
-    for name in _names(caps.effective & ~caps.permitted):
-        found.append("can't make capability " + name + " effective: it is not permitted")
-    for name in _names(caps.inheritable & ~caps.bounding):
-        found.append("can't make capability " + name + " inheritable: it is not in the bounding set")
-    for name in _names(caps.ambient & ~(caps.permitted & caps.inheritable)):
-        found.append("can't raise ambient capability " + name + ": it is not permitted and inheritable")
+    for mask, verb, state, why in (
+        (caps.effective & ~caps.permitted, "make", " effective", "not permitted"),
+        (caps.inheritable & ~caps.bounding, "make", " inheritable", "not in the bounding set"),
+        (caps.ambient & ~(caps.permitted & caps.inheritable), "raise ambient", "", "not permitted and inheritable"),
+    ):
+        names = _names(mask)
+        if names:
+            many = len(names) > 1
+            subject = " capabilities " if many else " capability "
+            found.append(
+                "can't " + verb + subject + ", ".join(names) + state + (": they are " if many else ": it is ") + why
+            )
     return found
 
 

@@ -659,10 +659,13 @@ def find_program(name: str, env: "list[str]") -> str:
 
 
 def _no_program(name: str, problem: int) -> PyruncError:
-    detail = "stat " + name + ": " if problem == errno.ENOENT else ""
-    return PyruncError(
-        'exec: "' + name + '": ' + detail + posix.strerror(problem).lower(), pointer="/process/args/0", errno=problem
-    )
+    text = posix.strerror(problem).lower()
+    if problem == errno.ENOENT:
+        text = "stat " + name + ": " + text
+    elif problem == errno.EISDIR:
+        # What execve(2) says of it, and what engines make exit status 126 of.
+        text = posix.strerror(errno.EACCES).lower() + " (it is a directory)"
+    return PyruncError('exec: "' + name + '": ' + text, pointer="/process/args/0", errno=problem)
 
 
 def _not_executable(path: str) -> int:

@@ -26,7 +26,7 @@ def test_exec(engine: Engine) -> None:
 def test_exec_of_what_cannot_be_run(engine: Engine) -> None:
     """podman keeps 126 and 127 apart; docker 20.10's exec says 126 for both. The message names the command."""
     with engine.container("exec sleep 1000") as box:
-        for command, expected in (("/etc/passwd", 126), ("/no/such", 127), ("no-such-command", 127)):
+        for command, expected in (("/etc/passwd", 126), ("/etc", 126), ("/no/such", 127), ("no-such-command", 127)):
             done = box.exec(command)
             assert done.returncode == (expected if engine.name == "podman" else done.returncode), done
             assert done.returncode in (126, 127), done

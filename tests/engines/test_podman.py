@@ -8,7 +8,9 @@ from . import images
 from .engines import Podman, new_id
 
 
-@pytest.mark.parametrize(("command", "expected"), [("/etc/passwd", 126), ("no-such-command", 127), ("true", 0)])
+@pytest.mark.parametrize(
+    ("command", "expected"), [("/etc/passwd", 126), ("/etc", 126), ("no-such-command", 127), ("true", 0)]
+)
 def test_named_on_the_command_line(podman: Podman, command: str, expected: int) -> None:
     """`podman --runtime PATH`, as a person types it. podman then reads no JSON but what conmon saw on stderr."""
     argv = podman.argv("run", "--rm", images.NAME, command)
@@ -17,7 +19,7 @@ def test_named_on_the_command_line(podman: Podman, command: str, expected: int) 
     assert expected == 0 or command in done.stderr
 
 
-@pytest.mark.parametrize(("command", "expected"), [("/etc/passwd", 126), ("no-such-command", 127)])
+@pytest.mark.parametrize(("command", "expected"), [("/etc/passwd", 126), ("/etc", 126), ("no-such-command", 127)])
 def test_exec_named_on_the_command_line(podman: Podman, command: str, expected: int) -> None:
     with podman.container("exec sleep 1000") as box:
         argv = podman.argv("exec", box.name, command)

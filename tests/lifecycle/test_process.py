@@ -217,6 +217,26 @@ def test_as_root_the_bounding_set_and_the_inheritable_count(bundle: MakeBundle) 
     box.delete("--force").ok()
 
 
+def test_what_cannot_be_given_is_one_warning_of_each_kind(bundle: MakeBundle) -> None:
+    """buildah asks for eleven ambient capabilities that are not inheritable, at each RUN of a build."""
+    names = ["CAP_CHOWN", "CAP_KILL", "CAP_SETUID"]
+    box = bundle("true")
+    box.config["process"]["capabilities"] = {
+        "bounding": names,
+        "permitted": names,
+        "effective": names,
+        "ambient": names,
+    }
+    said = box.run().ok().stderr
+    assert said.count("\n") == 1
+    assert "can't raise ambient capabilities CAP_CHOWN, CAP_KILL, CAP_SETUID: they are not permitted and" in said
+    box.config["process"]["capabilities"] = {"permitted": names, "effective": ["CAP_NET_RAW"], "inheritable": names}
+    lines = box.run().ok().stderr.splitlines()
+    assert len(lines) == 2
+    assert "can't make capability CAP_NET_RAW effective: it is not permitted" in lines[0]
+    assert "capabilities CAP_CHOWN, CAP_KILL, CAP_SETUID inheritable: they are not in the bounding set" in lines[1]
+
+
 @pytest.mark.parametrize("sets", [None, {}, {"bounding": []}])
 def test_no_capabilities(sets: Any, bundle: MakeBundle) -> None:
     box = bundle("sleep", "1000")
