@@ -407,7 +407,7 @@ class BecomeProgram(Step):
         reopen_null(context.root_fd)
         env = _environment(process, uid, context.root_fd)
         umask = user.get("umask")
-        posix.umask(0o022 if umask is None else umask)
+        posix.umask(0o022 if umask is None else umask & 0o777)  # umask(2) heeds no other bits
         masks = self._masks()
         seccomp = context.seccomp
         # A new process counts against the limit of its real user, and the one that clones it would count, too.
@@ -626,6 +626,8 @@ def home_of(uid: int, root_fd: int) -> str:
         posix.close(fd)
     wanted = str(uid).encode("ascii")
     for line in data.split(b"\n"):
+        if b"\0" in line:
+            continue  # no text, and no path either
         fields = line.split(b":")
         if len(fields) >= 6 and fields[2] == wanted:
             return fields[5].decode("utf-8", "surrogateescape") or "/"

@@ -47,6 +47,14 @@ def test_user_group_groups_and_umask(bundle: MakeBundle) -> None:
     box.delete("--force").ok()
 
 
+@pytest.mark.parametrize("umask", [0o7777, 0o10022, 2**32 - 1])
+def test_an_umask_of_more_bits_than_there_are(umask: int, bundle: MakeBundle) -> None:
+    """umask(2) heeds the permissions alone, as with runc."""
+    box = bundle("grep", "Umask", "/proc/self/status")
+    box.config["process"]["user"]["umask"] = umask
+    assert int(box.run().ok().stdout.split()[1], 8) == umask & 0o777
+
+
 def test_groups_of_the_caller_are_not_the_container_s(bundle: MakeBundle) -> None:
     box = bundle("sleep", "1000")
     old = os.getgroups()
@@ -98,6 +106,8 @@ def test_environment(bundle: MakeBundle) -> None:
         ("root:x:0:0:root:/root:/bin/sh\n", 1000, "/"),
         ("a:x:1000:1:short\nu:x:1000:1000::/second:/bin/sh", 1000, "/second"),
         ("u:x:1000:1000:::/bin/sh\n", 1000, "/"),
+        ("u:x:1000:1000::/a\0b:/bin/sh\nu:x:1000:1000::/next:/bin/sh\n", 1000, "/next"),
+        ("u:x:1000:1000::/a\0b:/bin/sh\n", 1000, "/"),
         (None, 0, "/"),
     ],
 )
