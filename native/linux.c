@@ -13,6 +13,7 @@
 #include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <termios.h>
@@ -310,6 +311,21 @@ CALL_KW(openat2)
 	long result = syscall(SYS_openat2, dir, text(path), &how, sizeof how);
 	RELEASE(path);
 	return number("openat2", result);
+}
+
+#ifndef STATX_MNT_ID_UNIQUE /* headers of before Linux 6.8 */
+#define STATX_MNT_ID_UNIQUE 0x4000U
+#endif
+
+CALL(mount_id)
+{
+	int fd;
+	struct statx found;
+	PARSE("i:mount_id", &fd);
+	if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_MNT_ID | STATX_MNT_ID_UNIQUE, &found) < 0)
+		return fail("statx");
+	bool unique = found.stx_mask & STATX_MNT_ID_UNIQUE;
+	return Py_BuildValue("KO", (unsigned long long)found.stx_mnt_id, unique ? Py_True : Py_False);
 }
 
 CALL(fstatfs)
@@ -694,7 +710,7 @@ CALL(sealed)
 
 static PyMethodDef functions[] = {
 	F(open_tree) F(move_mount) F(fsopen) F(fspick) F_KW(fsconfig) F(fsmount) F_KW(mount_setattr) F(mount) F(umount2)
-	F(pivot_root) F_KW(openat2) F(fstatfs) F_KW(clone) F(setns) F(unshare) F(pidfd_open) F(pidfd_getfd)
+	F(pivot_root) F_KW(openat2) F(mount_id) F(fstatfs) F_KW(clone) F(setns) F(unshare) F(pidfd_open) F(pidfd_getfd)
 	F(pidfd_send_signal) F(prctl) F(capget) F(capset) F(sethostname) F(setdomainname) F(prlimit)
 	F(keyctl_join_session_keyring) F(keyctl) F(keyctl_describe) F(close_range) F(madvise) F(personality)
 	F_KW(sched_setattr) F(ioprio_set) F(set_mempolicy) F(bpf) F(bpf_prog_load) F(tty_raw) F(tty_restore)

@@ -41,6 +41,9 @@ def pivot_root(new: _Path, put_old: _Path, /) -> None: ...
 def openat2(dirfd: int, path: _Path, flags: int, mode: int = 0, resolve: int = 0) -> int:
     """As openat, but unknown flags are an error. resolve: RESOLVE_*; then EAGAIN means: try again."""
 
+def mount_id(fd: int, /) -> tuple[int, bool]:
+    """The id of the mount that fd is on, and whether no other mount will ever have it (STATX_MNT_ID_UNIQUE, 6.8)."""
+
 def fstatfs(fd: int, /) -> tuple[int, int]:
     """The file system's magic number, such as PROC_SUPER_MAGIC, and its mount flags (ST_*)."""
 

@@ -14,6 +14,11 @@ from pyrunc import _linux
 _RETRIES = 128
 # As many as the kernel follows in one path (MAXSYMLINKS of its linux/namei.h).
 _LINKS = 40
+# Names in one walk, those of links among them: twice what one path can have. Links that lead to links of many names
+# would have it take for ever otherwise.
+_NAMES = 4096
+# Directories of a walk that are held open; those further up are found again by "..", and compared.
+_OPEN = 64
 
 
 def open_in_root(root_fd: int, path: str, flags: int = posix.O_PATH, resolve: int = 0) -> int:
@@ -70,61 +75,118 @@ def _walk(root_fd: int, path: str, mode: int, leave_last: bool) -> "tuple[int, s
     leave_last: of the directory above, and the last name, which then names nothing, or no link. A path that names the
     root itself leaves "".
     One name at a time from an open directory, without following: whoever exchanges one meanwhile makes it fail.
+    Raises OSError: ELOOP for more than 40 links, ENAMETOOLONG for more than 4,096 names in all.
     """
-    current = _here(root_fd)
-    walked: "list[str]" = []
-    waiting = [name for name in path.split("/") if name not in ("", ".")]
-    links = 0
+    walk = Walk(root_fd)
+    waiting = _reversed(path)
+    links = names = 0
     try:
         while waiting:
-            name = waiting.pop(0)
+            name = waiting.pop()
+            names += 1
+            if names > _NAMES:
+                raise OSError(errno.ENAMETOOLONG, "File name too long", path)
             if name == "..":
-                # Not by the directory's own "..": it may have been moved.
-                del walked[-1:]
-                posix.close(current)
-                current = _here(root_fd)
-                for before in walked:
-                    current = _into(current, before)
+                walk.up()
                 continue
             try:
-                target = posix.readlink(name, dir_fd=current)
+                target = posix.readlink(name, dir_fd=walk.fd)
             except FileNotFoundError:
                 if leave_last and not waiting:
-                    return current, name
-                posix.mkdir(name, mode, dir_fd=current)
+                    return walk.take(), name
+                posix.mkdir(name, mode, dir_fd=walk.fd)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
                 if leave_last and not waiting:
-                    return current, name
+                    return walk.take(), name
             else:
                 links += 1
                 if links > _LINKS:
                     raise OSError(errno.ELOOP, "Too many levels of symbolic links", path)
-                waiting[:0] = [part for part in target.split("/") if part not in ("", ".")]
+                waiting += _reversed(target)
                 if target.startswith("/"):
-                    walked = []
-                    posix.close(current)
-                    current = _here(root_fd)
+                    walk.top()
                 continue
-            current = _into(current, name)
-            walked.append(name)
-        return current, ""
-    except BaseException:
-        posix.close(current)
-        raise
+            walk.into(name)
+        return walk.take(), ""
+    finally:
+        walk.close()
 
 
-def _here(root_fd: int) -> int:
-    return _linux.openat2(root_fd, ".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, 0, 0)
+def _reversed(path: str) -> "list[str]":
+    """The names of a path, the last one first, without "." and empty ones."""
+    return [name for name in path.split("/")[::-1] if name not in ("", ".")]
 
 
-def _into(directory: int, name: str) -> int:
-    """The directory of that name, no link, in place of an open directory, which is closed. Raises OSError."""
-    flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
-    below = _linux.openat2(directory, name, flags, 0, _linux.RESOLVE_BENEATH | _linux.RESOLVE_NO_SYMLINKS)
-    posix.close(directory)
-    return below
+class Walk:
+    """A way down from a root: each directory on it stays open, so that ".." is the one that was come from.
+
+    Not the directory's own "..", which leads somewhere else if somebody has moved it. Of a long way only the last
+    directories are held; of those before, which they were is remembered, and compared with where ".." leads.
+    """
+
+    __slots__ = ("_way",)
+
+    def __init__(self, root_fd: int) -> None:
+        """Raises OSError. root_fd stays the caller's."""
+        # A descriptor, or (device, inode) of a directory that is not held any more.
+        self._way: "list[int | tuple[int, int]]" = [
+            _linux.openat2(root_fd, ".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, 0, 0)
+        ]
+
+    @property
+    def fd(self) -> int:
+        """The directory where we are."""
+        here = self._way[-1]
+        assert isinstance(here, int)
+        return here
+
+    def into(self, name: str) -> None:
+        """To the directory of that name, no link. Raises OSError."""
+        flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        resolve = _linux.RESOLVE_BENEATH | _linux.RESOLVE_NO_SYMLINKS
+        self._way.append(_linux.openat2(self.fd, name, flags, 0, resolve))
+        oldest = len(self._way) - _OPEN
+        if oldest > 0:
+            fd = self._way[oldest]
+            if isinstance(fd, int):
+                self._way[oldest] = _identity(fd)
+                posix.close(fd)
+
+    def up(self) -> None:
+        """To the directory that was come from; at the root, nowhere. Raises OSError (ESTALE when it was moved away)."""
+        if len(self._way) == 1:
+            return
+        before = self._way[-2]
+        if not isinstance(before, int):
+            above = posix.open("..", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=self.fd)
+            if _identity(above) != before:
+                posix.close(above)
+                raise OSError(errno.ESTALE, "a directory was moved meanwhile")
+            self._way[-2] = above
+        posix.close(self.fd)
+        self._way.pop()
+
+    def top(self) -> None:
+        """To the root."""
+        for fd in self._way[1:]:
+            if isinstance(fd, int):
+                posix.close(fd)
+        del self._way[1:]
+
+    def take(self) -> int:
+        """The directory where we are, from now on the caller's."""
+        return posix.dup(self.fd)
+
+    def close(self) -> None:
+        self.top()
+        posix.close(self.fd)
+
+
+def _identity(fd: int) -> "tuple[int, int]":
+    status = posix.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 def _as_directory(fd: int, path: str) -> int:

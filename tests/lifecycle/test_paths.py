@@ -1,12 +1,18 @@
 """Directories and files made below a root whose links may lead anywhere (pyrunc.linux.paths)."""
 
+import contextlib
 import errno
 import os
+import resource
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pyrunc import _linux
 from pyrunc.linux import paths
 
 
@@ -88,3 +94,68 @@ def test_what_cannot_be(root: Root, path: str, number: int) -> None:
     with pytest.raises(OSError) as caught:
         paths.make_file(root.fd, "missing/..")
     assert caught.value.errno == errno.EISDIR
+
+
+class Counting:
+    """_linux, with its calls of openat2 counted."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_linux, name)
+
+    def openat2(self, *args: Any) -> int:
+        self.calls += 1
+        return _linux.openat2(*args)
+
+
+def test_links_of_links_cost_no_more_than_their_names(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is missing below links to links of many names: once it took the time of a cube of them."""
+    deep = "/".join(["d"] * 100)
+    (root.path / deep).mkdir(parents=True)
+    there_and_back = f"{deep}/" + "../" * 100
+    for number in range(39):
+        (root.path / f"link{number}").symlink_to(there_and_back * 6 + f"link{number + 1}")
+    (root.path / "link39").symlink_to("missing")
+    counting = Counting()
+    monkeypatch.setattr(paths, "_linux", counting)
+    with pytest.raises(OSError) as caught:
+        paths.make_file(root.fd, "link0")
+    assert caught.value.errno == errno.ENAMETOOLONG
+    assert counting.calls <= 4096
+    # Fewer names, and the file is made.
+    counting.calls = 0
+    assert root.where(paths.make_file(root.fd, "link38")) == "/missing"
+    assert counting.calls <= 1300
+
+
+def test_a_way_longer_than_descriptors_may_be_open(root: Root) -> None:
+    """Down and up again by 1,500 directories with 80 descriptors allowed; what is made at the end is in its place."""
+    deep = "/".join(["d"] * 1500)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 80, before[1]))
+    try:
+        os.close(paths.make_directories(root.fd, deep))
+        (root.path / "down").symlink_to(deep)
+        assert root.where(paths.make_directories(root.fd, "down" + "/.." * 501 + "/new")) == "/" + "d/" * 999 + "new"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        subprocess.run(["rm", "-r", root.path / "d"], check=True)  # too deep for shutil, which pytest uses
+
+
+def test_up_from_a_directory_that_was_moved_away(root: Root, tmp_path: Path) -> None:
+    """".." of a directory that somebody has moved out of the root is outside: nobody goes there."""
+    for depth in (3, 100):
+        names = [f"{depth}-{number}" for number in range(depth)]
+        walk = paths.Walk(root.fd)
+        for name in names:
+            os.mkdir(name, dir_fd=walk.fd)
+            walk.into(name)
+        (root.path / names[0] / names[1]).rename(tmp_path / "moved")
+        with pytest.raises(OSError) if depth == 100 else contextlib.nullcontext():
+            for _ in names:
+                walk.up()
+            assert root.where(os.dup(walk.fd)) == "/"
+        walk.close()
+        shutil.rmtree(tmp_path / "moved")
