@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     FilesManager = Manager | v2.Manager
     AnyManager = FilesManager | systemd.Manager
 
-__all__ = ["Host", "Manager", "detect", "files_manager", "manager", "own_procs", "parse_mountinfo", "paths"]
+__all__ = [
+    "Host",
+    "Manager",
+    "detect",
+    "files_manager",
+    "manager",
+    "own_paths",
+    "own_procs",
+    "parse_mountinfo",
+    "paths",
+]
 
 _TOP = "/sys/fs/cgroup"
 
@@ -89,6 +99,17 @@ def paths(host: Host, cgroups_path: "str | None", container_id: str) -> "dict[st
     if "devices" not in result:
         raise PyruncError("the devices cgroup is not mounted: a container could use every device of the host")
     return result
+
+
+def own_paths(host: Host) -> "dict[str, str]":
+    """controller → the directory of this process's own cgroup, as paths() has them: "" is cgroup v2's. Pure."""
+    if host.mode == "v2":
+        own = host.own.get("", "/").rstrip("/")
+        return {"": _TOP + ("" if own.startswith("/..") else own)}
+    return {
+        name: (point if point != "/" else "") + _relative(host.own.get(name, "/"), root)
+        for name, (point, root) in host.mounts.items()
+    }
 
 
 def own_procs(host: Host) -> "str | None":

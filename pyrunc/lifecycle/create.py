@@ -14,7 +14,7 @@ from pyrunc.jsontext import dumps
 from pyrunc.lifecycle import execute
 from pyrunc.lifecycle.store import FORMAT, OCI_VERSION, Container, Lock, make_directories, remove_tree, timestamp
 from pyrunc.linux import files, procfs
-from pyrunc.plan import files_step, order
+from pyrunc.plan import files_step, mount_record, order
 from pyrunc.plan.context import Context
 from pyrunc.plan.host import read_host
 from pyrunc.plan.step import Plan, Step
@@ -318,6 +318,7 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
     pidfd_path = options.pidfd_socket or container.fields["annotations"].get("run.oci.pidfd_receiver")
     pidfd_socket = connect(pidfd_path) if pidfd_path else None
     hold_still()
+    mount_record.begin(context)
     try:
         execute.execute(creation.plan, context)
         # The end of file by which we know that it waits comes of its end, too.
@@ -330,11 +331,13 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
             context.console_fd = -1
         if pidfd_socket is not None:
             send_fd(pidfd_socket, context.pidfd, b"pidfd", "pidfd socket")
+        container.fields["mounts"] = mount_record.take(context)
         container.fields["phase"] = "created"
         container.save()
         if options.pid_file:
             write_pid_file(options.pid_file, context.pid)
     except BaseException:
+        mount_record.take(context)
         take_back(creation)
         raise
     for warning in context.warnings:

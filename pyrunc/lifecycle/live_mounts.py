@@ -4,6 +4,7 @@ A helper process enters the container's user and mount namespaces, but not its p
 see it. It is non-dumpable before that. Sources are opened by the runtime, since the container cannot see the host's.
 """
 
+import errno
 import posix
 
 from pyrunc import _linux
@@ -12,7 +13,7 @@ from pyrunc.lifecycle import create, execute
 from pyrunc.lifecycle.exec import OpenContainer, OpenRoot
 from pyrunc.lifecycle.store import Container, Lock
 from pyrunc.linux import paths
-from pyrunc.plan import birth, mounts, namespaces, order
+from pyrunc.plan import birth, mount_record, mounts, namespaces, order
 from pyrunc.plan.context import Context
 from pyrunc.plan.host import read_host
 from pyrunc.plan.step import CONTAINER, RUNTIME, Meet, Plan, Step
@@ -24,30 +25,73 @@ if TYPE_CHECKING:
     from pyrunc.lifecycle.store import Store
 
 
-class Unmount(Step):
-    """Take a mount away."""
+class OwnDescriptors(Step):
+    """Hold the way to this process's own descriptors, by the host's procfs: the container's can be anything."""
 
-    __slots__ = ("destination",)
+    __slots__ = ()
+    name = "descriptors"
+    side = CONTAINER
+
+    def describe(self) -> str:
+        return "open /proc/self/fd of the host"
+
+    def apply(self, context: Context) -> None:
+        context.self_fd = posix.open("/proc/self/fd", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+
+
+class Unmount(Step):
+    """Take a mount of ours away: the topmost at its destination, when it is one that was noted as it was made.
+
+    A path alone tells nothing: whoever runs in the container may have renamed what leads there, and put another mount
+    of ours (a read-only /proc/sys, a mask) or a link to one in its place.
+    """
+
+    __slots__ = ("destination", "records")
     name = "unmount"
     side = CONTAINER
 
-    def __init__(self, destination: str, pointer: str) -> None:
+    def __init__(self, destination: str, records: "list[dict[str, Any]]", pointer: str) -> None:
+        """records: those of the container's mounts (mount_record.take)."""
         Step.__init__(self, pointer)
         self.destination = destination
+        asked = mount_record.plain(destination)
+        self.records = [record for record in records if record["destination"] == asked]
 
     def describe(self) -> str:
         return "unmount " + self.destination
 
     def apply(self, context: Context) -> None:
-        # The place is looked up without a link at its end, and named from its directory: no path that the container
-        # can change meanwhile leads anywhere else.
+        if not self.records:
+            raise self._failure(
+                "invalid argument: neither the config nor mounts add has made a mount there", errno.EINVAL
+            )
         try:
-            parent, name = paths.open_parent(context.root_fd, self.destination)
-            posix.fchdir(parent)
-            posix.close(parent)
-            _linux.umount2(name, _linux.MNT_DETACH | _linux.UMOUNT_NOFOLLOW)
+            fd = self._topmost(context)
+            # By the descriptor, which is the mount itself whatever happens to its path.
+            posix.fchdir(context.self_fd)
+            _linux.umount2(str(fd), _linux.MNT_DETACH)
+            mount_record.note(context, fd, self.destination, "")
         except OSError as error:
-            raise PyruncError("unmount " + self.destination + ": " + reason(error), errno=error.errno) from None
+            raise self._failure(reason(error), error.errno) from None
+        posix.close(fd)
+
+    def _topmost(self, context: Context) -> int:
+        """The mount that is on top at the place where the latest of them was made. Raises PyruncError, OSError."""
+        above, _, name = self.records[-1]["path"].rpartition("/")
+        flags = posix.O_PATH | posix.O_NOFOLLOW
+        parent = paths.open_in_root(context.root_fd, above, flags | posix.O_DIRECTORY, _linux.RESOLVE_NO_SYMLINKS)
+        if _linux.fstatfs(parent)[0] in (_linux.PROC_SUPER_MAGIC, _linux.SYSFS_MAGIC):
+            raise self._failure("what is mounted on a procfs or sysfs stays")
+        fd = _linux.openat2(
+            parent, name, flags | posix.O_CLOEXEC, 0, _linux.RESOLVE_BENEATH | _linux.RESOLVE_NO_SYMLINKS
+        )
+        posix.close(parent)
+        if not any(mount_record.is_same(record, fd) for record in self.records):
+            raise self._failure("what is there now is not what the config or mounts add has mounted there")
+        return fd
+
+    def _failure(self, words: str, number: "int | None" = None) -> PyruncError:
+        return PyruncError("unmount " + self.destination + ": " + words, errno=number)
 
 
 def change(store: "Store", container_id: str, wanted: "list[Any]", add: bool) -> None:
@@ -70,12 +114,27 @@ def change(store: "Store", container_id: str, wanted: "list[Any]", add: bool) ->
             context, plan = _compile(container, wanted, add, pidfd)
             _linux.close_range(3, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
             create.hold_still()
-            execute.execute(plan, context)
-            execute.undo(context)  # ends the helper, which has nothing more to do
+            mount_record.begin(context)
+            try:
+                execute.execute(plan, context)
+                execute.undo(context)  # ends the helper, which has nothing more to do
+            finally:
+                _keep(container, context)
         finally:
             posix.close(pidfd)
     finally:
         lock.release()
+
+
+def _keep(container: Container, context: Context) -> None:
+    """Keep in state.json what has been made, and not what has been taken away; a change may have failed half-way."""
+    noted = mount_record.take(context)
+    if not noted:
+        return
+    gone = [record["id"] for record in noted if not record["path"]]
+    records = [*(container.fields.get("mounts") or ()), *noted]
+    container.fields["mounts"] = [record for record in records if record["id"] not in gone]
+    container.save()
 
 
 def _compile(container: Container, wanted: "list[Any]", add: bool, pidfd: int) -> "tuple[Context, Plan]":
@@ -97,7 +156,7 @@ def _compile(container: Container, wanted: "list[Any]", add: bool, pidfd: int) -
     for index, mount in enumerate(wanted):
         pointer = "/mounts/" + str(index)
         if not add:
-            made.append(Unmount(mount["destination"], pointer))
+            made.append(Unmount(mount["destination"], container.fields.get("mounts") or [], pointer))
             continue
         step = mounts.MountStep(mount, container.fields["bundle"], pointer, None, linux.get("mountLabel") or "")
         if step.options.idmap or mount.get("uidMappings"):
@@ -108,10 +167,12 @@ def _compile(container: Container, wanted: "list[Any]", add: bool, pidfd: int) -
         step.locked = "user" in joined or host.rootless or host.in_user_namespace
         made.append(step)
     steps += [birth.Clone(0, [], None), Meet(RUNTIME, order.RECORDED)]
+    steps.append(OwnDescriptors())
     steps.append(namespaces.JoinNamespaces([kind for kind in joined if kind != "pid"]))
     steps.append(OpenRoot())
     steps += made
-    late = [step for step in made if isinstance(step, mounts.MountStep) and step.fstype == "tmpfs" and step.read_only()]
+    late = [step for step in made if isinstance(step, mounts.MountStep) and step.fstype in mounts.READ_ONLY_LATE]
+    late = [step for step in late if step.read_only()]
     if late:
         steps.append(mounts.ReadOnlyMounts(late, False, "/mounts"))
     steps.append(Meet(CONTAINER, order.MOUNTED))

@@ -106,7 +106,8 @@ class Container:
     (0 before the clone; the start time tells the process from a later one of the same number), bundle, rootfs,
     created, annotations, cgroup (controller to directory), hooks (poststart and poststop), ownMounts (False when the
     mounts are in the runtime's own mount namespace), privatePids (True when a new pid namespace ends with the init
-    process, and nobody of it can be left then; older states lack it), ownKeyring (False with --no-new-keyring).
+    process, and nobody of it can be left then; older states lack it), ownKeyring (False with --no-new-keyring), mounts
+    (those that are ours to take away, as mount_record.take gives them; older states lack it).
     """
 
     __slots__ = ("directory", "fields", "store")

@@ -10,7 +10,7 @@ hierarchy, which shows the container's cgroup as its root; without one, a bind m
 import errno
 import posix
 
-from pyrunc import _linux
+from pyrunc import _linux, cgroups
 from pyrunc.linux import mounts
 
 TYPE_CHECKING = False
@@ -21,42 +21,57 @@ if TYPE_CHECKING:
 
 def mount(step: "MountStep", context: "Context") -> None:
     """Make the mount. Raises OSError, PyruncError."""
-    # Without a cgroup of its own (--cgroup-manager disabled) there is nothing to show: an empty directory.
-    own = context.cgroup.paths if context.cgroup is not None else {}
-    target = step.target(context.root_fd)
+    own = _own(context)
+    target, place = step.target(context)
     options = step.options
     if "" in own:
-        _unified(step, context, target, own[""])
+        step.done(_unified(step, context, target, own[""]), place, context)
         return
-    read_only = options.attr_set & _linux.MOUNT_ATTR_RDONLY
+    # Writable until the end, also where it is to be read-only: a later mount may need a new mount point in it.
     top = mounts.create("tmpfs", "tmpfs", [("mode", "755")], options.attr_set & ~_linux.MOUNT_ATTR_RDONLY)
     mounts.attach(top, target)
     posix.close(target)
-    own_namespace = _has_cgroup_namespace(context)
     for names, directory in hierarchies(own).items():
         folder = names[len("name=") :] if names.startswith("name=") else names
         posix.mkdir(folder, 0o755, dir_fd=top)
-        place = posix.open(folder, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=top)
-        if own_namespace:
-            tree = mounts.create("cgroup", "cgroup", _parameters(names), options.attr_set)
-        else:
-            tree = mounts.clone(-100, directory)
-            mounts.set_attributes(tree, options.attr_set, options.attr_clr)
-        mounts.attach(tree, place)
+        inner = posix.open(folder, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=top)
+        tree = _hierarchy(step, context, names, directory)
+        mounts.attach(tree, inner)
         posix.close(tree)
-        posix.close(place)
+        posix.close(inner)
         if "," in names:
             for name in names.split(","):
                 posix.symlink(names, name, dir_fd=top)
-    if read_only:
-        mounts.set_attributes(top, _linux.MOUNT_ATTR_RDONLY)
     for value, recursive in options.propagation:
         mounts.set_attributes(top, 0, 0, propagation=value, recursive=recursive)
-    posix.close(top)
+    step.done(top, place, context)
 
 
-def _unified(step: "MountStep", context: "Context", target: int, directory: str) -> None:
-    """cgroup v2."""
+def _own(context: "Context") -> "dict[str, str]":
+    """Controller to the cgroup to show: the container's, or where there is none that of this process.
+
+    It has none without the right to make one, for some controllers or all, and with --cgroup-manager disabled.
+    """
+    if context.cgroup is not None and not context.host.rootless_cgroups:
+        return context.cgroup.paths
+    found = cgroups.own_paths(cgroups.detect())
+    return found if context.cgroup is None else {**found, **context.cgroup.paths}
+
+
+def _hierarchy(step: "MountStep", context: "Context", names: str, directory: str) -> int:
+    """A detached mount of one hierarchy of cgroup v1."""
+    options = step.options
+    if _has_cgroup_namespace(context):
+        return mounts.create("cgroup", "cgroup", _parameters(names), options.attr_set)
+    tree = mounts.clone(-100, directory)
+    set_, clear = options.bind_attributes(_linux.fstatfs(tree)[1] if step.locked else None)
+    if set_ or clear:
+        mounts.set_attributes(tree, set_, clear)
+    return tree
+
+
+def _unified(step: "MountStep", context: "Context", target: int, directory: str) -> int:
+    """cgroup v2: the mount, made."""
     options = step.options
     try:
         tree = mounts.create("cgroup2", "cgroup", [*options.parameters], options.attr_set)
@@ -73,8 +88,8 @@ def _unified(step: "MountStep", context: "Context", target: int, directory: str)
     mounts.attach(tree, target)
     for value, recursive in options.propagation:
         mounts.set_attributes(tree, 0, 0, propagation=value, recursive=recursive)
-    posix.close(tree)
     posix.close(target)
+    return tree
 
 
 def _has_cgroup_namespace(context: "Context") -> bool:

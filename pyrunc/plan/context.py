@@ -30,6 +30,7 @@ class Context:
         "id",
         "in_container",
         "mount_fds",
+        "mounts_fd",
         "namespace_fds",
         "null_fd",
         "on_pid",
@@ -43,6 +44,7 @@ class Context:
         "root_fd",
         "rootfs",
         "seccomp",
+        "self_fd",
         "state",
         "state_dir",
         "sync",
@@ -73,6 +75,10 @@ class Context:
         self.rights: "list[int]" = []
         # Mounts of the container that a later step changes by their descriptors.
         self.mount_fds: "list[int]" = []
+        # Where the mounts that are made are noted: see mount_record.py.
+        self.mounts_fd = -1
+        # Of a process that has left the host's mount namespace: its /proc/self/fd there.
+        self.self_fd = -1
         # The runtime's /proc, where the container process cannot have a procfs that it is in: process.OpenProcfs.
         self.proc_fd = -1
         self.console_fd = -1

@@ -10,7 +10,7 @@ import posix
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import files, mounts, paths, procfs
-from pyrunc.plan import mount_options
+from pyrunc.plan import mount_options, mount_record, mountpoint
 from pyrunc.plan.step import CONTAINER, RUNTIME, Step
 
 TYPE_CHECKING = False
@@ -25,6 +25,10 @@ _SHARED_SUPERBLOCK: "Final" = ("proc", "sysfs", "mqueue", "tmpfs", "devpts", "cg
 
 # Types whose labels are the kernel's own, or given by another way than the parameter "context" (SELinux).
 _OWN_LABELS: "Final" = ("proc", "sysfs", "mqueue")
+
+# What is put into these before the program starts, and later mounts' mount points: see ReadOnlyMounts. Of type cgroup
+# it is the tmpfs of cgroup v1.
+READ_ONLY_LATE: "Final" = ("tmpfs", "cgroup", "cgroup2")
 
 _ALL: "Final" = _linux.MOUNT_ATTR_RDONLY | _linux.MOUNT_ATTR_NOSUID | _linux.MOUNT_ATTR_NODEV | _linux.MOUNT_ATTR_NOEXEC
 
@@ -258,12 +262,17 @@ class MountStep(Step):
         try:
             self._mount(context)
         except OSError as error:
-            what = self.source if self.options.bind else self.fstype
             why = error.strerror if isinstance(error, mounts.FilesystemError) else reason(error)
-            # The beginning is runc's, by which scripts know a mount that fails.
-            words = 'unable to start container process: error during container init: error mounting "' + what
-            words += '" to rootfs at "' + self.destination + '": mount ' + what + " to " + self.destination + ": "
-            raise PyruncError(words + (why or ""), errno=error.errno) from None
+            words = "mount " + self._what() + " to " + self.destination + ": " + (why or "")
+            raise self._failure(words, error.errno) from None
+
+    def _what(self) -> str:
+        return self.source if self.options.bind else self.fstype
+
+    def _failure(self, words: str, number: "int | None") -> PyruncError:
+        # The beginning is runc's, by which scripts know a mount that fails.
+        start = 'unable to start container process: error during container init: error mounting "' + self._what()
+        return PyruncError(start + '" to rootfs at "' + self.destination + '": ' + words, errno=number)
 
     def _mount(self, context: "Context") -> None:
         options = self.options
@@ -289,16 +298,14 @@ class MountStep(Step):
                 self.mapping[0].apply(tree, self.mapping[1], options.idmap == "ridmap", self.source, context)
         else:
             tree = open_source(self.source, options.recursive)
-        if paths.is_directory(tree):
-            target = paths.make_directories(root_fd, self.destination)
-        else:
-            target = paths.make_file(root_fd, self.destination)
-        refuse_target(target, root_fd, _linux.fstatfs(tree)[0] == _linux.PROC_SUPER_MAGIC, self.destination)
+        target = self._mountpoint(context, directory=paths.is_directory(tree))
+        place = mountpoint.check(context, target, _linux.fstatfs(tree)[0] == _linux.PROC_SUPER_MAGIC, self.destination)
         set_, clear = options.bind_attributes(_linux.fstatfs(tree)[1] if self.locked else None)
         if set_ or clear:
             mounts.set_attributes(tree, set_, clear)
         self._attributes(tree, only_new=True)
         mounts.attach(tree, target)
+        mount_record.note(context, tree, self.destination, place)
         posix.close(target)
         posix.close(tree)
 
@@ -307,7 +314,7 @@ class MountStep(Step):
         # A tmpfs takes the mode of what it covers; where there was nothing it has its own default, 1777.
         inherits = self.fstype == "tmpfs" and not any(key == "mode" for key, _ in options.parameters)
         inherits = inherits and _is_there(context.root_fd, self.destination)
-        target = self.target(context.root_fd)
+        target, place = self.target(context)
         attributes = options.attr_set
         if self.fstype == "tmpfs":
             # What is put into it before the program starts must be writable until then: see ReadOnlyMounts.
@@ -321,7 +328,7 @@ class MountStep(Step):
             value is not None and len(value.encode("utf-8", "surrogateescape")) > mounts.FSCONFIG_VALUE_MAX
             for _, value in options.parameters
         ):
-            self._done(self._old_api(target, parameters, attributes), context)
+            self.done(self._old_api(target, parameters, attributes), place, context)
             return
         parameters += [(flag, None) for flag in options.superblock]
         if self.fstype not in _SHARED_SUPERBLOCK and attributes & _linux.MOUNT_ATTR_RDONLY:
@@ -343,10 +350,12 @@ class MountStep(Step):
         self._attributes(tree, only_new=True)
         mounts.attach(tree, target)
         posix.close(target)
-        self._done(tree, context)
+        self.done(tree, place, context)
 
-    def _done(self, tree: int, context: "Context") -> None:
-        if self.fstype == "tmpfs" and self.read_only():
+    def done(self, tree: int, place: str, context: "Context") -> None:
+        """The mount is at its place, a path from the root: note it, and hold or let go of its descriptor."""
+        mount_record.note(context, tree, self.destination, place)
+        if self.fstype in READ_ONLY_LATE and self.read_only():
             self.late = tree
             context.mount_fds.append(tree)
         else:
@@ -356,14 +365,34 @@ class MountStep(Step):
         """Whether the mount itself is to be read-only."""
         return bool(self.options.attr_set & _linux.MOUNT_ATTR_RDONLY)
 
-    def target(self, root_fd: int) -> int:
-        """The directory to mount on; for proc and sysfs it must not be behind a link (CVE-2023-27561)."""
+    def target(self, context: "Context") -> "tuple[int, str]":
+        """The directory to mount on, and its path from the root, without links."""
         if self.fstype in ("proc", "sysfs"):
-            fd = self._plain_directory(root_fd)
+            # It must not be behind a link (CVE-2023-27561).
+            fd = self._plain_directory(context.root_fd)
         else:
-            fd = paths.make_directories(root_fd, self.destination)
-        refuse_target(fd, root_fd, self.fstype == "proc", self.destination)
+            fd = self._mountpoint(context, directory=True)
+        return fd, mountpoint.check(context, fd, self.fstype == "proc", self.destination)
+
+    def _mountpoint(self, context: "Context", *, directory: bool) -> int:
+        """What is to be mounted on, made if it is missing; directory: and so must the mount point be."""
+        try:
+            fd = (paths.make_directories if directory else paths.make_file)(context.root_fd, self.destination)
+        except OSError as error:
+            if error.errno == errno.ENOTDIR and _is_there(context.root_fd, self.destination):
+                raise self._failure(self._unlike(directory), error.errno) from None
+            words = 'make mountpoint "' + self.destination + '": ' + reason(error)
+            raise self._failure(words, error.errno) from None
+        if directory != paths.is_directory(fd):
+            raise self._failure(self._unlike(directory), errno.ENOTDIR)
         return fd
+
+    def _unlike(self, directory: bool) -> str:
+        """What the kernel means by ENOTDIR, for which move_mount(2) has EINVAL."""
+        words = "mount " + self._what() + " to " + self.destination + ": not a directory: "
+        if directory:
+            return words + self._what() + " is a directory, " + self.destination + " is none"
+        return words + self.destination + " is a directory, " + self._what() + " is none"
 
     def _plain_directory(self, root_fd: int) -> int:
         # Looked up once, without links: one that is put there between a check and its use would be followed else, and
@@ -429,20 +458,6 @@ class MountStep(Step):
         return made
 
 
-_PROC_FILES: "Final" = (
-    "/proc/cpuinfo",
-    "/proc/diskstats",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/swaps",
-    "/proc/uptime",
-    "/proc/loadavg",
-    "/proc/slabinfo",
-    "/proc/sys/kernel/ns_last_pid",
-    "/proc/sys/crypto/fips_enabled",
-)
-
-
 def _is_there(root_fd: int, path: str) -> bool:
     try:
         posix.close(paths.open_in_root(root_fd, path))
@@ -454,29 +469,6 @@ def _is_there(root_fd: int, path: str) -> bool:
 def _same_directory(one: int, other: int) -> bool:
     status, expected = posix.fstat(one), posix.fstat(other)
     return status.st_ino == expected.st_ino and status.st_dev == expected.st_dev
-
-
-def _is_root(fd: int, root_fd: int) -> bool:
-    """Whether fd is the root itself, and not another mount of the same directory. Raises OSError."""
-    if not _same_directory(fd, root_fd):
-        return False
-    return posix.readlink("/proc/self/fd/" + str(fd)) == posix.readlink("/proc/self/fd/" + str(root_fd))
-
-
-def refuse_target(target: int, root_fd: int, is_proc: bool, destination: str) -> None:
-    """Not on the root, and nothing on the container's procfs but another procfs and LXCFS's files, whatever way leads
-    there.
-
-    is_proc: what is to be mounted is a procfs. Raises PyruncError.
-    """
-    if _is_root(target, root_fd):
-        # It would lie over a root that is reached by its descriptor: nobody would ever see it.
-        raise PyruncError('mountpoint "' + destination + '" is on the top of rootfs')
-    if _linux.fstatfs(target)[0] != _linux.PROC_SUPER_MAGIC:
-        return
-    name = "/" + "/".join(paths.components(destination))
-    if name not in _PROC_FILES and not (name == "/proc" and is_proc):
-        raise PyruncError("mount on " + destination + " would cover a part of proc")
 
 
 class ReadOnlyMounts(Step):
@@ -497,6 +489,8 @@ class ReadOnlyMounts(Step):
 
     def apply(self, context: "Context") -> None:
         for step in self.mounts:
+            if step.late < 0:
+                continue
             # By the descriptor: the path may lead somewhere else by now (CVE-2026-115521).
             mounts.set_attributes(step.late, _linux.MOUNT_ATTR_RDONLY)
             posix.close(step.late)

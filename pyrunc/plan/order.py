@@ -329,13 +329,13 @@ class _Builder:
         return steps
 
     def _late_read_only(self) -> "list[mounts.MountStep]":
-        """What tmpfs is to become read-only now that it has what the set-up puts there."""
+        """What tmpfs is to become read-only now that it has what the set-up puts there; cgroup v1 stands in one."""
         found: "dict[str, mounts.MountStep]" = {}
         for step in self.mount_steps:
             if isinstance(step, mounts.MountStep):
                 if not (step.options.remount and step.read_only()):
                     found.pop(step.destination, None)
-                if step.fstype == "tmpfs" and step.read_only() and not step.options.remount:
+                if step.fstype in mounts.READ_ONLY_LATE and step.read_only() and not step.options.remount:
                     found[step.destination] = step
         return list(found.values())
 

@@ -85,6 +85,35 @@ def test_cgroups_seen_from_inside(bundle: MakeBundle) -> None:
         box.delete("--force").ok()
 
 
+@pytest.mark.parametrize("namespace", [False, True])
+def test_a_mount_below_the_cgroups(namespace: bool, bundle: MakeBundle) -> None:
+    """At a new place: docker run -v DIR:/sys/fs/cgroup/extra. Read-only the tmpfs is all the same, at the end."""
+    if not (hierarchies().keys() - {"unified"}):
+        pytest.skip("cgroup v1 is not mounted")
+    box = bundle(
+        "sh", "-c", "cat /sys/fs/cgroup/extra/file; mkdir /sys/fs/cgroup/mine; touch /sys/fs/cgroup/extra/made"
+    )
+    if namespace:
+        box.config["linux"]["namespaces"].append({"type": "cgroup"})
+    (box.path / "extra").mkdir()
+    (box.path / "extra/file").write_text("extra\n")
+    bind(box, box.path / "extra", "/sys/fs/cgroup/extra")
+    got = box.run().ok()
+    assert got.stdout == "extra\n" and "/sys/fs/cgroup/mine': Read-only file system" in got.stderr
+    assert (box.path / "extra/made").exists()
+
+
+def test_a_mount_point_that_may_not_be_made(bundle: MakeBundle) -> None:
+    """In a user namespace, whose root owns nothing of the rootfs: the mount point is named, not the mount."""
+    box = bundle("true")
+    add_user_namespace(box)
+    bind(box, "/tmp", "/new/er")
+    words = 'make mountpoint \\"/new/er\\": permission denied'
+    one_line(box.create(), 1, words, "/mounts/7")
+    box.config["mounts"][-1] = {"destination": "/new/er", "type": "tmpfs", "source": "tmpfs"}
+    one_line(box.create(), 1, words, "/mounts/7")
+
+
 def test_devices(bundle: MakeBundle) -> None:
     box = bundle("sleep", "1000")
     box.config["linux"]["devices"] = [
@@ -233,6 +262,15 @@ def test_links_in_the_rootfs_lead_nowhere_else(bundle: MakeBundle) -> None:
         ("/tmp", "/etc/passwd", "/etc/passwd"),
         ("/tmp", "relative", ""),
         ("/tmp", "/", "/mounts/7"),
+        # docker explains "not a directory" to its user.
+        ("/etc/passwd", "/tmp", "not a directory: /tmp is a directory, /etc/passwd is none"),
+        ("/etc/passwd", "/linked", "not a directory: /linked is a directory, /etc/passwd is none"),
+        ("/tmp", "/etc/passwd", "not a directory: /tmp is a directory, /etc/passwd is none"),
+        ("/tmp", "/etc/passwd/below", 'make mountpoint \\"/etc/passwd/below\\": not a directory'),
+        ("/tmp", "/sys/new", 'make mountpoint \\"/sys/new\\": read-only file system'),
+        ("/etc/passwd", "/sys/new/er", 'make mountpoint \\"/sys/new/er\\": read-only file system'),
+        ("/tmp", "/loop/new", 'make mountpoint \\"/loop/new\\": too many levels of symbolic links'),
+        ("/tmp", "/" + "n" * 256, '\\": file name too long'),
         ("/etc/passwd", "/proc/1/status", "proc"),
         ("/tmp", "/proc", "proc"),
         ("/tmp", "/proc/sys", "proc"),
@@ -242,6 +280,8 @@ def test_links_in_the_rootfs_lead_nowhere_else(bundle: MakeBundle) -> None:
 def test_a_bind_that_cannot_be(source: str, destination: str, words: str, bundle: MakeBundle) -> None:
     box = bundle("true")
     box.config["root"]["readonly"] = False
+    (box.rootfs / "linked").symlink_to("tmp")
+    (box.rootfs / "loop").symlink_to("loop")
     bind(box, source, destination)
     got = box.create()
     if destination == "relative":

@@ -145,7 +145,7 @@ def test_a_way_longer_than_descriptors_may_be_open(root: Root) -> None:
 
 
 def test_up_from_a_directory_that_was_moved_away(root: Root, tmp_path: Path) -> None:
-    """".." of a directory that somebody has moved out of the root is outside: nobody goes there."""
+    """ ".." of a directory that somebody has moved out of the root is outside: nobody goes there."""
     for depth in (3, 100):
         names = [f"{depth}-{number}" for number in range(depth)]
         walk = paths.Walk(root.fd)

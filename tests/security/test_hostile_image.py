@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ..conftest import TOP, MakeBundle
-from ..lifecycle.support import add_user_namespace, running, script
+from ..lifecycle.support import add_user_namespace, one_line, running, script
 from ..workplace import Bundle, Workplace, wait_until
 from .inside import Opens, bind, without_mount
 
@@ -170,6 +170,43 @@ def test_nothing_covers_a_part_of_proc(where: str, kind: str, bundle: MakeBundle
         box.config["mounts"].append({"destination": where, "type": "tmpfs", "source": "tmpfs"})
     done = box.run()
     assert done.returncode == 1 and where in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["bind", "tmpfs", "sysfs"])
+@pytest.mark.parametrize("where", ["/proc", "/link", "/proc/../link/.", "/link/sys", "/away", "/proc/."])
+def test_nothing_stands_in_for_proc(where: str, kind: str, bundle: MakeBundle, workplace: Workplace) -> None:
+    """CVE-2019-16884: an engine mounts the image's volume at /proc instead of the procfs, before or after it."""
+    volume = workplace.path / "volume"
+    (volume / "self/attr").mkdir(parents=True)
+    mount = {"destination": where, "type": kind, "source": str(volume), "options": ["bind"] if kind == "bind" else []}
+    for also in (False, True):
+        box = bundle("true")
+        (box.rootfs / "link").symlink_to("/away/../proc")
+        (box.rootfs / "away").mkdir()
+        proc = box.config["mounts"].pop(0)
+        assert proc["destination"] == "/proc"
+        # Before: where a procfs comes on top later, what is below it counts for nothing; it is refused all the same.
+        box.config["mounts"].insert(0, mount)
+        if also:
+            box.config["mounts"].insert(1, proc)
+        done = box.create()
+        if where == "/away":  # which is none of it
+            done.ok()
+            box.delete().ok()
+        else:
+            one_line(done, 1, "cannot be mounted because it is " if kind != "sysfs" else "", "/mounts/0")
+
+
+@pytest.mark.parametrize("user", [False, True])
+def test_a_procfs_may_stand_in_for_proc(user: bool, bundle: MakeBundle) -> None:
+    """As runc takes it: podman binds the host's for a container in the host's pid namespace."""
+    box = bundle("sh", "-c", "cat /proc/self/comm")
+    if user:
+        add_user_namespace(box)
+    without_mount(box, "/proc")
+    box.config["linux"]["namespaces"] = [one for one in box.config["linux"]["namespaces"] if one["type"] != "pid"]
+    bind(box, "/proc", "/proc", "rbind")
+    assert box.run().ok().stdout == "cat\n"
 
 
 def test_a_procfs_that_is_mounted_over(workplace: Workplace) -> None:
