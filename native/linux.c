@@ -13,7 +13,6 @@
 #include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <termios.h>
@@ -313,19 +312,17 @@ CALL_KW(openat2)
 	return number("openat2", result);
 }
 
-#ifndef STATX_MNT_ID_UNIQUE /* headers of before Linux 6.8 */
-#define STATX_MNT_ID_UNIQUE 0x4000U
-#endif
-
 CALL(mount_id)
 {
 	int fd;
-	struct statx found;
+	/* struct statx, of which libcs and headers know more or less. */
+	struct { uint32_t mask, others[35]; uint64_t mnt_id, more[13]; } found;
+	const unsigned mnt_id = 0x1000, mnt_id_unique = 0x4000;
 	PARSE("i:mount_id", &fd);
-	if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_MNT_ID | STATX_MNT_ID_UNIQUE, &found) < 0)
+	if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, mnt_id | mnt_id_unique, &found) < 0)
 		return fail("statx");
-	bool unique = found.stx_mask & STATX_MNT_ID_UNIQUE;
-	return Py_BuildValue("KO", (unsigned long long)found.stx_mnt_id, unique ? Py_True : Py_False);
+	PyObject *unique = found.mask & mnt_id_unique ? Py_True : Py_False;
+	return Py_BuildValue("KO", (unsigned long long)found.mnt_id, unique);
 }
 
 CALL(fstatfs)

@@ -732,3 +732,14 @@ def test_no_memory_is_lost() -> None:
         calls()
     gc.collect()
     assert sys.getallocatedblocks() - before < 100
+
+
+def test_mount_id() -> None:
+    """The same for all of a mount, another for another mount; unique from Linux 6.8 on."""
+    fds = [os.open(path, os.O_PATH) for path in ("/proc", "/proc/self/status", "/", "/usr")]
+    ids = [_linux.mount_id(fd) for fd in fds]
+    for fd in fds:
+        os.close(fd)
+    assert ids[0] == ids[1] != ids[2]
+    release = tuple(map(int, os.uname().release.split(".")[:2]))
+    assert {unique for _, unique in ids} == {release >= (6, 8)}
