@@ -14,7 +14,9 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define SIGSET_SIZE 8 /* the kernel's sigset_t: 64 signals on every architecture but mips */
@@ -53,16 +55,16 @@ static _Noreturn void fail(const struct prepared *p, enum stage stage, int error
 	leave(status);
 }
 
-/* EPIPE when there is nobody left who could write one. */
-static bool take_byte(int fd)
+/* The next byte; 0 and EPIPE when there is nobody left who could write one, 0 and errno for an error. */
+static unsigned char take_byte(int fd)
 {
-	unsigned char byte;
+	unsigned char byte = 0;
 	ssize_t size;
 	while ((size = read(fd, &byte, 1)) < 0 && errno == EINTR)
 		;
 	if (!size)
 		errno = EPIPE;
-	return size == 1;
+	return size == 1 ? byte : 0;
 }
 
 static void close_descriptors(struct prepared *p)
@@ -107,14 +109,31 @@ static void heed_signals(void)
 		sigaction(*number, &action, NULL);
 }
 
-/* The listener's number goes to the creator, which takes it by pidfd_getfd and answers with one byte. */
+static bool send_descriptor(int socket, void *data, size_t size, int fd)
+{
+	union {
+		char space[CMSG_SPACE(sizeof fd)];
+		struct cmsghdr head;
+	} control = {.head = {CMSG_LEN(sizeof fd), SOL_SOCKET, SCM_RIGHTS}};
+	struct iovec part = {data, size};
+	struct msghdr all = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control.space};
+
+	memcpy(CMSG_DATA(&control.head), &fd, sizeof fd);
+	return syscall(SYS_sendmsg, socket, &all, 0) == (long)size;
+}
+
+/* The listener's number goes to the creator, which takes it by pidfd_getfd and answers with one byte. Who may not trace
+ * us cannot: 'S' asks us to send the descriptor. */
 static void hand_over(struct prepared *p, int listener)
 {
 	unsigned char message[5] = {'L'};
 	uint32_t number = (uint32_t)listener;
 
 	memcpy(message + 1, &number, sizeof number);
-	if (write(p->keep, message, sizeof message) != sizeof message || !take_byte(p->keep))
+	unsigned char answer = write(p->keep, message, sizeof message) == sizeof message ? take_byte(p->keep) : 0;
+	if (answer == 'S')
+		answer = send_descriptor(p->keep, message, sizeof message, listener) ? take_byte(p->keep) : 0;
+	if (!answer)
 		fail(p, STAGE_LISTENER, errno);
 	syscall(SYS_close, listener);
 }

@@ -170,8 +170,8 @@ def finish(prepared: Prepared, /) -> NoReturn:
 
     In order: close everything but the descriptors below keep and the three; all signals to default, none blocked;
     ambient set cleared; [filter if filter_first]; capset; ambient set raised; [filter otherwise]; [b"L" and the
-    listener's number as u32 to the sync socket, one byte awaited from there]; [close the sync socket, await one
-    byte from the fifo]; execve.
+    listener's number as u32 to the sync socket, one byte awaited from there; b"S": the same with the listener itself,
+    SCM_RIGHTS]; [close the sync socket, await one byte from the fifo]; execve.
 
     A failure is the record b"E", u8 index into STAGES, u32 errno (native order): to the sync socket, status 1; once
     that is closed to the error file, status 127 if execve found nothing, 126 if it could not run it, else 1.

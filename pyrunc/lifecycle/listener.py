@@ -1,4 +1,4 @@
-"""The seccomp listener: fetched from the container process and sent to the agent at linux.seccomp.listenerPath.
+"""The seccomp listener, which the container process has handed over, sent to the agent at linux.seccomp.listenerPath.
 
 config-linux.md, "The Container Process State": one connection, one sendmsg(2) with the JSON and the descriptor.
 """
@@ -6,7 +6,6 @@ config-linux.md, "The Container Process State": one connection, one sendmsg(2) w
 import _socket
 import posix
 
-from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
 from pyrunc.jsontext import dumps
 
@@ -15,13 +14,9 @@ if TYPE_CHECKING:
     from pyrunc.plan.context import Context
 
 
-def hand_over(context: "Context", number: int) -> None:
-    """Take the container process's descriptor `number` and send it to the agent. Raises PyruncError."""
+def hand_over(context: "Context", listener: int) -> None:
+    """Send the listener to the agent, and close it. Raises PyruncError."""
     path = context.seccomp.listener_path
-    try:
-        listener = _linux.pidfd_getfd(context.pidfd, number)
-    except OSError as error:
-        raise _error("fetch the seccomp listener from the container process", error) from None
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         try:

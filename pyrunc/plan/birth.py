@@ -43,7 +43,7 @@ class Clone(Step):
             posix.setsid()
             if not context.host.rootless:
                 # Nobody in a namespace we join may take hold of this process (CVE-2016-9962). Rootless, the runtime
-                # could not write the id maps then: see BecomeRoot.
+                # could not write the id maps then: see namespaces.become_root().
                 _linux.prctl(_linux.PR_SET_DUMPABLE, 0)
             return
         theirs.close()

@@ -26,6 +26,7 @@ class Context:
         "done",
         "error_fd",
         "fifo_fd",
+        "has_listener",
         "host",
         "id",
         "in_container",
@@ -86,6 +87,8 @@ class Context:
         self.error_fd = -1
         self.preserve_fds = 0
         self.seccomp: "Any" = None
+        # The container process has handed over its seccomp listener.
+        self.has_listener = False
         self.program = ""
         self.warnings: "list[str]" = []
         # Called in the runtime process as soon as the container process's number is known.

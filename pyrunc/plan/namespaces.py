@@ -124,7 +124,7 @@ class JoinNamespaces(Step):
         return "join namespaces: " + ", ".join(self.kinds)
 
     def apply(self, context: "Context") -> None:
-        join([entry for entry in context.namespace_fds if entry[2] != "pid"])
+        join([entry for entry in context.namespace_fds if entry[2] != "pid"], context.host.rootless)
         if "user" in self.kinds:
             _compare("uid_map", self.uids, "/linux/uidMappings")
             _compare("gid_map", self.gids, "/linux/gidMappings")
@@ -139,12 +139,12 @@ def _compare(file: str, wanted: "list[IDMapping] | None", pointer: str) -> None:
         raise PyruncError("the user namespace that is joined has other mappings", pointer=pointer)
 
 
-def join(entries: "list[tuple[int, int, str, str]]") -> None:
+def join(entries: "list[tuple[int, int, str, str]]", rootless: bool) -> None:
     """Join namespaces (descriptor, flag, type, pointer) in the order that works whoever owns them.
 
     A namespace may belong to the user namespace that is joined too, or to its parent: first all but the user
-    namespace, as far as the kernel lets us, then the user namespace, then what it kept from us. The process is
-    non-dumpable by now, so that nobody in there can take hold of it (CVE-2016-9962). Raises PyruncError.
+    namespace, as far as the kernel lets us, then the user namespace, then what it kept from us. rootless: see
+    become_root(). Raises PyruncError.
     """
     refused = []
     user = None
@@ -166,7 +166,7 @@ def join(entries: "list[tuple[int, int, str, str]]") -> None:
             if error.errno != errno.EINVAL or not _is_own_user_namespace(user[0]):
                 raise _cannot_join(user, error) from None
         else:
-            become_root()
+            become_root(rootless)
     for entry, first in refused:
         if user is None:
             raise _cannot_join(entry, first)
@@ -186,12 +186,16 @@ def _cannot_join(entry: "tuple[int, int, str, str]", error: OSError) -> PyruncEr
     return PyruncError("join " + entry[2] + " namespace: " + reason(error), pointer=entry[3], errno=error.errno)
 
 
-def become_root() -> None:
-    """Become user and group 0 of the user namespace just entered. Raises OSError."""
+def become_root(rootless: bool) -> None:
+    """Become user and group 0 of the user namespace just entered. Raises OSError.
+
+    rootless: the runtime is an ordinary user, who may write the files of a process, trace it and open its namespaces
+    only while it is what prctl(2) calls dumpable. Nobody in a joined pid namespace sees it yet: see process.py.
+    """
     posix.setresgid(0, 0, 0)
     posix.setresuid(0, 0, 0)
-    # Changing the user may have made the process what prctl(2) calls dumpable again.
-    _linux.prctl(_linux.PR_SET_DUMPABLE, 0)
+    # Changing the user may have made it the other.
+    _linux.prctl(_linux.PR_SET_DUMPABLE, int(rootless))
 
 
 class BecomeRoot(Step):
@@ -207,7 +211,7 @@ class BecomeRoot(Step):
 
     def apply(self, context: "Context") -> None:
         try:
-            become_root()
+            become_root(context.host.rootless)
         except OSError as error:
             raise PyruncError(
                 "become root of the user namespace: " + reason(error),

@@ -488,8 +488,10 @@ class BecomeProgram(Step):
         # setresuid(2) cleared the effective set; permitted is whole, and the filter may need CAP_SYS_ADMIN.
         permitted = _linux.capget()[1]
         _linux.capset(permitted, permitted, _linux.capget()[2])
-        # Since the user changed the process may be what prctl(2) calls dumpable again.
-        _linux.prctl(_linux.PR_SET_DUMPABLE, 0)
+        # Since the user changed the process may be what prctl(2) calls dumpable, or not any more. An ordinary user can
+        # neither take a seccomp listener nor exec in a container that waits for start unless it is. Who sees it then
+        # is in the container, but in a pid namespace that it has joined.
+        _linux.prctl(_linux.PR_SET_DUMPABLE, int(context.host.rootless and not self.again))
         if not moved:
             self._change_directory(context, cwd, final=True)
         _verify_directory(cwd)

@@ -163,6 +163,7 @@ def _allowed(seccomp: "ModuleType", program: bytes) -> int:
     if arch is None:
         return 0
     calls = (
+        ("capset", 0, 0),
         ("clone", _linux.CLONE_PARENT, 0),
         ("setsid", 0, 0),
         ("ioctl", 0, _linux.TIOCSCTTY),

@@ -20,7 +20,7 @@ import pytest
 import seccomp as bindings
 
 from ..conftest import MakeBundle
-from ..workplace import Bundle, Workplace
+from ..workplace import Bundle, Workplace, reap
 
 # linux/seccomp.h
 _IOC_NR = 0x2100
@@ -222,6 +222,12 @@ def test_below_a_user_namespace_and_with_a_joined_pid_namespace(bundle: MakeBund
         if entry["type"] == "pid":
             entry["path"] = f"/proc/{first.pid()}/ns/pid"
     assert "cross-device link" in box.run().stderr.lower()
+    # The filter is loaded before the process is cloned that it is told of.
+    box.config["process"]["noNewPrivileges"] = False
+    box.create().ok()
+    assert agent.states[-1]["pid"] == agent.states[-1]["state"]["pid"] == box.pid()
+    box.delete("--force").ok()
+    reap()
     box = notify(bundle("mkdir", "/tmp/x"), agent.path)
     box.config["linux"]["namespaces"].append({"type": "user"})
     for kind in ("uidMappings", "gidMappings"):
