@@ -30,7 +30,7 @@ class Peer:
     """The two ends: what the runtime has, and a child process with the other, which does only what it is told."""
 
     def __init__(self) -> None:
-        config = default_config()
+        config: Any = default_config()
         config["process"]["terminal"] = True
         self.context = Context("c", "/bundle", config, HOST, "/nowhere")
         self.plan = Plan([Meet(CONTAINER, "ready"), BecomeProgram(config["process"], has_fifo=True)], [])
