@@ -147,7 +147,10 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
         rootfs,
         host,
         order.Options(
-            no_pivot=options.no_pivot, no_new_keyring=options.no_new_keyring, seccomp_cache=store.root + "/@seccomp"
+            no_pivot=options.no_pivot,
+            no_new_keyring=options.no_new_keyring,
+            seccomp_cache=store.root + "/@seccomp",
+            relay=not options.detach,
         ),
         manager,
     )

@@ -145,10 +145,10 @@ class AdoptTerminal(Step):
         return "give the terminal the size of ours, and no carriage returns, which ours adds"
 
     def apply(self, context: Context) -> None:
-        from pyrunc.lifecycle.foreground import Foreground, keep_newlines
+        from pyrunc.lifecycle.console import keep_newlines, resize
 
         keep_newlines(context.console_fd)
-        Foreground(0, -1, context.console_fd).resize()
+        resize(context.console_fd)
 
 
 def exec_(store: "Store", container_id: str, options: "ExecOptions") -> int:
@@ -273,7 +273,15 @@ def compile_exec(
 
         steps.append(CompileFilter(linux["seccomp"], container.store.root + "/@seccomp"))
     small = order.has_small_memory(linux)
-    steps += [OpenCgroup(container, options.cgroup, small), birth.Clone(0, [], None)]
+    steps.append(OpenCgroup(container, options.cgroup, small))
+    pipes = not options.detach and not wanted.get("terminal")
+    if pipes:
+        from pyrunc.plan import streams
+
+        steps.append(streams.MakePipes(wanted, linux))
+    steps.append(birth.Clone(0, [], None))
+    if pipes:
+        steps.append(streams.TakePipes())
     if wanted.get("oomScoreAdj") is not None:
         steps.append(process.OomScore(wanted["oomScoreAdj"]))
     if container.fields.get("intelRdt"):
@@ -365,11 +373,13 @@ def _carry_out(plan: Plan, context: Context, options: "ExecOptions") -> int:
             create.write_pid_file(options.pid_file, context.pid)
         if options.detach:
             return 0
-        foreground = Foreground(context.pid, context.pidfd, context.console_fd)
+        foreground = Foreground(context)
         foreground.begin()
     except BaseException:
         if foreground is not None:
             foreground.end()
         execute.undo(context)
         raise
-    return foreground.wait()
+    status = foreground.wait()
+    foreground.finish(status)
+    return status

@@ -1,30 +1,41 @@
-"""A process in the foreground: pass it our signals, relay its terminal, wait for its end."""
+"""A process in the foreground: pass it our signals, relay its streams or its terminal, wait for its end."""
 
 import errno
-import fcntl
 import posix
 import select
-import sys
 
-from pyrunc import _linux
+from pyrunc import _linux, log
+from pyrunc.errors import PyruncError
+from pyrunc.lifecycle.pump import POLLIN, End, Flow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from pyrunc.lifecycle.console import Console
     from pyrunc.lifecycle.notify import Notify
+    from pyrunc.plan.context import Context
 
 # Numbers of signal(7), the same on every architecture this project is for: _signal cannot be loaded so early.
+_SIGPIPE: "Final" = 13
 _SIGWINCH: "Final" = 28
-# Not passed on: what the kernel sends for this process's own sake, and what cannot be caught: KILL STOP CHLD URG PIPE
-# SEGV BUS FPE ILL TTIN TTOU.
-_OWN: "Final" = frozenset((9, 19, 17, 23, 13, 11, 7, 8, 4, 21, 22))
+# Not held: what cannot be, what the kernel sends for this process's own sake and does no harm (KILL STOP CHLD URG), and
+# PIPE, which is ignored.
+_FREE: "Final" = frozenset((9, 19, 17, 23, _SIGPIPE))
+# Held and not passed on: TTIN and TTOU, so that a terminal neither stops us in the background nor refuses our output;
+# XFSZ, so that a file that may not grow is an error of write(2).
+_OURS: "Final" = frozenset((21, 22, 25))
 # Real-time signals from 34 on: the C library keeps 32 and 33 for itself.
-_SIGNALS: "Final" = (*(number for number in range(1, 32) if number not in _OWN), *range(34, 65))
-# At least the kernel's struct termios (asm/termbits.h); the second of its 32-bit words is c_oflag.
-_TERMIOS: "Final" = 64
+_SIGNALS: "Final" = (*(number for number in range(1, 32) if number not in _FREE), *range(34, 65))
+# They ask for the end: HUP INT QUIT TERM.
+_ENDING: "Final" = frozenset((1, 2, 3, 15))
 # struct signalfd_siginfo, whose first field is the number.
 _SIGNAL_SIZE: "Final" = 128
+# Milliseconds after which somebody who asked for the end waits no longer for a reader of what is left.
+_PATIENCE: "Final" = 1000
+# Milliseconds between two looks whether our terminal is ours by now.
+_LOOK: "Final" = 1000
+_NAMES: "Final" = ("standard input", "standard output", "standard error")
 
 
 def hold_signals() -> None:
@@ -32,66 +43,59 @@ def hold_signals() -> None:
     posix.close(_linux.signalfd(*_SIGNALS))
 
 
-def keep_newlines(fd: int) -> None:
-    """Do not turn newline into carriage return and newline on a terminal's output (ONLCR). Raises OSError."""
-    mode = bytearray(fcntl.ioctl(fd, _linux.TCGETS, bytes(_TERMIOS)))
-    flags = int.from_bytes(mode[4:8], sys.byteorder) & ~_linux.ONLCR
-    mode[4:8] = flags.to_bytes(4, sys.byteorder)
-    fcntl.ioctl(fd, _linux.TCSETS, bytes(mode))
-
-
 class Foreground:
-    """Attend to one child process. master: its terminal's master, or -1; closed at the end. notify: what it says it on
-    when it is ready, of which the service manager is told.
+    """Attend to one child process.
+
+    context: where its number, its terminal's master or our ends of its pipes are; both are taken out of it, and closed
+    at the end. notify: what it says it on when it is ready, of which the service manager is told.
     """
 
-    __slots__ = ("master", "notify", "pid", "pidfd", "saved", "signals")
+    __slots__ = ("asked", "console", "done", "events", "flows", "notify", "pid", "pidfd", "poll", "problems", "signals")
 
-    def __init__(self, pid: int, pidfd: int, master: int, notify: "Notify | None" = None) -> None:
+    def __init__(self, context: "Context", notify: "Notify | None" = None) -> None:
         self.notify = notify
-        self.pid = pid
-        self.pidfd = pidfd
-        self.master = master
-        self.saved: "bytes | None" = None
+        self.pid = context.pid
+        self.pidfd = context.pidfd
         self.signals = -1
+        #: Whether a signal has asked for the end.
+        self.asked = False
+        #: Whether it has when there was no process any more.
+        self.done = False
+        self.console: "Console | None" = None
+        self.flows: "list[Flow]" = []
+        self.problems: "list[PyruncError]" = []
+        self.events: "dict[int, int]" = {}
+        self.poll = select.poll()
+        if context.console_fd >= 0:
+            from pyrunc.lifecycle.console import Console
+
+            self.console = Console(context.console_fd)
+            self.flows = [self.console.input, self.console.output]
+            context.console_fd = -1
+        elif context.streams is not None:
+            for number, fd in enumerate(context.streams.take()):
+                source, target = (fd, number) if number else (number, fd)
+                if fd >= 0:
+                    ends = End(source, posix.O_RDONLY), End(target, posix.O_WRONLY)
+                    self.flows.append(Flow(*ends, _NAMES[number], True))
 
     def begin(self) -> None:
         """Pass on signals from now on; put our own terminal into raw mode. Raises OSError."""
         self.signals = _linux.signalfd(*_SIGNALS)
-        if self.master >= 0:
-            # A line ends by "\n" in what it puts out, whoever reads it; our own terminal does the rest.
-            keep_newlines(self.master)
-        if self.master >= 0 and posix.isatty(0):
-            self.resize()
-            self.saved = _linux.tty_raw(0)
-
-    def _pass_on(self) -> None:
-        """The signals that came: to the process, but for a change of our terminal's size."""
-        data = _read(self.signals) or b""
-        for offset in range(0, len(data), _SIGNAL_SIZE):
-            number = int.from_bytes(data[offset : offset + 4], "little")
-            if number == _SIGWINCH and self.master >= 0:
-                self.resize()
-                continue
-            try:
-                _linux.pidfd_send_signal(self.pidfd, number)
-            except OSError:
-                continue
-
-    def resize(self) -> None:
-        """Give the process's terminal the size of ours."""
-        try:
-            size = fcntl.ioctl(0, _linux.TIOCGWINSZ, bytes(8))
-            fcntl.ioctl(self.master, _linux.TIOCSWINSZ, size)
-        except OSError:
-            return
+        if self.console is not None:
+            self.console.begin()
 
     def wait(self) -> int:
-        """Until the process ends: its exit status, or 128 and the signal that ended it."""
+        """Until the process ends: its exit status, or 128 and the signal that ended it. finish() has to follow.
+
+        Signals stay held: who asks for the end of a container that is being deleted shall get that.
+        """
         try:
-            self._relay()
+            while self.pidfd not in self._attend(self.pidfd):
+                pass
         finally:
-            self.end()
+            if self.console is not None:
+                self.console.restore()
         while True:
             pid, status = posix.waitpid(-1, 0)
             # As the subreaper we inherit what the container leaves behind.
@@ -101,87 +105,110 @@ class Foreground:
             return 128 + posix.WTERMSIG(status)
         return posix.WEXITSTATUS(status)
 
-    def end(self) -> None:
-        """Our terminal and signals as they were."""
-        if self.saved is not None:
-            _linux.tty_restore(0, self.saved)
-            self.saved = None
-        if self.master >= 0:
-            posix.close(self.master)
-            self.master = -1
+    def finish(self, status: int) -> None:
+        """Deliver what the process has left in its terminal or its pipes, and say what went wrong with streams.
+
+        Pipes end when everybody has closed them, as with runc: a process that was left behind may go on writing. A
+        signal ends this too; after one that asked for the process's end, and after a process that was killed, no reader
+        is waited for long. status: as wait() gave it.
+        """
+        if self.console is not None:
+            self.console.output.last_round = True
+            self.flows = [flow for flow in self.flows if flow is self.console.output]
+        left = [flow for flow in self.flows if flow.source.number]
+        while not self.done and any(not flow.over for flow in left):
+            ready = {flow.source.fd: POLLIN for flow in left if flow.last_round and not flow.full}
+            if ready:
+                self._go(ready)
+                continue
+            blocked = any(flow.full and not flow.over for flow in left)
+            if not self._attend(-1, _PATIENCE if self.asked or (status > 128 and blocked) else None):
+                break
+        self.end()
+        self._report(status)
+
+    def give_up(self) -> None:
+        """What could not be started has ended: deliver what it has left, without much patience."""
+        self.asked = True
         if self.signals >= 0:
-            posix.close(self.signals)
-            self.signals = -1
-            _linux.reset_signals(True)  # but for SIGPIPE, which never ends a runtime
+            self.finish(0)
+        self.end()
 
-    def _relay(self) -> None:
-        poll = select.poll()
-        poll.register(self.pidfd, select.POLLIN)
-        poll.register(self.signals, select.POLLIN)
-        if self.master >= 0:
-            posix.set_blocking(self.master, False)
-            poll.register(self.master, select.POLLIN)
-            poll.register(0, select.POLLIN)
+    def end(self) -> None:
+        """Our terminal as it was, and its terminal and pipes closed."""
+        if self.console is not None:
+            self.console.close()
+            self.console = None
+
+    def _attend(self, pidfd: int, patience: "int | None" = None) -> "dict[int, int]":
+        """Wait until something can be done, and do it. Returns what poll(2) has told, nothing when time ran out."""
+        events = {self.signals: POLLIN}
+        if pidfd >= 0:
+            events[pidfd] = POLLIN
         if self.notify is not None:
-            poll.register(self.notify.fileno(), select.POLLIN)
-        pending = b""
-        while True:
-            ready = poll.poll()
-            fds = {fd for fd, _ in ready}
-            if self.notify is not None and self.notify.fileno() in fds and self.notify.is_ready():
-                # This process stays, so it is the service's main one, and need not wait for what the manager says.
-                self.notify.tell(posix.getpid(), barrier=False)
-                poll.unregister(self.notify.fileno())
-                self.notify = None
-            if self.signals in fds:
-                self._pass_on()
-            if self.master in fds and not self._output():
-                poll.unregister(self.master)
-            if 0 in fds and self.master >= 0:
-                data = _read(0)
-                if data == b"":
-                    poll.unregister(0)
-                    # End of our input: the terminal's own end-of-file character.
-                    data = b"\x04"
-                pending = self._input(pending + (data or b""))
-            if self.pidfd in fds:
-                # What it wrote last is still in the terminal.
-                while self.master >= 0 and self._output():
-                    pass
-                return
+            events[self.notify.fileno()] = POLLIN
+        for flow in self.flows:
+            flow.wants(events)
+        if events != self.events:
+            self.events = events
+            self.poll = select.poll()
+            for fd, wanted in events.items():
+                self.poll.register(fd, wanted)
+        if self.console is not None and self.console.rests() and pidfd >= 0:
+            patience = _LOOK
+        ready = dict(self.poll.poll(patience))
+        if self.console is not None and pidfd >= 0:
+            self.console.wake()
+        if self.notify is not None and self.notify.fileno() in ready and self.notify.is_ready():
+            # This process stays, so it is the service's main one, and need not wait for what the manager says.
+            self.notify.tell(posix.getpid(), barrier=False)
+            self.notify = None
+        if self.signals in ready:
+            self._take_signals(pidfd)
+        self._go(ready)
+        return ready
 
-    def _output(self) -> bool:
-        """Copy what the terminal has to our standard output. False when there is nothing and will be nothing."""
-        data = _read(self.master)
-        if not data:
-            return False
-        rest = memoryview(data)
-        while rest:
-            try:
-                rest = rest[posix.write(1, rest) :]
-            except BlockingIOError:
-                poll = select.poll()
-                poll.register(1, select.POLLOUT)
-                poll.poll(1000)
-        return True
+    def _go(self, ready: "dict[int, int]") -> None:
+        over = False
+        for flow in self.flows:
+            flow.go(ready)
+            over = over or flow.over
+        if not over:
+            return
+        for flow in self.flows:
+            if flow.over:
+                flow.close()
+                if flow.problem is not None:
+                    self.problems.append(flow.problem)
+        self.flows = [flow for flow in self.flows if not flow.over]
 
-    def _input(self, data: bytes) -> bytes:
+    def _take_signals(self, pidfd: int) -> None:
+        """The signals that came: to the process, but for a change of our terminal's size."""
         try:
-            return data[posix.write(self.master, data) :]
+            data = posix.read(self.signals, 32 * _SIGNAL_SIZE)
         except BlockingIOError:
-            return data
-        except OSError:
-            return b""
+            return
+        for offset in range(0, len(data), _SIGNAL_SIZE):
+            number = int.from_bytes(data[offset : offset + 4], "little")
+            self.asked = self.asked or number in _ENDING
+            if number == _SIGWINCH and self.console is not None:
+                from pyrunc.lifecycle.console import resize
 
+                resize(self.console.master)
+            elif number not in _OURS and pidfd >= 0:
+                try:
+                    _linux.pidfd_send_signal(pidfd, number)
+                except OSError:
+                    continue
+            elif number in _ENDING:
+                self.done = True
 
-def _read(fd: int) -> "bytes | None":
-    """What is there to read; b"" at the end, None when there is nothing now."""
-    try:
-        return posix.read(fd, 32768)
-    except BlockingIOError:
-        return None
-    except OSError as error:
-        # EIO: the last process has closed the terminal.
-        if error.errno == errno.EIO:
-            return b""
-        raise
+    def _report(self, status: int) -> None:
+        """One line for all that went wrong with our streams."""
+        problems = self.problems + [flow.problem for flow in self.flows if flow.problem is not None]
+        if status == 128 + _SIGPIPE and self.console is None:
+            problems = [problem for problem in problems if problem.errno != errno.EPIPE]
+        if problems:
+            first = problems[0]
+            first.message = "; ".join([problem.message for problem in problems])
+            log.error(first)

@@ -61,11 +61,14 @@ def restore(store: "Store", container_id: str, options: "CreateOptions", wanted:
     context = creation.context
     if options.detach:
         return 0
-    foreground = Foreground(context.pid, context.pidfd, context.console_fd)
+    foreground = Foreground(context)
     foreground.begin()
     status = foreground.wait()
-    if files.exists(creation.container.directory):
-        delete.delete(store, container_id, True)
+    try:
+        if files.exists(creation.container.directory):
+            delete.delete(store, container_id, True)
+    finally:
+        foreground.finish(status)
     return status
 
 

@@ -31,20 +31,20 @@ def run(store: "Store", container_id: str, options: "CreateOptions") -> int:
     try:
         notify = start.listen(container)
         if not options.detach:
-            foreground = Foreground(context.pid, context.pidfd, context.console_fd, notify)
+            foreground = Foreground(context, notify)
             foreground.begin()
         _start(container)
     except BaseException as error:
-        if foreground is not None:
-            foreground.end()
         # Created it was, so it goes as delete takes it away, poststop hooks and all.
         try:
             _delete(store, container_id, container)
         finally:
             execute.undo(context)
+            if foreground is not None:
+                foreground.give_up()
         if foreground is not None and isinstance(error, PyruncError) and error.step == start.EXECVE and log.is_plain():
             # As a shell says it: the program's failure, not the runtime's (as runc).
-            log.write(2, error.message + "\n")
+            log.write(2, error.line() + "\n")
             return 127 if error.errno == errno.ENOENT else 126
         raise
     if foreground is None:
@@ -53,8 +53,12 @@ def run(store: "Store", container_id: str, options: "CreateOptions") -> int:
         return 0
     status = foreground.wait()
     _explain(container, status)
-    if not options.keep:
-        _delete(store, container_id, container)
+    try:
+        if not options.keep:
+            _delete(store, container_id, container)
+    finally:
+        # Last, since a reader may take its time, or what is left behind goes on writing.
+        foreground.finish(status)
     return status
 
 

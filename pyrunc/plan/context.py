@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from pyrunc.cgroups import AnyManager
     from pyrunc.config.types import Config
     from pyrunc.plan.host import Host
+    from pyrunc.plan.streams import Streams
 
 
 class Context:
@@ -48,6 +49,7 @@ class Context:
         "self_fd",
         "state",
         "state_dir",
+        "streams",
         "sync",
         "warnings",
     )
@@ -83,6 +85,8 @@ class Context:
         # The runtime's /proc, where the container process cannot have a procfs that it is in: process.OpenProcfs.
         self.proc_fd = -1
         self.console_fd = -1
+        # Of a process in the foreground that has no terminal.
+        self.streams: "Streams | None" = None
         self.fifo_fd = -1
         self.error_fd = -1
         self.preserve_fds = 0

@@ -192,6 +192,7 @@ class Terminal(Step):
             fcntl.ioctl(master, _linux.TIOCSWINSZ, size)
         if self.bind:
             self._console(context.root_fd, slave)
+        _give(slave, self.uid)
         context.console_fd = master
         if self.controls:
             fcntl.ioctl(slave, _linux.TIOCSCTTY, 0)
@@ -225,6 +226,17 @@ class Terminal(Step):
             posix.close(target)
         finally:
             posix.close(dev)
+
+
+def _give(slave: int, uid: int) -> None:
+    """To the user, so that /dev/stdout can be opened again."""
+    try:
+        if posix.fstat(slave).st_uid != uid:
+            posix.fchown(slave, uid, -1)
+    except OSError as error:
+        # Not mapped, for one: the program can still use the descriptors that it has.
+        if error.errno not in (errno.EINVAL, errno.EPERM):
+            raise
 
 
 def reopen_null(root_fd: int) -> None:

@@ -30,13 +30,21 @@ SETTLED = "the process in the joined pid namespace is recorded"
 
 
 class Options:
-    """What the caller decides beside the config. seccomp_cache: directory, or None for no cache."""
+    """What the caller decides beside the config. seccomp_cache: directory, or None for no cache. relay: the process's
+    streams are relayed, not passed on.
+    """
 
-    __slots__ = ("no_new_keyring", "no_pivot", "seccomp_cache")
+    __slots__ = ("no_new_keyring", "no_pivot", "relay", "seccomp_cache")
 
     def __init__(
-        self, *, no_pivot: bool = False, no_new_keyring: bool = False, seccomp_cache: "str | None" = None
+        self,
+        *,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        seccomp_cache: "str | None" = None,
+        relay: bool = False,
     ) -> None:
+        self.relay = relay
         self.no_pivot = no_pivot
         self.no_new_keyring = no_new_keyring
         self.seccomp_cache = seccomp_cache
@@ -150,7 +158,14 @@ class _Builder:
         apart = ("cgroup", "time")
         kinds = [kind for kind in self.spaces.new if kind not in apart]
         flags = self.spaces.flags(apart)
+        pipes = self.options.relay and self.process and not self.process.get("terminal")
+        if pipes:
+            from pyrunc.plan import streams
+
+            steps.append(streams.MakePipes(self.process, self.linux))
         steps.append(birth.Clone(0 if twice else flags, [] if twice else kinds, clone_time))
+        if pipes:
+            steps.append(streams.TakePipes())
         # Nothing exists in the new process before state.json names it: a runtime killed here leaves nothing unknown.
         steps.append(birth.Record())
         if "user" in self.spaces.new:

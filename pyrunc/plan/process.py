@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 # /etc/passwd of a container is written by whoever made its image (moby/sys/user CVE-2026-61801).
 _PASSWD_LIMIT: "Final" = 1 << 20
+# File types of inode(7).
+_FIFO: "Final" = 0o010000
+_SOCKET: "Final" = 0o140000
 
 CAP_SYS_ADMIN: "Final" = 1 << _linux.CAPS["CAP_SYS_ADMIN"]
 
@@ -477,7 +480,7 @@ class BecomeProgram(Step):
             for number in _linux.CAPS.values():
                 if not bounding >> number & 1:
                     _drop_bounding(number)
-        _own_stdio(uid)
+        own_streams(uid)
         _linux.prctl(_linux.PR_SET_KEEPCAPS, 1)
         groups = (process.get("user") or {}).get("additionalGids") or []
         set_groups(groups, context)
@@ -559,15 +562,16 @@ def set_groups(groups: "list[int]", context: "Context") -> None:
             ) from None
 
 
-def _own_stdio(uid: int) -> None:
-    """Standard streams of the user's own, so that /dev/stdout can be opened again (as in runc)."""
-    null = posix.makedev(1, 3)
+def own_streams(uid: int) -> None:
+    """Give pipes and sockets among the standard streams to the user, so that /dev/stdout can be opened again (as runc).
+
+    Nothing else: a terminal or a file of the caller's would stay the container's when this is long over.
+    """
     for fd in (0, 1, 2):
         try:
             status = posix.fstat(fd)
-            if status.st_rdev == null or status.st_uid == uid:
-                continue
-            posix.fchown(fd, uid, -1)
+            if status.st_uid != uid and status.st_mode & 0o170000 in (_FIFO, _SOCKET):
+                posix.fchown(fd, uid, -1)
         except OSError as error:
             # Not mapped, read-only, sealed, or closed: the program can still use the descriptor it has.
             if error.errno not in (errno.EINVAL, errno.EPERM, errno.EROFS, errno.EBADF):

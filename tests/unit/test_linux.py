@@ -16,7 +16,7 @@ import pytest
 import seccomp
 
 from pyrunc import _linux
-from pyrunc.lifecycle.foreground import keep_newlines
+from pyrunc.lifecycle.console import keep_newlines
 
 KEEP = 20  # where the harness puts finish()'s descriptors
 ENOENT_RECORD = b"E" + bytes([_linux.STAGES.index("execve")]) + struct.pack("=I", errno.ENOENT)

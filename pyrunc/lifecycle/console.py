@@ -1,0 +1,150 @@
+"""The terminal of a foreground process, and the caller's own that it is shown on. Loaded only where there is one."""
+
+import errno
+import fcntl
+import posix
+import sys
+
+from pyrunc import _linux
+from pyrunc.lifecycle.pump import End, Flow
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+# At least the kernel's struct termios (asm-generic/termbits.h): four words of flags, the line discipline, c_cc.
+_TERMIOS: "Final" = 64
+_C_CC: "Final" = 17
+
+
+def keep_newlines(fd: int) -> None:
+    """Do not turn newline into carriage return and newline on a terminal's output (ONLCR). Raises OSError."""
+    mode = bytearray(fcntl.ioctl(fd, _linux.TCGETS, bytes(_TERMIOS)))
+    flags = int.from_bytes(mode[4:8], sys.byteorder) & ~_linux.ONLCR
+    mode[4:8] = flags.to_bytes(4, sys.byteorder)
+    fcntl.ioctl(fd, _linux.TCSETS, bytes(mode))
+
+
+def resize(master: int) -> None:
+    """Give the process's terminal the size of ours, if one of our streams is a terminal."""
+    for fd in (0, 1, 2):
+        try:
+            size = fcntl.ioctl(fd, _linux.TIOCGWINSZ, bytes(8))
+            fcntl.ioctl(master, _linux.TIOCSWINSZ, size)
+        except OSError:
+            continue
+        return
+
+
+class _Input(End):
+    """Our standard input, as what is typed on a terminal."""
+
+    __slots__ = ("last", "master", "rests")
+
+    def __init__(self, master: int) -> None:
+        End.__init__(self, 0, posix.O_RDONLY)
+        self.master = master
+        self.last = b"\n"
+        #: Whether it is a terminal that belongs to others now: we are in the background.
+        self.rests = False
+
+    def read(self) -> bytes:
+        try:
+            data = End.read(self)
+        except OSError as error:
+            # What the kernel says to one in the background that holds SIGTTIN.
+            self.rests = error.errno == errno.EIO and not is_ours(0)
+            if self.rests:
+                raise BlockingIOError from None
+            raise
+        self.last = data[-1:] or self.last
+        return data
+
+    def last_words(self) -> bytes:
+        """The terminal's own end-of-file character: twice after a line that is not whole, which the first one sends."""
+        try:
+            mode = fcntl.ioctl(self.master, _linux.TCGETS, bytes(_TERMIOS))
+        except OSError:
+            return b""
+        character = mode[_C_CC + _linux.VEOF :][:1]
+        whole = self.last == b"\n" or not int.from_bytes(mode[12:16], sys.byteorder) & _linux.ICANON
+        return character if whole else character * 2
+
+
+class _Typing(Flow):
+    """What we read, to the process's terminal."""
+
+    __slots__ = ()
+    source: _Input
+
+    def wants(self, events: "dict[int, int]") -> None:
+        if self.full or not self.source.rests:
+            Flow.wants(self, events)
+
+
+def is_ours(fd: int) -> bool:
+    """Whether a terminal is not another process group's: it is ours in the foreground, or controls none of us."""
+    try:
+        return posix.tcgetpgrp(fd) == posix.getpgrp()
+    except OSError:
+        return True
+
+
+class Console:
+    """The process's terminal, by its master. Our own is raw while we are in its foreground."""
+
+    __slots__ = ("input", "keyboard", "master", "output", "saved", "slave")
+
+    def __init__(self, master: int) -> None:
+        self.master = master
+        self.slave = -1
+        #: How our terminal was.
+        self.saved: "bytes | None" = None
+        self.keyboard = posix.isatty(0)
+        posix.set_blocking(master, False)
+        self.input = _Typing(_Input(master), End(master, posix.O_WRONLY), "standard input", False)
+        self.output = Flow(End(master, posix.O_RDONLY), End(1, posix.O_WRONLY), "standard output", False)
+
+    def begin(self) -> None:
+        """Raises OSError."""
+        # A line ends by "\n" in what it puts out, whoever reads it; our own terminal does the rest.
+        keep_newlines(self.master)
+        resize(self.master)
+        # While we hold it, the process may close its terminal and open it again: the master has no end before that.
+        flags = posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC
+        self.slave = fcntl.ioctl(self.master, _linux.TIOCGPTPEER, flags)
+        self.input.source.rests = self.keyboard
+        self.wake()
+
+    def wake(self) -> None:
+        """Take the keyboard if it is ours by now."""
+        if self.input.source.rests and is_ours(0):
+            self.input.source.rests = False
+            if self.saved is None:
+                try:
+                    self.saved = _linux.tty_raw(0)
+                except OSError:
+                    pass  # it has been hung up, as reading will tell
+
+    def rests(self) -> bool:
+        """Whether we wait to come to the foreground, of which nobody tells."""
+        return self.input.source.rests
+
+    def restore(self) -> None:
+        """Our terminal as it was."""
+        if self.saved is not None:
+            try:
+                _linux.tty_restore(0, self.saved)
+            except OSError:
+                pass  # it is gone
+            self.saved = None
+
+    def close(self) -> None:
+        """Hang up."""
+        self.restore()
+        if self.slave >= 0:
+            posix.close(self.slave)
+            self.slave = -1
+        if self.master >= 0:
+            posix.close(self.master)
+            self.master = -1
