@@ -27,7 +27,7 @@ static int is_one_of(const char *text, const char *const *flags)
  * whose own words may be anybody's, a flag's value is no flag, and a line that cannot be read has no log. */
 static const char *log_path(char **argv)
 {
-	static const char *const switches[] = {"debug", "systemd-cgroup", "help", "h", "version", "v", NULL};
+	static const char *const switches[] = {"debug", "systemd-cgroup", "trust-annotations", "help", "h", "version", "v", NULL};
 	static const char *const valued[] = {"log", "log-format", "root", "cgroup-manager", "rootless", NULL};
 	const char *path = NULL;
 

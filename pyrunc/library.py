@@ -114,6 +114,7 @@ class Runtime:
 
     program: its path; without one, the pyrunc that belongs to this package, else the one on PATH.
     root: directory of the containers' states; without one, default_root().
+    trust_annotations: heed crun's annotations, which are as powerful as hooks.
     """
 
     def __init__(
@@ -123,12 +124,15 @@ class Runtime:
         root: str | os.PathLike[str] | None = None,
         systemd_cgroup: bool = False,
         rootless: bool | None = None,
+        trust_annotations: bool = False,
     ) -> None:
         self._program = program
         self._root = root
         self._flags = ["--systemd-cgroup"] if systemd_cgroup else []
         if rootless is not None:
             self._flags += ["--rootless", str(rootless).lower()]
+        if trust_annotations:
+            self._flags.append("--trust-annotations")
 
     @property
     def program(self) -> str:

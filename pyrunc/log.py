@@ -35,7 +35,11 @@ def setup(path: "str | None", form: str = "text", debug_too: bool = False) -> No
     fd = 2
     if path:
         try:
-            fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_CLOEXEC, 0o644)
+            # Of a FIFO, no reader is waited for, nor that one reads: what it has no room for is lost.
+            flags = (
+                posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
+            )
+            fd = posix.open(path, flags, 0o644)
         except OSError as e:
             raise PyruncError("open log " + path + ": " + reason(e), errno=e.errno) from None
     # From here on the format holds, so that an error about the file itself is still plain text on standard error.

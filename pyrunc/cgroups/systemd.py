@@ -125,6 +125,8 @@ def annotated(annotations: "Mapping[str, str]") -> "list[Property]":
         pointer = "/annotations/" + key
         if not name.isascii() or not name.isalpha() or len(name) < 3:
             raise ConfigError("not a property's name: " + repr(name), pointer=pointer)
+        if name in ("Slice", "Description", "DefaultDependencies") or name.startswith(("PID", "Delegate", "Device")):
+            raise ConfigError("the property " + name + " is the runtime's own to set", pointer=pointer)
         signature, value = gvariant.parse(text, pointer)
         if name.endswith("Sec") and not name.endswith("USec") and signature in "nqiuxt":
             # In seconds for people, in microseconds on the bus.

@@ -35,6 +35,7 @@ def options(call: "Call") -> "CreateOptions":
     options.systemd_cgroup = call.systemd_cgroup
     options.no_cgroup = call.no_cgroup
     options.rootless = call.rootless
+    options.trust_annotations = call.trust_annotations
     return options
 
 

@@ -240,6 +240,7 @@ FLAGS = {
     "systemd-cgroup": 'make cgroups by systemd: cgroupsPath is "slice:prefix:name", such as "system.slice:pyrunc:ab1"',
     "cgroup-manager": "who makes cgroups: cgroupfs (pyrunc itself; the default), systemd, or disabled for no cgroup",
     "rootless": "ignore errors of permission on cgroups ('true', 'false', or 'auto') (default: \"auto\")",
+    "trust-annotations": "heed crun's annotations (run.oci.*): as powerful as hooks",
     "help": "show help",
     "version": "print the version",
     "bundle": _BUNDLE,

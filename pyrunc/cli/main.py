@@ -110,6 +110,7 @@ def _read(program: str, argv: "list[str]") -> "Call | int":
             flags["systemd-cgroup"] and flags["cgroup-manager"] != "systemd"
         ):
             raise UsageError("invalid cgroup manager: " + flags["cgroup-manager"], hint="cgroupfs, systemd or disabled")
+    call.trust_annotations = flags["trust-annotations"]
     if flags["rootless"].lower() not in ("", "auto"):
         from pyrunc.cli.parse import _bool
 

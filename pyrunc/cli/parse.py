@@ -38,6 +38,7 @@ class Call:
         "root_given",
         "rootless",
         "systemd_cgroup",
+        "trust_annotations",
     )
 
     def __init__(
@@ -51,6 +52,7 @@ class Call:
         self.root = ""
         self.root_given = False
         self.systemd_cgroup = False
+        self.trust_annotations = False
         self.no_cgroup = False
         self.rootless: bool | None = None
 

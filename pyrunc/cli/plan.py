@@ -45,6 +45,7 @@ def run(call: "Call") -> int:
     options.config = config
     options.systemd_cgroup = call.systemd_cgroup
     options.rootless = call.rootless
+    options.trust_annotations = call.trust_annotations
     plan = prepare(Store(call.root), _ID, options).plan
     for warning in plan.warnings:
         log.warning(warning)

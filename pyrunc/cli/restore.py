@@ -32,4 +32,5 @@ def run(call: "Call") -> int:
     options.no_pivot = flags["no-pivot"]
     options.systemd_cgroup = call.systemd_cgroup
     options.rootless = call.rootless
+    options.trust_annotations = call.trust_annotations
     return restore(Store(call.root), call.args[0], options, wanted)

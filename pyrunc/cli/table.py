@@ -13,6 +13,7 @@ GLOBAL = (
     ("systemd-cgroup", "", "bool"),
     ("cgroup-manager", "", "str"),
     ("rootless", "", "str"),
+    ("trust-annotations", "", "bool"),
     ("help", "h", "bool"),
     ("version", "v", "bool"),
 )

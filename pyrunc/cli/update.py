@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from pyrunc.cli.parse import Call
 
-_MAX_FILE = 4 << 20
-
 # flag: (object of linux.resources, its property, least, most). Wide as runc: the kernel has the last word.
 _NUMBERS = {
     "cpu-idle": ("cpu", "idle", -(2**63), 2**63 - 1),
@@ -90,18 +88,23 @@ def from_flags(flags: "dict[str, Any]", given: "set[str]") -> "dict[str, Any]":
 
 def _read(path: str) -> bytes:
     """The whole of a file, or of standard input for "-". Raises PyruncError."""
+    from pyrunc.config.load import read_descriptor
+    from pyrunc.jsontext import MAX_BYTES
+
     what = "standard input" if path == "-" else path
     fd = 0
     try:
-        if path != "-":
-            fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-        data = files.read_fd(fd, _MAX_FILE + 1)
+        if path == "-":
+            data = files.read_fd(fd, MAX_BYTES + 1)
+        else:
+            fd = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC)
+            data = read_descriptor(fd, path)
     except OSError as e:
         raise PyruncError("open " + what + ": " + reason(e), errno=e.errno) from None
     finally:
         if fd:
             posix.close(fd)
-    if len(data) > _MAX_FILE:
+    if len(data) > MAX_BYTES:
         raise PyruncError("resources from " + what + " are longer than 4 MiB")
     return data
 

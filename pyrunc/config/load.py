@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def read(path: str, what: str) -> bytes:
     """The bytes of a file of at most MAX_BYTES. what: its name for errors. Raises ConfigError."""
     try:
-        # O_NONBLOCK: a FIFO that nobody writes to must not hang the open; it reads as empty.
+        # O_NONBLOCK: a FIFO that nobody writes to must not hang the open.
         descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOCTTY | posix.O_NONBLOCK)
     except FileNotFoundError as error:
         # runc's words, which callers show to their users.
@@ -27,8 +27,7 @@ def read(path: str, what: str) -> bytes:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(f"open {path}: {reason}", errno=getattr(error, "errno", None)) from None
     try:
-        posix.set_blocking(descriptor, True)
-        data = files.read_fd(descriptor, MAX_BYTES + 1)
+        data = read_descriptor(descriptor, path)
     except OSError as error:
         raise ConfigError(f"read {path}: {error.strerror}", errno=error.errno) from None
     finally:
@@ -36,6 +35,18 @@ def read(path: str, what: str) -> bytes:
     if len(data) > MAX_BYTES:
         raise ConfigError(what + ": larger than " + str(MAX_BYTES) + " bytes")
     return data
+
+
+def read_descriptor(descriptor: int, path: str) -> bytes:
+    """At most MAX_BYTES and one more of what a caller names as a file, opened with O_NONBLOCK.
+
+    Raises OSError, PyruncError when what is no plain file does not come.
+    """
+    if posix.fstat(descriptor).st_mode & 0o170000 == 0o100000:
+        return files.read_fd(descriptor, MAX_BYTES + 1)
+    from pyrunc.linux import patient
+
+    return patient.read(descriptor, MAX_BYTES + 1, path)
 
 
 def parse(data: bytes, what: str = "config.json") -> "Any":

@@ -12,7 +12,8 @@ from pyrunc.config.load import load_bundle
 from pyrunc.errors import ConfigError, PyruncError, StateError, reason
 from pyrunc.jsontext import dumps
 from pyrunc.lifecycle import execute
-from pyrunc.lifecycle.store import FORMAT, OCI_VERSION, Container, Lock, make_directories, remove_tree, timestamp
+from pyrunc.lifecycle.state_file import FORMAT
+from pyrunc.lifecycle.store import OCI_VERSION, Container, Lock, make_directories, remove_tree, timestamp
 from pyrunc.linux import files, procfs
 from pyrunc.plan import files_step, mount_record, order
 from pyrunc.plan.context import Context
@@ -71,8 +72,8 @@ class StateDirectory(Step):
                 self._check_free(directory)
                 raise
         try:
-            make_directories(self.container.store.root, 0o711)
-            posix.mkdir(directory, 0o711)
+            make_directories(self.container.store.root, 0o700)
+            posix.mkdir(directory, 0o700)
         except FileExistsError:
             raise StateError(_EXISTS, errno=errno.EEXIST) from None
         except OSError as error:
@@ -156,10 +157,15 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
     )
     plan.warnings += rules.warnings(config)
     context = Context(container_id, options.bundle, config, host, directory)
+    if config.get("annotations"):
+        from pyrunc.plan import annotations
+
+        context.annotations = annotations.heeded(config["annotations"], options.trust_annotations, host)
+        plan.warnings += annotations.warnings(config["annotations"], context.annotations)
     context.rootfs = rootfs
     context.cgroup = manager
     context.preserve_fds = preserve
-    container = _container(store, directory, context, manager, not options.no_new_keyring)
+    container = _container(store, directory, context, manager, options)
     state_step = StateDirectory(container, raw, manager, notified)
     plan.steps.insert(0, state_step)
     context.on_pid = _recorder(container)
@@ -191,7 +197,11 @@ def _manager(config: "Any", container_id: str, options: "CreateOptions", host: "
 
 
 def _container(
-    store: "Store", directory: str, context: Context, manager: "cgroups.AnyManager | None", own_keyring: bool
+    store: "Store",
+    directory: str,
+    context: Context,
+    manager: "cgroups.AnyManager | None",
+    options: "CreateOptions",
 ) -> Container:
     config: "Any" = context.config
     hooks = config.get("hooks") or {}
@@ -217,9 +227,10 @@ def _container(
             "ownMounts": any(entry["type"] == "mount" for entry in entries),
             "ownPids": private,  # as older versions have it
             "privatePids": private,
-            "ownKeyring": own_keyring,
+            "ownKeyring": not options.no_new_keyring,
             "rootless": context.host.rootless_cgroups,
             "hasProcess": bool(config.get("process")),
+            **({"trustAnnotations": True} if options.trust_annotations else {}),
         },
     )
 
@@ -318,7 +329,7 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
     # What the caller left open is the container's only if asked for (CVE-2024-21626).
     _linux.close_range(3 + context.preserve_fds, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
     console = connect(options.console_socket) if options.console_socket else None
-    pidfd_path = options.pidfd_socket or container.fields["annotations"].get("run.oci.pidfd_receiver")
+    pidfd_path = options.pidfd_socket or context.annotations.get("run.oci.pidfd_receiver")
     pidfd_socket = connect(pidfd_path) if pidfd_path else None
     hold_still()
     mount_record.begin(context)

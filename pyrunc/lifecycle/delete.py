@@ -6,13 +6,14 @@ import time
 from pyrunc import log
 from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.jsontext import dumps
-from pyrunc.lifecycle import kill
+from pyrunc.lifecycle import kill, state_file
+from pyrunc.lifecycle.state_file import Malformed
 from pyrunc.lifecycle.store import PATIENCE, Busy, Container, Lock, remove_tree
 from pyrunc.plan.files_step import FIFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Any, Final
 
     from pyrunc.lifecycle.store import Store
 
@@ -49,8 +50,27 @@ def delete(store: "Store", container_id: str, force: bool = False) -> None:
         if not kill.kill_everything(container, PATIENCE):
             raise PyruncError("container init still running")
         destroy(container)
+    except Malformed as error:
+        if not force:
+            raise
+        _delete_malformed(store, directory, error)
     finally:
         lock.release()
+
+
+def _delete_malformed(store: "Store", directory: str, error: Malformed) -> None:
+    """What is certainly ours of a container whose state.json cannot be believed: its directory, and its process.
+
+    That is the recorded one if it has started when the record says. Whatever else is named there may be anything.
+    """
+    _check_is_ours(directory)
+    pid, start = error.fields.get("pid"), error.fields.get("start")
+    if state_file.pid(pid) and state_file.number(start):
+        known: "Any" = {"id": directory.rpartition("/")[2], "pid": pid, "start": start, "cgroup": {}}
+        if not kill.kill_everything(Container(store, directory, known), PATIENCE):
+            raise PyruncError("container init still running")
+    remove_tree(directory)
+    log.warning(error.message + ": its cgroups and mounts, if there are any, are left as they are")
 
 
 def _check_is_ours(directory: str) -> None:
@@ -65,7 +85,7 @@ def _check_is_ours(directory: str) -> None:
         posix.close(fd)
     for name in names:
         # What is being written has a "." before its name (files.replace).
-        if name not in _LEFT and not name.startswith((".config.json.", ".state.json.")):
+        if name != state_file.NAME and name not in _LEFT and not name.startswith((".config.json.", ".state.json.")):
             raise PyruncError(directory + " is no container's: there is a " + name + " in it")
 
 
@@ -78,7 +98,7 @@ def _lock(store: "Store", container_id: str, directory: str, force: bool) -> "Lo
         try:
             # A create or a start fails by that, takes back what it made, and lets go of the lock.
             kill.kill_everything(store.load(container_id), PATIENCE)
-        except StateError:
+        except (StateError, Malformed):
             pass
         try:
             # Again and again: a create that is under way may have made its process since.
@@ -127,6 +147,6 @@ def poststop(container: Container) -> None:
     except OSError:
         bundle = None
     wanted = container.fields["hooks"]["poststop"]
-    hooks.run(wanted, "poststop", text, bundle, (), failures, container.fields["annotations"])
+    hooks.run(wanted, "poststop", text, bundle, (), failures, container.annotations())
     for failure in failures:
         log.warning(failure)

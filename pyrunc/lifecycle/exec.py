@@ -258,6 +258,11 @@ def compile_exec(
     context.rootfs = container.fields["rootfs"]
     context.preserve_fds = create.inherited(wanted, options.preserve_fds)
     context.state = container.state_json("running")
+    if config.get("annotations"):
+        from pyrunc.plan import annotations
+
+        trusted = bool(container.fields.get("trustAnnotations"))
+        context.annotations = annotations.heeded(config["annotations"], trusted, host)
     context.on_pid = _nothing
     linux = config.get("linux") or {}
     steps: "list[Step]" = []

@@ -11,7 +11,8 @@ class CreateOptions:
     bundle: the bundle's directory. config: file to read in place of <bundle>/config.json, or None.
     console_socket, pidfd_socket: paths of AF_UNIX stream sockets, or None. pid_file: path, or None.
     preserve_fds: number of descriptors from 3 + LISTEN_FDS upwards that the container keeps, at least 0.
-    rootless: True or False as the caller says, None to find out. The rest are switches.
+    rootless: True or False as the caller says, None to find out. trust_annotations: heed crun's annotations, which are
+    as powerful as hooks. The rest are switches.
     """
 
     __slots__ = (
@@ -29,6 +30,7 @@ class CreateOptions:
         "preserve_fds",
         "rootless",
         "systemd_cgroup",
+        "trust_annotations",
     )
 
     def __init__(self, bundle: str) -> None:
@@ -44,6 +46,7 @@ class CreateOptions:
         self.keep = False
         self.no_subreaper = False
         self.systemd_cgroup = False
+        self.trust_annotations = False
         self.no_cgroup = False
         self.rootless: bool | None = None
 

@@ -242,8 +242,7 @@ def _poststart(container: Container) -> None:
     text = dumps(state).encode("utf-8", "surrogateescape")
     try:
         wanted = container.fields["hooks"]["poststart"]
-        annotations = container.fields["annotations"]
-        hooks.run(wanted, "poststart", text, container.fields["bundle"], annotations=annotations)
+        hooks.run(wanted, "poststart", text, container.fields["bundle"], annotations=container.annotations())
     except PyruncError as error:
         error.step = "hooks"
         raise

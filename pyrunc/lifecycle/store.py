@@ -12,18 +12,18 @@ import time
 
 from pyrunc.cgroups import manager
 from pyrunc.errors import PyruncError, StateError, reason
-from pyrunc.jsontext import dumps, loads
+from pyrunc.jsontext import dumps
+from pyrunc.lifecycle import state_file
 from pyrunc.linux import files, procfs
 from pyrunc.plan.files_step import FIFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Final
 
     from pyrunc.cgroups import AnyManager
 
-# The format of state.json. A newer pyrunc reads the older ones; an unknown one is an error.
-FORMAT: "Final" = 1
 OCI_VERSION: "Final" = "1.3.0"
 # Seconds to wait for another operation on a container.
 PATIENCE: "Final" = 10.0
@@ -56,19 +56,12 @@ class Store:
         return self.root + "/" + container_id
 
     def load(self, container_id: str) -> "Container":
-        """The container of this name. Raises StateError when there is none, PyruncError when it can't be read."""
+        """The container of this name.
+
+        Raises StateError when there is none, PyruncError when its state cannot be read or is not to be believed.
+        """
         directory = self.directory(container_id)
-        try:
-            data = files.read(directory + "/state.json", limit=16 << 20)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
-                raise StateError("container does not exist", errno=error.errno) from None
-            raise PyruncError("read " + directory + "/state.json: " + reason(error), errno=error.errno) from None
-        state: "Any" = loads(data, "state.json", 16 << 20, surrogates=True)  # a bundle's path may be no UTF-8
-        known = isinstance(state, dict) and state.get("format") in range(1, FORMAT + 1)
-        if not known or not isinstance(state.get("pid"), int) or not isinstance(state.get("cgroup"), dict):
-            raise PyruncError(directory + "/state.json has a format that this pyrunc does not know")
-        return Container(self, directory, state)
+        return Container(self, directory, state_file.read(directory, container_id))
 
     def list(self) -> "list[Container]":
         """All containers, by name; what cannot be read is left out."""
@@ -107,7 +100,8 @@ class Container:
     created, annotations, cgroup (controller to directory), hooks (poststart and poststop), ownMounts (False when the
     mounts are in the runtime's own mount namespace), privatePids (True when a new pid namespace ends with the init
     process, and nobody of it can be left then; older states lack it), ownKeyring (False with --no-new-keyring), mounts
-    (those that are ours to take away, as mount_record.take gives them; older states lack it).
+    (those that are ours to take away, as mount_record.take gives them; older states lack it), trustAnnotations (there
+    and True with that flag).
     """
 
     __slots__ = ("directory", "fields", "store")
@@ -182,9 +176,18 @@ class Container:
         return procfs.has_executed(self.pid, self.fields["start"]) is False
 
     def manager(self) -> "AnyManager":
-        """The container's cgroup."""
+        """The container's cgroup. Raises Malformed when a directory that is recorded as one is none."""
         fields = self.fields
+        try:
+            for path in set(fields["cgroup"].values()):
+                state_file.check_cgroup(path)
+        except PyruncError as error:
+            raise state_file.Malformed(error.message, fields) from None
         return manager(fields["cgroup"], bool(fields.get("rootless")), fields.get("systemd"), self.id)
+
+    def annotations(self) -> "dict[str, str]":
+        """Those that hooks heed: all or none, as the create was told."""
+        return dict(self.fields["annotations"]) if self.fields.get("trustAnnotations") else {}
 
     def pids(self) -> "list[int]":
         """All processes in the container's cgroup, as the runtime's pid namespace counts them."""
@@ -295,26 +298,63 @@ class Lock:
             self.fd = -1
 
 
-def remove_tree(path: str, dir_fd: "int | None" = None) -> None:
+def remove_tree(path: str) -> None:
     """Remove a state directory with what is in it; of a link, which may lead anywhere, the link. Raises OSError."""
-    try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=dir_fd)
-    except FileNotFoundError:
+    fd = _open_directory(path, None)
+    if fd < 0:
         return
+    try:
+        # One descriptor, and a way back whose every step is compared: a container that has got hold of a part may nest
+        # directories beyond any depth, and move them.
+        names, identities = [posix.listdir(fd)], [_identity(fd)]
+        way: "list[str]" = []
+        while True:
+            if names[-1]:
+                name = names[-1].pop()
+                below = _open_directory(name, fd)
+                if below >= 0:
+                    posix.close(fd)
+                    fd = below
+                    names.append(posix.listdir(fd))
+                    way.append(name)
+                    identities.append(_identity(fd))
+            elif way:
+                above = posix.open("..", posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=fd)
+                posix.close(fd)
+                fd = above
+                names.pop()
+                identities.pop()
+                if _identity(fd) != identities[-1]:
+                    raise OSError(errno.EAGAIN, "moved while it is removed")
+                _remove(posix.rmdir, way.pop(), fd)
+            else:
+                break
+    finally:
+        posix.close(fd)
+    _remove(posix.rmdir, path, None)
+
+
+def _identity(fd: int) -> "tuple[int, int]":
+    status = posix.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
+def _open_directory(path: str, dir_fd: "int | None") -> int:
+    """-1 for what is none, and is removed then, a link for one, or gone. Raises OSError."""
+    try:
+        return posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return -1
     except OSError as error:
         if error.errno not in (errno.ENOTDIR, errno.ELOOP):
             raise
-        fd = -1
+    _remove(posix.unlink, path, dir_fd)
+    return -1
+
+
+def _remove(how: "Callable[..., None]", path: str, dir_fd: "int | None") -> None:
     try:
-        if fd < 0:
-            posix.unlink(path, dir_fd=dir_fd)
-            return
-        try:
-            for name in posix.listdir(fd):
-                remove_tree(name, fd)
-        finally:
-            posix.close(fd)
-        posix.rmdir(path, dir_fd=dir_fd)
+        how(path, dir_fd=dir_fd)
     except FileNotFoundError:
         return
 

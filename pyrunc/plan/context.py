@@ -14,10 +14,12 @@ class Context:
     """One create, run or exec under way.
 
     Every descriptor is -1 while it is not open. pid and pidfd: the container process, as the runtime's pid namespace
-    counts it. in_container: which of the two processes this is. state: what `state` prints, for hooks.
+    counts it. in_container: which of the two processes this is. state: what `state` prints, for hooks. annotations:
+    those of crun's that are heeded (plan/annotations.py).
     """
 
     __slots__ = (
+        "annotations",
         "bundle",
         "cgroup",
         "cgroup_directory_fd",
@@ -60,6 +62,7 @@ class Context:
         self.config = config
         self.host = host
         self.state_dir = state_dir
+        self.annotations: "dict[str, str]" = {}
         self.state: "dict[str, Any]" = {}
         self.rootfs = ""
         self.in_container = False

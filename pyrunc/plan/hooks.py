@@ -54,13 +54,12 @@ class HooksStep(Step):
             posix.fchdir(context.root_fd)
             # The set-up works with none: a hook's files must not be writable to all.
             before = posix.umask(0o022)
-            run(self.hooks, self.kind, state, None, annotations=context.config.get("annotations"))
+            run(self.hooks, self.kind, state, None, annotations=context.annotations)
             posix.umask(before)
         else:
             state = state_of(context, self.status, context.pid)
-            annotations = context.config.get("annotations")
             # A process that is ended meanwhile, by `delete --force` for one, ends the hook and the create with it.
-            run(self.hooks, self.kind, state, context.bundle, annotations=annotations, watched=context.pidfd)
+            run(self.hooks, self.kind, state, context.bundle, annotations=context.annotations, watched=context.pidfd)
 
 
 class StartContainerHooks:
@@ -112,7 +111,7 @@ def run(
     cwd: where, None for here. default_env: the environment of hooks that name none: never the runtime's own, whose
     variables may be secrets of its caller's.
     failures: if given, problems are added to it and the next hook runs. Raises PyruncError otherwise.
-    annotations: the container's: crun's run.oci.hooks.stdout and .stderr name files that the hooks write to.
+    annotations: those that are heeded: crun's run.oci.hooks.stdout and .stderr name files that the hooks write to.
     watched: pidfd of a process with which the hooks end, -1 for none.
     """
     for index, hook in enumerate(hooks):

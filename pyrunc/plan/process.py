@@ -551,7 +551,7 @@ def _verify_directory(cwd: str) -> None:
 
 def set_groups(groups: "list[int]", context: "Context") -> None:
     """setgroups(2); in a user namespace that denies it, an error only if there are groups to set. Raises OSError."""
-    if (context.config.get("annotations") or {}).get("run.oci.keep_original_groups") == "1":
+    if context.annotations.get("run.oci.keep_original_groups") == "1":
         return  # as crun: rootless, the caller's groups open what only they may
     try:
         posix.setgroups(groups)

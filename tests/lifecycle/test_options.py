@@ -158,7 +158,8 @@ def test_another_root(bundle: MakeBundle, workplace: Workplace) -> None:
         "create", "--bundle", box.path, box.id, flags=argv, stdout=box.path / "o", stderr=box.path / "e"
     ).ok()
     assert (root / box.id / "state.json").exists()
-    assert stat.S_IMODE((root / box.id).stat().st_mode) == 0o711
+    for folder in (root / box.id, root, root.parent):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     one_line(box.call("state", box.id), 1, "container does not exist")
     assert json.loads(workplace.call("state", box.id, flags=argv).ok().stdout)["status"] == "created"
     workplace.call("delete", "--force", box.id, flags=argv).ok()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc.lifecycle import store
+from pyrunc.lifecycle import state_file
 
 from ..conftest import TOP, MakeBundle
 from ..workplace import Bundle, hierarchies
@@ -38,7 +38,9 @@ def put_sample(box: Bundle, sample: Path) -> None:
 
 
 def test_there_is_a_sample_of_each_format() -> None:
-    assert [sample.name for sample in SAMPLES] == [f"state-v{number}.json" for number in range(1, store.FORMAT + 1)]
+    assert [sample.name for sample in SAMPLES] == [
+        f"state-v{number}.json" for number in range(1, state_file.FORMAT + 1)
+    ]
     for number, sample in enumerate(SAMPLES, 1):
         assert json.loads(sample.read_text())["format"] == number
 
@@ -107,23 +109,6 @@ def test_a_bundle_whose_path_is_not_utf_8(bundle: MakeBundle, tmp_path: Path) ->
     box.call("update", "--pids-limit", "33", box.id).ok()
     assert box.delete("--force").ok().stderr == ""
     assert json.loads((tmp_path / "told").read_text())["bundle"] == str(odd)
-
-
-@pytest.mark.parametrize("text", ["{}", "[]", '{"format":1,"pid":"1","cgroup":{}}', '{"format":1,"pid":1}', ""])
-def test_a_file_that_is_none_of_ours(text: str, bundle: MakeBundle) -> None:
-    """An error about that file, and `list` has the others."""
-    box, other = bundle("sleep", "1000"), bundle("sleep", "1000")
-    running(other)
-    folder = box.place.root / box.id
-    folder.mkdir()
-    (folder / "state.json").write_text(text)
-    for command in (("state", box.id), ("kill", box.id), ("start", box.id), ("delete", "--force", box.id)):
-        assert "internal" not in one_line(box.call(*command), 1, "state.json")
-    listed = box.call("list", "-q").ok()
-    assert listed.stdout == f"{other.id}\n" and box.id in listed.stderr
-    (folder / "state.json").unlink()
-    box.delete("--force").ok()
-    other.delete("--force").ok()
 
 
 def test_a_link_in_place_of_a_state_directory(bundle: MakeBundle, tmp_path: Path) -> None:

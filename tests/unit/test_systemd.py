@@ -209,3 +209,16 @@ def test_seconds() -> None:
     assert systemd.annotated({"org.systemd.property.TimeoutStopSec": "7", "other": "x"}) == [
         ("TimeoutStopUSec", ("t", 7_000_000))
     ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ("PIDs", "PIDFDs", "Slice", "Delegate", "DelegateControllers", "DeviceAllow", "DevicePolicy", "Description")
+    + ("DefaultDependencies",),
+)
+def test_a_property_that_is_the_runtime_s_own(name: str) -> None:
+    """By PIDs an annotation could put any process of the host into the scope, to be killed with it."""
+    with pytest.raises(ConfigError) as caught:
+        systemd.annotated({f"org.systemd.property.{name}": "[uint32 1]"})
+    assert f"the property {name} is the runtime's own to set" in str(caught.value)
+    assert caught.value.pointer == f"/annotations/org.systemd.property.{name}"
