@@ -3,7 +3,7 @@
 import posix
 
 from pyrunc.config import rules, schema
-from pyrunc.errors import ConfigError
+from pyrunc.errors import ConfigError, PyruncError
 from pyrunc.jsontext import MAX_BYTES, loads
 from pyrunc.linux import files
 
@@ -30,6 +30,8 @@ def read(path: str, what: str) -> bytes:
         data = read_descriptor(descriptor, path)
     except OSError as error:
         raise ConfigError(f"read {path}: {error.strerror}", errno=error.errno) from None
+    except PyruncError as error:
+        raise ConfigError(error.message) from None
     finally:
         posix.close(descriptor)
     if len(data) > MAX_BYTES:

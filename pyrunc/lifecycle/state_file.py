@@ -136,8 +136,26 @@ def _hooks(value: "Any") -> bool:
 
 def _unit(value: "Any") -> bool:
     return value is None or (
-        type(value) is dict and _text(value.get("unit")) and _text(value.get("slice")) and _truth(value.get("user"))
+        type(value) is dict
+        and _text(value.get("unit"))
+        and _text(value.get("slice"))
+        and _truth(value.get("user"))
+        and (value.get("invocation") is None or _text(value["invocation"]))
     )
+
+
+def _mount(value: "Any") -> bool:
+    return (
+        type(value) is dict
+        and _text(value.get("destination"))
+        and _text(value.get("path"))
+        and _truth(value.get("unique"))
+        and all(type(value.get(name)) is int for name in ("id", "device", "inode"))
+    )
+
+
+def _mounts(value: "Any") -> bool:
+    return type(value) is list and all(map(_mount, value))
 
 
 def _resctrl(value: "Any") -> bool:
@@ -173,6 +191,7 @@ _OPTIONAL: "Final[dict[str, Callable[[Any], bool]]]" = {
     "rootless": _truth,
     "hasProcess": _truth,
     "trustAnnotations": _truth,
+    "mounts": _mounts,
     "intelRdt": _resctrl,
 }
 

@@ -111,6 +111,9 @@ WRONG: "list[tuple[str, Any]]" = [
     ("privatePids", 1),
     ("rootless", None),
     ("intelRdt", {"clos": 1}),
+    ("mounts", [{"destination": "/a", "path": "/a", "id": "1", "unique": True, "device": 1, "inode": 1}]),
+    ("mounts", {}),
+    ("trustAnnotations", "no"),
 ]
 
 
@@ -124,7 +127,7 @@ def test_every_value_that_is_none_of_ours(bundle: MakeBundle) -> None:
             line = one_line(box.call(*command), 1, "state.json")
             assert name in line or name in ("format", "id"), (name, value, line)
     for name in good:
-        if name in ("systemd", "ownMounts", "ownPids", "privatePids", "ownKeyring", "rootless", "hasProcess"):
+        if name in ("systemd", "ownMounts", "ownPids", "privatePids", "ownKeyring", "rootless", "hasProcess", "mounts"):
             continue  # older ones lack some
         file_of(box).write_text(json.dumps({key: item for key, item in good.items() if key != name}))
         one_line(box.call("state", box.id), 1, "state.json")
