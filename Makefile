@@ -29,7 +29,7 @@ export PYRUNC ?= $(CURDIR)/build/pyrunc
 export RUNC
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: all help build demo install uninstall check told test test-vm lint fmt types unit sanitize conformance manual bench soak clean packages venv peers
+.PHONY: all help build deb demo install uninstall check told test test-vm lint fmt types unit sanitize conformance manual bench soak clean packages venv peers
 .NOTPARALLEL:
 
 # A line a step; make V=1 shows the commands.
@@ -72,6 +72,14 @@ install: build # install to PREFIX, below DESTDIR
 		$(CURDIR)/build/installed/pyrunc $(CURDIR)/build/installed/stage2
 	$(Q)$(PYTHON) tools/install.py install --prefix $(PREFIX) --destdir "$(DESTDIR)"
 	$(if $(V),,@echo "installed: $(DESTDIR)$(PREFIX)/bin/pyrunc")
+
+# The places of a Debian package, whatever PREFIX is.
+deb: PACKAGES = build run deb
+deb: # build/deb/pyrunc_VERSION_ARCHITECTURE.deb
+	@rm -rf build/deb
+	@$(MAKE) -s --no-print-directory install PREFIX=/usr DESTDIR=$(CURDIR)/build/deb/staged PACKAGES="$(PACKAGES)"
+	$(Q)$(PYTHON) tools/deb.py build/deb/staged build/deb
+	@rm -rf build/deb/staged
 
 uninstall: # take away exactly that
 	$(Q)$(PYTHON) tools/install.py uninstall --prefix $(PREFIX) --destdir "$(DESTDIR)"

@@ -345,7 +345,10 @@ def _installed() -> str:
             return str(path)
     found = shutil.which("pyrunc")
     if not found:
-        raise PyruncError("no pyrunc is installed", hint="make install")
+        raise PyruncError(
+            "no launcher is installed",
+            hint="make install, or the Debian package of make deb; pip brings the library alone",
+        )
     return found
 
 

@@ -9,14 +9,19 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 TOP = Path(__file__).parent.parent
+sys.path.insert(0, str(TOP))
+
+from tools.documents import documents  # noqa: E402
+
 #: The launcher with the places of an installation built in.
 BUILD = TOP / "build/installed"
 
 #: What of the package's folder is installed.
-_SUFFIXES = {".py", ".pyi", ".json", ".so", ".typed"}
+_SUFFIXES = {".py", ".pyi", ".json", ".typed"}
 
 
 class Places:
@@ -24,6 +29,7 @@ class Places:
 
     def __init__(self, prefix: str, destdir: str) -> None:
         self._destdir = destdir
+        self.prefix = prefix
         self.launcher = Path(prefix, "bin/pyrunc")
         self.libexec = Path(prefix, "libexec/pyrunc")
         self.package = package_dir(prefix)
@@ -51,7 +57,7 @@ def install(places: Places) -> None:
     for folder in (places.launcher.parent, places.libexec.parent, places.package.parent):
         made += _make(places, folder)
     libexec.mkdir(exist_ok=True)
-    sources = [path for path in sorted((TOP / "pyrunc").rglob("*")) if path.suffix in _SUFFIXES and path.is_file()]
+    sources = [path for path in sorted((TOP / "pyrunc").rglob("*")) if _is_installed(path)]
     goals = {package / path.relative_to(TOP / "pyrunc"): path for path in sources}
     for goal, source in goals.items():
         goal.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +68,12 @@ def install(places: Places) -> None:
     compileall.compile_dir(str(package), ddir=str(places.package), quiet=1)
     _copy(BUILD / "stage2", libexec / "stage2", 0o755)
     _copy(BUILD / "pyrunc", places.staged(places.launcher), 0o755)
-    lines = [f"file {places.launcher}", f"tree {places.package}", f"tree {places.libexec}"]
+    files = [places.launcher]
+    for name, content in documents().items():
+        files.append(Path(places.prefix, name))
+        made += _make(places, files[-1].parent)
+        _write(content, places.staged(files[-1]))
+    lines = [*(f"file {file}" for file in files), f"tree {places.package}", f"tree {places.libexec}"]
     lines += [f"folder {folder}" for folder in dict.fromkeys(made)]
     places.list.write_text("".join(f"{line}\n" for line in lines))
 
@@ -99,6 +110,13 @@ def remove_state(root: Path) -> None:
         shutil.rmtree(root)
 
 
+def _is_installed(path: Path) -> bool:
+    """Extensions only of this interpreter: others may have been built here too."""
+    if path.suffix == ".so":
+        return path.name.endswith(sysconfig.get_config_var("EXT_SUFFIX"))
+    return path.suffix in _SUFFIXES and path.is_file()
+
+
 def _read(places: Places) -> list[tuple[str, str]]:
     """The list: (file, tree or folder; path). Outer folders come before inner ones."""
     if not places.list.exists():
@@ -131,6 +149,13 @@ def _copy(source: Path, goal: Path, mode: int) -> None:
     fresh = goal.with_name(goal.name + ".new")
     shutil.copyfile(source, fresh)
     fresh.chmod(mode)
+    os.replace(fresh, goal)
+
+
+def _write(content: bytes, goal: Path) -> None:
+    fresh = goal.with_name(goal.name + ".new")
+    fresh.write_bytes(content)
+    fresh.chmod(0o644)
     os.replace(fresh, goal)
 
 

@@ -50,6 +50,8 @@ for group in "$@"; do
         wanted="$wanted busybox-static" ;;
     tools) # the development tools' own needs
         wanted="$wanted python3-venv git" ;;
+    deb) # what makes a package, and judges it
+        wanted="$wanted dpkg-dev binutils" ;;
     compilers) # besides gcc and glibc, for tests/unit/test_native.py
         wanted="$wanted clang musl-dev" ;;
     peers) # runtimes to compare with, and to build runc

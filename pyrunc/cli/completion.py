@@ -1,4 +1,4 @@
-"""pyrunc completion: scripts for bash and zsh, made from the table, so that they never lack a flag."""
+"""pyrunc completion: scripts for bash, zsh and fish, made from the table, so that they never lack a flag."""
 
 from pyrunc import log
 from pyrunc.cli.help import HIDDEN, TEXTS, describe
@@ -99,7 +99,7 @@ _{name}() {{
     fi
     case $command in
         help) COMPREPLY=($(compgen -W "{" ".join(COMMANDS)}" -- "$cur")) ;;
-        completion) COMPREPLY=($(compgen -W "bash zsh" -- "$cur")) ;;
+        completion) COMPREPLY=($(compgen -W "bash zsh fish" -- "$cur")) ;;
         plan|validate) COMPREPLY=($(compgen -d -- "$cur")) ;;
         create|run|restore|list|spec|features|version) ;;
         *)
@@ -145,7 +145,7 @@ def zsh(program: str) -> str:
     for command, row in COMMANDS.items():
         flags = " ".join([_zsh_flag(command, flag) for flag in _shown(command, row[3])])
         if command in _NO_CONTAINER:
-            rest = {"completion": "'1:shell:(bash zsh)'", "help": "'1:command:(" + " ".join(COMMANDS) + ")'"}.get(
+            rest = {"completion": "'1:shell:(bash zsh fish)'", "help": "'1:command:(" + " ".join(COMMANDS) + ")'"}.get(
                 command, ""
             )
             if command in ("plan", "validate"):
@@ -181,9 +181,48 @@ if [[ $funcstack[1] = _{name} ]]; then _{name} "$@"; else compdef _{name} {progr
 """
 
 
+def _fish_word(text: str) -> str:
+    return "'" + text.split("\n")[0].replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _fish_flag(program: str, when: str, command: str, flag: "tuple[str, str, str]") -> str:
+    long, short, kind = flag
+    line = f"complete -c {program} -n {when} -l {long}" + (f" -s {short}" if short else "")
+    if kind != "bool":
+        words = _WORDS.get(long, "")
+        what = "'(__fish_complete_directories)'" if long in _DIRECTORIES else f"'{words}'" if words else ""
+        line += f" -xa {what}" if what else " -rF" if long in _FILES else " -x"
+    return line + f" -d {_fish_word(describe(command, long))}\n"
+
+
+def fish(program: str) -> str:
+    """A script that fish loads or sources."""
+    first = "'not __fish_seen_subcommand_from " + " ".join(COMMANDS) + "'"
+    text = f"# fish completion of {program}; made by: {program} completion fish\ncomplete -c {program} -f\n"
+    text += "".join([_fish_flag(program, first, "", flag) for flag in GLOBAL])
+    for command, row in COMMANDS.items():
+        text += f"complete -c {program} -n {first} -a {command} -d {_fish_word(TEXTS[command][0])}\n"
+        when = f"'__fish_seen_subcommand_from {command}'"
+        text += "".join([_fish_flag(program, when, command, flag) for flag in _shown(command, row[3])])
+        words = {
+            "completion": "'bash zsh fish'",
+            "help": "'" + " ".join(COMMANDS) + "'",
+            "plan": "'(__fish_complete_directories)'",
+            "validate": "'(__fish_complete_directories)'",
+        }.get(command, "" if command in _NO_CONTAINER else f"'({program} list -q 2>/dev/null)'")
+        if words:
+            text += f"complete -c {program} -n {when} -a {words}\n"
+        if command == "kill":
+            text += f"complete -c {program} -n {when} -a '{_SIGNALS}'\n"
+        if command == "mounts":
+            text += f"complete -c {program} -n {when} -a 'add remove'\n"
+    return text
+
+
 def run(call: "Call") -> int:
     shell = call.args[0]
-    if shell not in ("bash", "zsh"):
-        raise UsageError("no completion for the shell " + shell, hint="bash or zsh")
-    log.output(bash(call.program) if shell == "bash" else zsh(call.program))
+    scripts = {"bash": bash, "zsh": zsh, "fish": fish}
+    if shell not in scripts:
+        raise UsageError("no completion for the shell " + shell, hint=", ".join(scripts))
+    log.output(scripts[shell](call.program))
     return 0

@@ -185,7 +185,7 @@ of config.json and the section of the specification that ask for it.""",
     ),
     "completion": (
         "print a shell's completion script",
-        "<bash|zsh>",
+        "<bash|zsh|fish>",
         """EXAMPLE:
        # source <({p} completion bash)""",
     ),

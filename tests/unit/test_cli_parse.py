@@ -1,6 +1,7 @@
 """The command line: Go's flag grammar, usage errors, the state root, what commands make of their flags."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -574,7 +575,7 @@ def test_ps_lines() -> None:
         select("A B\n", {1})
 
 
-@pytest.mark.parametrize("argv", [["list", "-f", "xml"], ["ps", "-f", "", "id"], ["completion", "fish"]])
+@pytest.mark.parametrize("argv", [["list", "-f", "xml"], ["ps", "-f", "", "id"], ["completion", "tcsh"]])
 def test_formats_refused(argv: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert run(*argv) == 1
     assert "internal" not in capfd.readouterr().err
@@ -594,7 +595,7 @@ def test_bash_completion() -> None:
     assert "--root" in complete(script, "pyrunc --")
     assert complete(script, "pyrunc --log-format ''") == {"text", "json"}
     assert complete(script, "pyrunc --root /x --log y exec --add") == {"--additional-gids"}
-    assert complete(script, "pyrunc completion ''") == {"bash", "zsh"}
+    assert complete(script, "pyrunc completion ''") == {"bash", "zsh", "fish"}
     for command, row in COMMANDS.items():
         shown = {"--" + flag[0] for flag in row[3] if (command, flag[0]) not in words.HIDDEN}
         assert complete(script, f"pyrunc {command} --") == shown
@@ -606,6 +607,19 @@ def test_zsh_completion_names_every_command_and_flag() -> None:
         assert f"        {command}) _arguments " in script
         for flag in row[3]:
             assert (command, flag[0]) in words.HIDDEN or "--" + flag[0] in script
+
+
+def test_fish_completion_names_every_command_and_flag() -> None:
+    script = completion.fish("pyrunc")
+    for command, row in COMMANDS.items():
+        assert f" -a {command} -d " in script
+        for long, short, _ in row[3]:
+            if (command, long) not in words.HIDDEN:
+                line = f"from {command}' -l {long}" + (f" -s {short}" if short else "")
+                assert line in script
+    assert "complete -c pyrunc -n '__fish_seen_subcommand_from kill' -a '(pyrunc list -q 2>/dev/null)'" in script
+    if shutil.which("fish"):
+        subprocess.run(["fish", "--no-execute"], input=script, text=True, check=True)
 
 
 HOT = """

@@ -35,7 +35,7 @@ def test_nothing_to_do_prints_nothing() -> None:
 
 
 def test_a_step_is_a_line(tmp_path: Path) -> None:
-    folder = [f"BUILD={tmp_path}", f"EXTENSIONS={tmp_path}/_linux.so"]
+    folder = [f"BUILD={tmp_path}", f"MODULES={tmp_path}"]
     done = make("-s", "-C", "native", *folder, f"{tmp_path}/native/finish.o")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count(str(tmp_path / "native/finish.o")) == 1

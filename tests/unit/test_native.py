@@ -28,7 +28,7 @@ OTHERS = [path for path in Path.home().glob(".pyenv/versions/3.1[1-9].*/bin/pyth
 
 def build(folder: Path, *settings: str) -> None:
     """All programs, in a folder of their own; a warning is an error."""
-    argv = ["make", "-C", str(TOP / "native"), f"BUILD={folder}", f"EXTENSION={folder}/_linux.so", "CI=true", *settings]
+    argv = ["make", "-C", str(TOP / "native"), f"BUILD={folder}", f"MODULES={folder}", "CI=true", *settings]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
 
