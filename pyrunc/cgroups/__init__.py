@@ -7,7 +7,7 @@ from which a manager is made again.
 
 import posix
 
-from pyrunc.cgroups.v1 import Manager
+from pyrunc.cgroups.v1 import HYBRID, Manager
 from pyrunc.errors import ConfigError, PyruncError
 from pyrunc.linux import files, procfs
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     AnyManager = FilesManager | systemd.Manager
 
 __all__ = [
+    "HYBRID",
     "Host",
     "Manager",
     "detect",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 _TOP = "/sys/fs/cgroup"
+_UNIFIED = _TOP + "/unified"
 
 
 class Host:
@@ -41,27 +43,38 @@ class Host:
     mode: "v1", "v2" or "none". A hybrid host (v1 controllers, and cgroup2 for processes alone) is "v1".
     mounts: controller → (mount point, the directory of the hierarchy that is mounted there: "/" but in a container
     that sees only its own part). Controllers mounted together share a mount point. Named hierarchies: "name=systemd".
-    own: controller → the cgroup of this process, as /proc/self/cgroup counts it.
+    own: controller → the cgroup of this process, as /proc/self/cgroup counts it; cgroup2's is "".
+    unified: of a hybrid host, where cgroup2 is mounted, in mounts' shape. A service manager tracks its units there.
     """
 
-    __slots__ = ("mode", "mounts", "own")
+    __slots__ = ("mode", "mounts", "own", "unified")
 
-    def __init__(self, mode: str, mounts: "dict[str, tuple[str, str]]", own: "dict[str, str]") -> None:
+    def __init__(
+        self,
+        mode: str,
+        mounts: "dict[str, tuple[str, str]]",
+        own: "dict[str, str]",
+        unified: "tuple[str, str] | None" = None,
+    ) -> None:
         self.mode = mode
         self.mounts = mounts
         self.own = own
+        self.unified = unified
 
 
 def detect() -> Host:
     """Look at /proc/self/cgroup and at the mounts. Raises PyruncError."""
-    own = _own(_slurp("/proc/self/cgroup"))
-    mounts = _usual_mounts(own)
+    lines = _own(_slurp("/proc/self/cgroup"))
+    own = {name: path for names, path in lines for name in names.split(",")}
+    mounts = _usual_mounts(lines)
     if mounts is not None:
-        return Host("v1", mounts, {name: path for names, path in own for name in names.split(",")})
-    found = parse_mountinfo(_slurp("/proc/self/mountinfo"), [names for names, _ in own if names])
+        return Host("v1", mounts, own, mounts.pop("", None))
+    found = parse_mountinfo(_slurp("/proc/self/mountinfo"), [names for names, _ in lines if names])
     unified = found.pop("", None)
-    mode = "v1" if found else "v2" if unified is not None else "none"
-    return Host(mode, found, {name: path for names, path in own for name in names.split(",")})
+    if found and unified is not None and unified[0] != _UNIFIED:
+        # Somebody's own; a service manager's is there.
+        unified = None
+    return Host("v1" if found else "v2" if unified is not None else "none", found, own, unified)
 
 
 def paths(host: Host, cgroups_path: "str | None", container_id: str) -> "dict[str, str]":
@@ -90,15 +103,19 @@ def paths(host: Host, cgroups_path: "str | None", container_id: str) -> "dict[st
         return {"": _TOP + ("" if own.startswith("/..") else own) + below}
     result = {}
     for name, (point, root) in host.mounts.items():
-        if name.startswith("name=") and name != "name=systemd":
-            continue
-        base = point if point != "/" else ""
-        if asked[0] != "/":
-            base += _relative(host.own.get(name, "/"), root)
-        result[name] = base + below
+        if not name.startswith("name=") or name == "name=systemd":
+            result[name] = _base(point, root, host.own.get(name, "/") if asked[0] != "/" else None) + below
+    if host.unified is not None:
+        # Last, since a process is born in it and joins the others.
+        result[HYBRID] = _base(*host.unified, host.own.get("", "/") if asked[0] != "/" else None) + below
     if "devices" not in result:
         raise PyruncError("the devices cgroup is not mounted: a container could use every device of the host")
     return result
+
+
+def _base(point: str, root: str, own: "str | None") -> str:
+    """A hierarchy's mount point, or with own the directory of that cgroup in it."""
+    return (point if point != "/" else "") + (_relative(own, root) if own is not None else "")
 
 
 def own_paths(host: Host) -> "dict[str, str]":
@@ -106,10 +123,7 @@ def own_paths(host: Host) -> "dict[str, str]":
     if host.mode == "v2":
         own = host.own.get("", "/").rstrip("/")
         return {"": _TOP + ("" if own.startswith("/..") else own)}
-    return {
-        name: (point if point != "/" else "") + _relative(host.own.get(name, "/"), root)
-        for name, (point, root) in host.mounts.items()
-    }
+    return {name: _base(point, root, host.own.get(name, "/")) for name, (point, root) in host.mounts.items()}
 
 
 def own_procs(host: Host) -> "str | None":
@@ -175,7 +189,7 @@ def _usual_mounts(own: "list[tuple[str, str]]") -> "dict[str, tuple[str, str]] |
     """The mounts, when every v1 hierarchy is whole at its usual place; else None.
 
     A glance at each instead of mountinfo, which is long where many containers run. cgroup.sane_behavior exists in the
-    root of a v1 hierarchy alone, so what is found here has the root "/".
+    root of a v1 hierarchy alone, so what is found here has the root "/". "" is cgroup2, of a hybrid host.
     """
     mounts: dict[str, tuple[str, str]] = {}
     try:
@@ -189,7 +203,20 @@ def _usual_mounts(own: "list[tuple[str, str]]") -> "dict[str, tuple[str, str]] |
                     mounts[name] = (point, "/")
     except OSError:
         return None
+    if mounts and _exists(_UNIFIED + "/cgroup.procs"):
+        if _exists(_UNIFIED + "/cgroup.type"):
+            # Every cgroup of v2 has a type but the root: it is not whole.
+            return None
+        mounts[""] = (_UNIFIED, "/")
     return mounts or None
+
+
+def _exists(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except OSError:
+        return False
+    return True
 
 
 def _own(data: bytes) -> "list[tuple[str, str]]":

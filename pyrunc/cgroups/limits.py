@@ -76,7 +76,7 @@ class Limits:
             if limit <= usage:
                 # The first words are runc's.
                 raise PyruncError(
-                    f"rejecting memory limit {limit} <= usage {usage}: it is below the current usage",
+                    f"rejecting memory limit {limit} <= usage {usage}",
                     pointer=self.pointer("/memory/limit"),
                 )
 

@@ -241,7 +241,7 @@ def check_usage(directory: str, resources: "Mapping[str, Any]", base: "str | Non
         limit = memory.get(name) or 0
         if 0 < limit <= usage:
             raise PyruncError(
-                f"rejecting {word} limit {limit} <= usage {usage}: it is below the current usage",
+                f"rejecting {word} limit {limit} <= usage {usage}",
                 pointer=base + "/memory/" + name if base is not None else None,
             )
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+# The key of a hybrid host's unified hierarchy, the last of a manager's paths.
+HYBRID = "unified"
 # How long delete() waits for processes to be gone, in seconds.
 _PATIENCE = 5.0
 
@@ -84,8 +86,10 @@ class Manager:
                     if not is_new:
                         self._check(directory)
                 except OSError as exc:
-                    # systemd's own hierarchy limits nothing: where it can't be used, runc does without it too.
-                    if controller == "name=systemd" or (self.rootless and exc.errno in (EACCES, EPERM, EROFS)):
+                    # systemd's own hierarchies limit nothing: where one can't be used, runc does without it too.
+                    if controller in ("name=systemd", HYBRID) or (
+                        self.rootless and exc.errno in (EACCES, EPERM, EROFS)
+                    ):
                         del self.paths[controller]
                         continue
                     raise failure("create cgroup " + directory, exc, "/linux/cgroupsPath") from exc
@@ -149,23 +153,36 @@ class Manager:
         """Never on v1, where a cgroup given away could be left or its limits changed."""
 
     def clone_fd(self, sub: "Mapping[str, str] | None" = None) -> int:
-        """-1: no process can be born in a cgroup of v1; it joins."""
+        """Of the unified hierarchy of a hybrid host, where a process can be born; those of v1 it joins. -1: none."""
+        if HYBRID in self.paths:
+            try:
+                return posix.open(self._below(sub)[-1], posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+            except OSError:
+                # join_fds() says why.
+                pass
         return -1
 
+    def born(self, fds: "list[int]") -> "list[int]":
+        """What is left to join, of join_fds(), when a process was born in clone_fd()'s; the rest is closed."""
+        posix.close(fds[-1])
+        return fds[:-1]
+
     def join_fds(self, sub: "Mapping[str, str] | None" = None) -> "list[int]":
-        """Descriptors for join(): `tasks` of each hierarchy, O_WRONLY and O_CLOEXEC.
+        """Descriptors for join(): `tasks` of each hierarchy, O_WRONLY and O_CLOEXEC; cgroup2's, the last, has none.
 
         sub: exec --cgroup: controller ("" for all) → a path below the container's own cgroup, which must exist.
         Raises PyruncError; ConfigError for a path that leaves the container's cgroup.
         """
         fds: list[int] = []
-        for directory in self._below(sub):
+        directories = self._below(sub)
+        for directory in directories:
+            file = "/cgroup.procs" if HYBRID in self.paths and directory is directories[-1] else "/tasks"
             try:
-                fds.append(posix.open(directory + "/tasks", WRITE))
+                fds.append(posix.open(directory + file, WRITE))
             except OSError as exc:
                 for fd in fds:
                     posix.close(fd)
-                raise failure("adding pid of a new process to cgroup: open " + directory + "/tasks", exc) from exc
+                raise failure("adding pid of a new process to cgroups: open " + directory + file, exc) from exc
         return fds
 
     def nested_fds(self, pid: int) -> "list[int]":

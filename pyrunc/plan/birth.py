@@ -78,9 +78,8 @@ class Clone(Step):
         finally:
             posix.close(directory)
             context.cgroup_directory_fd = -1
-        for fd in context.cgroup_fds:
-            posix.close(fd)
-        context.cgroup_fds = []
+        if context.cgroup is not None:
+            context.cgroup_fds = context.cgroup.born(context.cgroup_fds)
         return born
 
     def undo(self, context: "Context") -> None:

@@ -102,7 +102,9 @@ def hierarchies(controllers: "dict[str, str]") -> "dict[str, str]":
     result: "dict[str, str]" = {}
     names: "dict[str, list[str]]" = {}
     for controller, directory in controllers.items():
-        names.setdefault(directory, []).append(controller)
+        # A hybrid host's cgroup2 is a service manager's book, without controllers: nothing that a container looks for.
+        if controller != cgroups.HYBRID:
+            names.setdefault(directory, []).append(controller)
     for directory, together in names.items():
         result[",".join(together)] = directory
     return result

@@ -28,6 +28,8 @@ if os.geteuid() != 0:
 if HOST.mode != "v1":
     pytest.skip("no cgroup v1", allow_module_level=True)
 
+#: With cgroup2's, on a hybrid host.
+MOUNTS = {**HOST.mounts, **({} if HOST.unified is None else {cgroups.HYBRID: HOST.unified})}
 MIB = 1 << 20
 UNLIMITED = 0x7FFFFFFFFFFFF000
 
@@ -68,7 +70,7 @@ class Place:
         return process
 
     def trees(self) -> list[str]:
-        return list(dict.fromkeys(point + self.path for point, _ in HOST.mounts.values()))
+        return list(dict.fromkeys(point + self.path for point, _ in MOUNTS.values()))
 
     def close(self) -> list[str]:
         """End and remove all; what there was left of cgroups below ours."""
@@ -114,7 +116,7 @@ def number(manager: Manager, controller: str, file: str) -> int:
 
 def own_cgroups(pid: int | str) -> dict[str, str]:
     lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
-    return {name: path for _, names, path in lines for name in names.split(",") if name}
+    return {name or cgroups.HYBRID: path for _, names, path in lines for name in names.split(",")}
 
 
 # --- birth and end
@@ -124,7 +126,7 @@ def test_membership_of_every_mounted_controller(place: Place) -> None:
     manager = place.made()
     process = place.start(manager, "sleep", "60")
     membership = own_cgroups(process.pid)
-    expected = {name for name in HOST.mounts if not name.startswith("name=") or name == "name=systemd"}
+    expected = {name for name in MOUNTS if not name.startswith("name=") or name == "name=systemd"}
     assert {name for name, path in membership.items() if path == place.path + "/box"} == expected
     assert manager.pids() == [process.pid]
     assert manager.exists()
@@ -150,7 +152,7 @@ def test_own_relative_path() -> None:
     for asked, leaf in (("pyrunc-test/x", "pyrunc-test/x"), (None, "an-id")):
         paths = cgroups.paths(HOST, asked, "an-id")
         for name, directory in paths.items():
-            assert directory == HOST.mounts[name][0] + mine[name].rstrip("/") + "/" + leaf
+            assert directory == MOUNTS[name][0] + mine[name].rstrip("/") + "/" + leaf
 
 
 def test_occupied_cgroup_is_refused_and_left_alone(place: Place) -> None:
@@ -370,7 +372,7 @@ def test_memory_below_usage(place: Place) -> None:
     with pytest.raises(PyruncError, match=r"Device or resource busy \(current usage: \d+, peak usage: \d+\)") as caught:
         manager.update({"memory": {"limit": 8 * MIB, "swap": 8 * MIB}}, pointer="/linux/resources")
     assert caught.value.errno == errno.EBUSY and caught.value.pointer == "/linux/resources/memory/limit"
-    with pytest.raises(PyruncError, match=r"memory limit \d+ is below the current usage \d+"):
+    with pytest.raises(PyruncError, match=r"^rejecting memory limit \d+ <= usage \d+$"):
         manager.update({"memory": {"limit": 8 * MIB, "checkBeforeUpdate": True}})
     assert number(manager, "memory", "memory.limit_in_bytes") == 64 * MIB
     assert holder.poll() is None
@@ -946,7 +948,7 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 from pyrunc import cgroups
 host = cgroups.detect()
-result = {"mode": host.mode, "mounts": host.mounts}
+result = {"mode": host.mode, "mounts": {**host.mounts, "unified": host.unified}}
 for key, asked in (("absolute", "/inner/abs"), ("relative", "inner/rel"), ("unset", None)):
     manager = cgroups.Manager(cgroups.paths(host, asked, "inner-id"))
     result[key] = manager.paths
@@ -962,7 +964,7 @@ def test_inside_a_container(place: Place, namespace: bool) -> None:
     """The mounts show a part of each hierarchy as their root; /proc/self/cgroup counts from elsewhere or, in a cgroup
     namespace, from there too."""
     manager = place.made()
-    binds = "".join(f"mount --bind {directory} {HOST.mounts[name][0]} && " for name, directory in manager.paths.items())
+    binds = "".join(f"mount --bind {directory} {MOUNTS[name][0]} && " for name, directory in manager.paths.items())
     inside = f"{binds}exec {'unshare -C' if namespace else ''} /usr/bin/python3 - {TOP}"
     process = place.start(manager, "unshare", "-m", "sh", "-c", inside)
     output, _ = process.communicate(NESTED.encode())
@@ -971,10 +973,10 @@ def test_inside_a_container(place: Place, namespace: bool) -> None:
     root = "/" if namespace else place.path + "/box"
     assert result["mode"] == "v1"
     for name in manager.paths:
-        assert result["mounts"][name] == [HOST.mounts[name][0], root]
+        assert result["mounts"][name] == [MOUNTS[name][0], root]
     for key, below in (("absolute", "/inner/abs"), ("relative", "/inner/rel"), ("unset", "/inner-id")):
         for name, directory in manager.paths.items():
-            assert result[key][name] == HOST.mounts[name][0] + below
+            assert result[key][name] == MOUNTS[name][0] + below
             assert os.path.isdir(directory + below)
     manager.delete()
 
