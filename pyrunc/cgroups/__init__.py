@@ -139,7 +139,7 @@ def own_procs(host: Host) -> "str | None":
 def manager(
     saved: "dict[str, str]", rootless: bool = False, unit: "dict[str, Any] | None" = None, container_id: str = ""
 ) -> "AnyManager":
-    """The manager for paths() of this host, or for those that state.json has kept. unit: of systemd's, if it is one."""
+    """The manager for the paths that state.json has kept. unit: of systemd's, if it is one."""
     if unit:
         from pyrunc.cgroups import systemd
 
@@ -147,13 +147,13 @@ def manager(
     return files_manager(saved, rootless)
 
 
-def files_manager(saved: "dict[str, str]", rootless: bool = False) -> "FilesManager":
-    """The manager of the cgroups' files."""
+def files_manager(saved: "dict[str, str]", rootless: bool = False, optional: bool = False) -> "FilesManager":
+    """The manager of the cgroups' files, for paths() or for those of state.json. optional: nobody asked for them."""
     if "" in saved:
         from pyrunc.cgroups import v2
 
-        return v2.Manager(saved, rootless)
-    return Manager(saved, rootless)
+        return v2.Manager(saved, rootless, optional)
+    return Manager(saved, rootless, optional)
 
 
 def parse_mountinfo(data: bytes, hierarchies: "list[str]") -> "dict[str, tuple[str, str]]":

@@ -7,7 +7,7 @@ import posix
 from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM
 
 from pyrunc.cgroups import devices
-from pyrunc.cgroups.files import failure, read_file, write_file
+from pyrunc.cgroups.files import failure, no_limits, read_file, write_file
 from pyrunc.errors import ConfigError, PyruncError
 
 TYPE_CHECKING = False
@@ -32,11 +32,12 @@ class Limits:
     warnings: what the user should hear of.
     """
 
-    __slots__ = ("base", "existed", "old", "paths", "rootless", "warnings")
+    __slots__ = ("base", "existed", "old", "optional", "paths", "rootless", "warnings")
 
     def __init__(self, manager: "Manager", base: "str | None") -> None:
         self.paths = manager.paths
         self.rootless = manager.rootless
+        self.optional = manager.optional
         self.existed = manager.existed
         self.base = base
         self.old: "list[tuple[str, str]] | None" = None
@@ -247,9 +248,11 @@ class Limits:
     def put(self, controller: str, file: str, value: object, pointer: str) -> None:
         directory = self.paths.get(controller)
         if directory is None:
-            why = "could not be made or joined" if self.rootless else "is not mounted"
+            if self.optional:
+                raise no_limits(file, self.pointer(pointer))
             raise ConfigError(
-                f"cannot set {file} to {str(value)!r}: the {controller} cgroup {why}", pointer=self.pointer(pointer)
+                f"cannot set {file} to {str(value)!r}: the {controller} cgroup is not mounted",
+                pointer=self.pointer(pointer),
             )
         path = directory + "/" + file
         try:

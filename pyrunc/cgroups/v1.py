@@ -5,9 +5,9 @@ processes or child cgroups to look at, stats.py for events.
 """
 
 import posix
-from errno import EACCES, EBUSY, EINVAL, EPERM, EROFS
+from errno import EBUSY, EINVAL
 
-from pyrunc.cgroups.files import WRITE, failure, frozen, not_empty, read_file, write_file
+from pyrunc.cgroups.files import REFUSED, WRITE, failure, frozen, not_empty, not_made, read_file, usable, write_file
 from pyrunc.errors import ConfigError, PyruncError
 
 TYPE_CHECKING = False
@@ -25,16 +25,19 @@ class Manager:
     """One container's cgroups.
 
     paths: controller → absolute directory, from paths() or from state.json. Controllers mounted together share one.
-    rootless: permission errors at create() drop that controller; a limit asked of it is an error later (as runc).
+    rootless: the caller may lack rights to some of it.
+    optional: nobody asked for these cgroups. Where an ordinary user may not make or use one, that controller is
+    dropped; a limit asked of it is an error later (as runc).
     existed: after create(), the directories that were there before.
     foreign: check() or create() found somebody else's processes there: delete() then leaves all as it is.
     """
 
-    __slots__ = ("existed", "foreign", "lock_fd", "paths", "rootless")
+    __slots__ = ("existed", "foreign", "lock_fd", "optional", "paths", "rootless")
 
-    def __init__(self, paths: "Mapping[str, str]", rootless: bool = False) -> None:
+    def __init__(self, paths: "Mapping[str, str]", rootless: bool = False, optional: bool = False) -> None:
         self.paths = dict(paths)
         self.rootless = rootless
+        self.optional = rootless and optional
         self.existed: "list[str]" = []
         self.foreign = False
         # Of take(): from create() on, until release().
@@ -58,6 +61,10 @@ class Manager:
         To be called before the state directory records the paths: whoever deletes a recorded container kills what is in
         its cgroups. Raises PyruncError.
         """
+        if self.optional:
+            # Somebody else's, which has the container's name by chance.
+            for controller in [name for name in self.paths if not usable(self.paths[name])]:
+                del self.paths[controller]
         for directory in self._directories():
             if _exists(directory):
                 self._check(directory)
@@ -87,12 +94,10 @@ class Manager:
                         self._check(directory)
                 except OSError as exc:
                     # systemd's own hierarchies limit nothing: where one can't be used, runc does without it too.
-                    if controller in ("name=systemd", HYBRID) or (
-                        self.rootless and exc.errno in (EACCES, EPERM, EROFS)
-                    ):
+                    if controller in ("name=systemd", HYBRID) or (self.optional and exc.errno in REFUSED):
                         del self.paths[controller]
                         continue
-                    raise failure("create cgroup " + directory, exc, "/linux/cgroupsPath") from exc
+                    raise not_made(directory, exc) from exc
             freezer = self.paths.get("freezer")
             try:
                 # Under a frozen parent the container process would stop for good as it joins, before it could say so.

@@ -5,7 +5,7 @@ import select
 import time
 from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP, EPERM, EROFS
 
-from pyrunc.cgroups.files import failure, frozen, not_empty, read_file, write_file
+from pyrunc.cgroups.files import REFUSED, failure, frozen, no_limits, not_empty, not_made, read_file, usable, write_file
 from pyrunc.errors import ConfigError, PyruncError
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ _DIRECTORY: "Final" = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
 class Manager:
-    """paths: {"": directory}; rootless: the caller may lack rights to some of it; foreign: it is somebody else's."""
+    """paths: {"": directory}, or {} when the container does without. rootless, optional, foreign: as of v1.Manager."""
 
     __slots__ = (
         "_epoll",
@@ -33,14 +33,22 @@ class Manager:
         "foreign",
         "lock_fd",
         "mount",
+        "optional",
         "paths",
         "rootless",
     )
 
-    def __init__(self, paths: "dict[str, str]", rootless: bool = False, mount: str = "/sys/fs/cgroup") -> None:
+    def __init__(
+        self,
+        paths: "dict[str, str]",
+        rootless: bool = False,
+        optional: bool = False,
+        mount: str = "/sys/fs/cgroup",
+    ) -> None:
         self.paths = paths
         self.directory = paths[UNIFIED]
         self.rootless = rootless
+        self.optional = rootless and optional
         self.mount = mount
         self.existed: "list[str]" = []
         self.foreign = False
@@ -64,6 +72,9 @@ class Manager:
 
     def check(self) -> None:
         """Refuse a cgroup that has processes or is frozen (as runc ≥ 1.2). Raises PyruncError."""
+        if self.optional and not usable(self.directory):
+            # Somebody else's, which has the container's name by chance.
+            self._do_without()
         if not self.exists():
             return
         inside = self.pids()
@@ -75,9 +86,13 @@ class Manager:
         """Make the directory and its parents, with every controller that is there passed down. Raises PyruncError.
 
         No other create takes it before release(), to be called in both processes as soon as the new one is inside.
-        Where rootless may not, the container does without; set() then refuses to limit anything.
+        Where an ordinary user may not, and nobody asked for it, the container does without; set() then refuses to limit
+        anything.
         """
         from pyrunc.cgroups.turn import take
+
+        if not self.paths:
+            return
 
         below = [part for part in self.directory[len(self.mount) :].split("/") if part]
         current = self.mount
@@ -111,13 +126,19 @@ class Manager:
         except OSError as exc:
             if made:
                 self._remove_quietly(made)
-            if self.rootless and exc.errno in (EACCES, EPERM, EROFS) and not self.exists():
+            if self.optional and exc.errno in REFUSED:
+                self._do_without()
                 return
-            raise failure("create cgroup " + current, exc, "/linux/cgroupsPath") from exc
+            raise not_made(current, exc) from exc
         except PyruncError:
             if made:
                 self._remove_quietly(made)
             raise
+
+    def _do_without(self) -> None:
+        self.paths.clear()
+        # No path at all, so that nothing of the other is read, written or removed.
+        self.directory = ""
 
     def release(self) -> None:
         """Let the next create look into the cgroup."""
@@ -178,13 +199,7 @@ class Manager:
         if self._absent():
             asked = limits2.settings(resources, pointer or "", self.directory)
             if asked:
-                raise PyruncError(
-                    "cannot limit " + asked[0][0] + ": an ordinary user may not make the cgroup " + self.directory,
-                    step="cgroup",
-                    pointer=(pointer or "") + asked[0][2],
-                    errno=EACCES,
-                    hint="--systemd-cgroup, or a session of systemd's that delegates its cgroups",
-                )
+                raise no_limits(asked[0][0], (pointer or "") + asked[0][2])
             return limits2.warnings(resources)
         try:
             rules = devices.parse(resources.get("devices") or ())
@@ -208,8 +223,8 @@ class Manager:
         return limits2.warnings(resources)
 
     def _absent(self) -> bool:
-        """Whether the container does without a cgroup of its own: it may not be made, but is not asked for either."""
-        return self.rootless and not self.exists()
+        """Whether the container does without a cgroup of its own. (States of older versions have the path of none.)"""
+        return not self.paths or (self.rootless and not self.exists())
 
     def with_quota(self, resources: "Mapping[str, Any]", known: "Callable[[], int]") -> "Mapping[str, Any]":
         """As v1.Manager's, for a quota alone; settings() does it for a period."""

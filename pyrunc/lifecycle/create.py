@@ -188,7 +188,8 @@ def _manager(config: "Any", container_id: str, options: "CreateOptions", host: "
         return None
     path = (config.get("linux") or {}).get("cgroupsPath")
     if not options.systemd_cgroup:
-        return cgroups.manager(cgroups.paths(cgroups.detect(), path, container_id), host.rootless_cgroups)
+        paths = cgroups.paths(cgroups.detect(), path, container_id)
+        return cgroups.files_manager(paths, host.rootless_cgroups, optional=not path)
     # Only here: what speaks to systemd is not for the others to load.
     from pyrunc.cgroups import systemd
 

@@ -1080,12 +1080,13 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pyrunc import cgroups
 from pyrunc.errors import PyruncError
-def manager(rootless):
-    return cgroups.Manager(cgroups.paths(cgroups.detect(), sys.argv[2] + "/x", "unused"), rootless=rootless)
-try:
-    manager(False).create()
-except PyruncError as exc:
-    print(exc.message)
+def manager(optional, rootless=True):
+    return cgroups.Manager(cgroups.paths(cgroups.detect(), sys.argv[2] + "/x", "unused"), rootless, optional)
+for rootless in (False, True):
+    try:
+        manager(False, rootless).create()
+    except PyruncError as exc:
+        print(exc.message, exc.pointer)
 mine = manager(True)
 mine.create()
 mine.set({})
@@ -1099,13 +1100,41 @@ except PyruncError as exc:
 
 
 def test_without_privilege(place: Place, public_tree: Path) -> None:
-    """rootless: no cgroup at all is fine as long as no limit is asked for."""
+    """No cgroup at all is fine for an ordinary user who asked for none, as long as no limit is asked for."""
     command = ["/usr/bin/python3", "-c", ROOTLESS, str(public_tree), place.path]
     run = subprocess.run(command, user=65534, group=65534, stdout=subprocess.PIPE, check=True, cwd="/")
-    first, second, third = run.stdout.decode().splitlines()
-    assert first.startswith("create cgroup /") and first.endswith(place.path + "/x: Permission denied")
-    assert second == "{} [] False False []"
-    assert third == "cannot set pids.max to '5': the pids cgroup could not be made or joined"
+    *asked, second, third = run.stdout.decode().splitlines()
+    for text in asked:
+        assert text.startswith("unable to apply cgroup configuration: make cgroup /")
+        assert text.endswith(place.path + "/x: permission denied /linux/cgroupsPath")
+    assert len(asked) == 2 and second == "{} [] False False []"
+    assert third.startswith("cannot limit pids.max: rootless needs no limits + no cgrouppath when no permission")
+
+
+FOREIGN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pyrunc import cgroups
+mine = cgroups.Manager(cgroups.paths(cgroups.detect(), sys.argv[2] + "/box", "unused"), rootless=True, optional=True)
+recorded = mine.paths
+mine.check()
+mine.create()
+mine.set({})
+print(recorded is mine.paths, mine.paths, mine.join_fds(), mine.clone_fd(), mine.pids())
+mine.kill_all()
+mine.delete()
+"""
+
+
+def test_a_foreign_cgroup_of_the_containers_name(place: Place, public_tree: Path) -> None:
+    """It stops nobody who asked for none, and has nothing to do with the container."""
+    theirs = place.made()
+    process = place.start(theirs, "sleep", "60")
+    command = ["/usr/bin/python3", "-c", FOREIGN, str(public_tree), place.path]
+    run = subprocess.run(command, user=65534, group=65534, stdout=subprocess.PIPE, check=True, cwd="/")
+    assert run.stdout.decode() == "True {} [] -1 []\n"
+    assert process.poll() is None and theirs.pids() == [process.pid]
+    theirs.delete()
 
 
 def test_many_at_once(place: Place) -> None:
