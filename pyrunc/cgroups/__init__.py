@@ -25,8 +25,11 @@ __all__ = [
     "Host",
     "Manager",
     "detect",
+    "directory",
+    "exists",
     "files_manager",
     "manager",
+    "membership",
     "own_paths",
     "own_procs",
     "parse_mountinfo",
@@ -64,7 +67,7 @@ class Host:
 
 def detect() -> Host:
     """Look at /proc/self/cgroup and at the mounts. Raises PyruncError."""
-    lines = _own(_slurp("/proc/self/cgroup"))
+    lines = membership(_slurp("/proc/self/cgroup"))
     own = {name: path for names, path in lines for name in names.split(",")}
     mounts = _usual_mounts(lines)
     if mounts is not None:
@@ -124,6 +127,18 @@ def own_paths(host: Host) -> "dict[str, str]":
         own = host.own.get("", "/").rstrip("/")
         return {"": _TOP + ("" if own.startswith("/..") else own)}
     return {name: _base(point, root, host.own.get(name, "/")) for name, (point, root) in host.mounts.items()}
+
+
+def directory(host: Host, controller: str, path: str) -> str:
+    """The directory of a cgroup that /proc/PID/cgroup names. Raises PyruncError when none is mounted that shows it."""
+    if controller == "":
+        point, root = _TOP, "/"
+    else:
+        point, root = (host.unified if controller == HYBRID else host.mounts.get(controller)) or ("", "")
+    way = _relative(path, root)
+    if not point or path.startswith("/..") or (not way and path not in ("/", root)):
+        raise PyruncError("the cgroup " + path + " cannot be seen from here", step="cgroup")
+    return point + way
 
 
 def own_procs(host: Host) -> "str | None":
@@ -203,15 +218,16 @@ def _usual_mounts(own: "list[tuple[str, str]]") -> "dict[str, tuple[str, str]] |
                     mounts[name] = (point, "/")
     except OSError:
         return None
-    if mounts and _exists(_UNIFIED + "/cgroup.procs"):
-        if _exists(_UNIFIED + "/cgroup.type"):
+    if mounts and exists(_UNIFIED + "/cgroup.procs"):
+        if exists(_UNIFIED + "/cgroup.type"):
             # Every cgroup of v2 has a type but the root: it is not whole.
             return None
         mounts[""] = (_UNIFIED, "/")
     return mounts or None
 
 
-def _exists(path: str) -> bool:
+def exists(path: str) -> bool:
+    """Whether a path is there, as far as we may see."""
     try:
         posix.stat(path)
     except OSError:
@@ -219,8 +235,8 @@ def _exists(path: str) -> bool:
     return True
 
 
-def _own(data: bytes) -> "list[tuple[str, str]]":
-    """/proc/self/cgroup → [(controllers, path)]: cgroups(7)."""
+def membership(data: bytes) -> "list[tuple[str, str]]":
+    """/proc/PID/cgroup → [(controllers, path)]: cgroups(7)."""
     result = []
     for line in data.decode("utf-8", "surrogateescape").split("\n"):
         _, colon, rest = line.partition(":")

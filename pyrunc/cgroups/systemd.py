@@ -261,12 +261,20 @@ class Manager:
                 raise
             self.attach(pid, sub)
 
-    def attach(self, pid: int, sub: "Mapping[str, str] | None" = None) -> None:
-        """Have systemd move a process of ours into the scope. sub: as for join_fds(). Raises PyruncError."""
-        parts = [part for part in (sub or {}).get("", "").split("/") if part not in ("", ".")]
+    def attach(self, pid: int, sub: "Mapping[str, str] | None" = None, init: int = 0) -> None:
+        """Have systemd move a process of ours into the scope. Raises PyruncError.
+
+        sub: as for join_fds(). init: the container's process, which tells where to when the scope takes no process.
+        """
+        parts = [part for part in (sub or {}).get("", "").split("/") if part not in ("", ".", "..")]
         bus = connect(self.place.user)
         try:
             bus.attach(self.place.unit, "/" + "/".join(parts), pid)
+        except PyruncError:
+            below = self.inner.nested(init) if init and not sub and isinstance(self.inner, v2.Manager) else ""
+            if not below:
+                raise
+            bus.attach(self.place.unit, below, pid)
         finally:
             bus.close()
 

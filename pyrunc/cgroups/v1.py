@@ -204,7 +204,9 @@ class Manager:
             try:
                 posix.write(fd, b"0")
             except OSError as exc:
-                raise failure("join cgroup " + self._directories()[index], exc) from exc
+                raise failure(
+                    "adding pid of a new process to cgroups: join " + self._directories()[index], exc
+                ) from exc
             finally:
                 posix.close(fd)
 
@@ -227,6 +229,14 @@ class Manager:
 
     def exists(self) -> bool:
         return any(_exists(directory) for directory in self._directories())
+
+    def complete(self) -> bool:
+        """Whether all of it is there: a process that has left its cgroups lets others remove them."""
+        return all(_exists(directory) for directory in self._directories())
+
+    def reachable(self, sub: "Mapping[str, str] | None" = None) -> bool:
+        """Nothing is asked of what is above both cgroups: who may write to one may move there."""
+        return True
 
     def freeze(self) -> None:
         """Stop every process, those of child cgroups too. On failure they run on. Raises PyruncError."""

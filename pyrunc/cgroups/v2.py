@@ -271,7 +271,7 @@ class Manager:
         except OSError as exc:
             if self._absent():
                 return []
-            raise failure("open " + directory + "/cgroup.procs", exc) from exc
+            raise failure("adding pid of a new process to cgroups: open " + directory + "/cgroup.procs", exc) from exc
 
     def born(self, fds: "list[int]") -> "list[int]":
         """As v1.Manager's: nothing is left to join."""
@@ -279,8 +279,8 @@ class Manager:
             posix.close(fd)
         return []
 
-    def nested_fds(self, pid: int) -> "list[int]":
-        """Where the container's init process is below the container's cgroup: for join(), when that takes no process.
+    def nested(self, pid: int) -> str:
+        """Where the container's init process is below the container's cgroup: "/some/where", or "".
 
         A cgroup that passes controllers on to its children has no processes itself (admin-guide/cgroup-v2.rst, "No
         Internal Process Constraint"): a service manager in a container puts itself, and all others, below.
@@ -288,12 +288,19 @@ class Manager:
         try:
             below = read_file("/proc/" + str(pid) + "/cgroup").partition("0::")[2].partition("\n")[0]
         except OSError:
-            return []
+            return ""
         directory = self.mount + below
         if not directory.startswith(self.directory + "/") or "/../" in directory + "/":
+            return ""
+        return directory[len(self.directory) :]
+
+    def nested_fds(self, pid: int) -> "list[int]":
+        """For join(), when the container's cgroup takes no process: that of nested()."""
+        below = self.nested(pid)
+        if not below:
             return []
         try:
-            return [posix.open(directory + "/cgroup.procs", posix.O_WRONLY | posix.O_CLOEXEC)]
+            return [posix.open(self.directory + below + "/cgroup.procs", posix.O_WRONLY | posix.O_CLOEXEC)]
         except OSError:
             return []
 
@@ -311,7 +318,7 @@ class Manager:
             finally:
                 posix.close(fd)
         if refused is not None and not joined:
-            raise failure("join cgroup " + self.directory, refused) from refused
+            raise failure("adding pid of a new process to cgroups: join " + self.directory, refused) from refused
 
     def add(self, pid: int, sub: "Mapping[str, str] | None" = None) -> None:
         """Move another process. Raises PyruncError."""
@@ -340,6 +347,26 @@ class Manager:
         except OSError:
             return False
         return True
+
+    def complete(self) -> bool:
+        """As v1.Manager's: what the container does without is not missing."""
+        return not self.paths or self.exists()
+
+    def reachable(self, sub: "Mapping[str, str] | None" = None) -> bool:
+        """Whether this process may move itself to the cgroup: it must be allowed to write to what is above both, too.
+
+        admin-guide/cgroup-v2.rst, "Delegation Containment".
+        """
+        try:
+            own = read_file("/proc/self/cgroup").partition("0::")[2].partition("\n")[0]
+        except OSError:
+            return False
+        above = self.mount
+        for mine, other in zip(own.split("/")[1:], self._below(sub)[len(self.mount) + 1 :].split("/"), strict=False):
+            if mine != other or not mine:
+                break
+            above += "/" + mine
+        return posix.access(above + "/cgroup.procs", posix.W_OK, effective_ids=True)
 
     def freeze(self) -> None:
         """Stop every process inside, and wait until they stand still. On failure they run on. Raises PyruncError."""

@@ -55,9 +55,10 @@ def run(call: "Call") -> int:
     form = call.flags["format"] if "format" in call.given else "table"
     if form not in ("table", "json"):
         raise UsageError("invalid format option: " + form, hint="table or json")
+    from pyrunc.lifecycle.processes import processes
     from pyrunc.lifecycle.store import Store
 
-    pids = Store(call.root).load(call.args[0]).pids()
+    pids = processes(Store(call.root).load(call.args[0]))
     if form == "json":
         log.output("[" + ",".join([str(pid) for pid in pids]) + "]\n" if pids else "null\n")
     else:

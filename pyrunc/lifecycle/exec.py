@@ -6,6 +6,7 @@ from pyrunc import _linux, log
 from pyrunc.config import load, rules
 from pyrunc.errors import EXIT_EXEC_FAILURE, ConfigError, PyruncError, StateError, reason
 from pyrunc.lifecycle import create, execute
+from pyrunc.lifecycle.exec_cgroup import AttachToScope, OpenCgroup
 from pyrunc.lifecycle.store import Container
 from pyrunc.linux import procfs
 from pyrunc.plan import birth, cgroup, devices, mounts, namespaces, order, process
@@ -58,39 +59,6 @@ class OpenContainer(namespaces.OpenNamespaces):
         if context.root_fd >= 0:
             posix.close(context.root_fd)
             context.root_fd = -1
-
-
-class OpenCgroup(Step):
-    """Open the container's cgroup for the new process to enter."""
-
-    __slots__ = ("container", "paths", "small")
-    name = "cgroup"
-
-    def __init__(self, container: Container, paths: "dict[str, str]", small: bool) -> None:
-        """small: the memory limit is, and the process must not be charged for what it does before it joins."""
-        Step.__init__(self)
-        self.small = small
-        self.container = container
-        self.paths = paths
-
-    def describe(self) -> str:
-        return "open the container's cgroup"
-
-    def apply(self, context: Context) -> None:
-        context.cgroup = self.container.manager()
-        context.cgroup_fds = context.cgroup.join_fds(self.paths)
-        if not self.paths:
-            context.cgroup_fds += context.cgroup.nested_fds(self.container.pid)
-        if not self.small:
-            context.cgroup_directory_fd = context.cgroup.clone_fd(self.paths)
-
-    def undo(self, context: Context) -> None:
-        if context.cgroup_directory_fd >= 0:
-            posix.close(context.cgroup_directory_fd)
-            context.cgroup_directory_fd = -1
-        for fd in context.cgroup_fds:
-            posix.close(fd)
-        context.cgroup_fds = []
 
 
 class OpenRoot(Step):
@@ -278,7 +246,8 @@ def compile_exec(
 
         steps.append(CompileFilter(linux["seccomp"], container.store.root + "/@seccomp"))
     small = order.has_small_memory(linux)
-    steps.append(OpenCgroup(container, options.cgroup, small))
+    opened = OpenCgroup(container, options.cgroup, small)
+    steps.append(opened)
     pipes = not options.detach and not wanted.get("terminal")
     if pipes:
         from pyrunc.plan import streams
@@ -287,6 +256,8 @@ def compile_exec(
     steps.append(birth.Clone(0, [], None))
     if pipes:
         steps.append(streams.TakePipes())
+    if (container.fields.get("systemd") or {}).get("user"):
+        steps.append(AttachToScope(opened))
     if wanted.get("oomScoreAdj") is not None:
         steps.append(process.OomScore(wanted["oomScoreAdj"]))
     if container.fields.get("intelRdt"):

@@ -3,7 +3,7 @@
 import posix
 import select
 
-from pyrunc import _linux
+from pyrunc import _linux, log
 from pyrunc.errors import PyruncError, StateError, reason
 
 TYPE_CHECKING = False
@@ -39,7 +39,7 @@ def kill(store: "Store", container_id: str, signal: int, everything: bool = Fals
     try:
         if everything or (signal == SIGKILL and not private):
             # The init process is one of them, and may be gone already.
-            _all(container, signal)
+            _all(container, signal, pidfd)
         else:
             send(pidfd, signal)
         if signal == SIGKILL:
@@ -59,8 +59,20 @@ def send(pidfd: int, signal: int) -> None:
         raise PyruncError("send signal " + str(signal) + ": " + reason(error), errno=error.errno) from None
 
 
-def _all(container: "Container", signal: int) -> None:
-    container.manager().kill_all(signal)
+def _all(container: "Container", signal: int, pidfd: int = -1) -> None:
+    """To all in the cgroup; and by pidfd to the init process where that is not in there, with a warning."""
+    manager = container.manager()
+    missed = pidfd >= 0 and container.pid not in manager.pids()
+    manager.kill_all(signal)
+    if missed:
+        if not (signal == SIGKILL and container.fields.get("privatePids")):
+            _warn()
+        send(pidfd, signal)
+
+
+def _warn() -> None:
+    # runc's words.
+    log.warning("failed to kill all processes, possibly due to lack of cgroup (Hint: enable cgroup v2 delegation)")
 
 
 def kill_everything(container: "Container", timeout: float = 10.0) -> bool:
@@ -71,6 +83,9 @@ def kill_everything(container: "Container", timeout: float = 10.0) -> bool:
     pidfd = container.open_pidfd()
     if pidfd is not None:
         try:
+            if not container.fields.get("privatePids", True) and container.pid not in container.pids():
+                # The others outlive it, and nothing tells who they are.
+                _warn()
             try:
                 send(pidfd, SIGKILL)
             except StateError:

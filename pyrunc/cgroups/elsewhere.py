@@ -1,0 +1,32 @@
+"""Where a container's process is when its cgroup is gone: it may move itself, and a service manager, or who ever finds
+the cgroup empty then, removes it. Rarely loaded.
+"""
+
+from pyrunc import cgroups
+from pyrunc.errors import PyruncError
+from pyrunc.linux import files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def paths(saved: "Mapping[str, str]", pid: int) -> "dict[str, str]":
+    """saved, a container's cgroups, with the process's own in the place of those that are gone. Raises PyruncError."""
+    host = cgroups.detect()
+    try:
+        data = files.read("/proc/" + str(pid) + "/cgroup", limit=64 << 20)
+    except OSError as error:
+        raise PyruncError("read the cgroups of process " + str(pid), errno=error.errno) from None
+    found = dict(saved)
+    for names, path in cgroups.membership(data):
+        for name in names.split(","):
+            key = cgroups.HYBRID if not name and "" not in saved else name
+            if key in saved and not cgroups.exists(saved[key]):
+                found[key] = cgroups.directory(host, key, path)
+    return found
+
+
+def manager(before: "cgroups.AnyManager", pid: int) -> "cgroups.FilesManager":
+    """The manager of where the process is. Raises PyruncError."""
+    return cgroups.files_manager(paths(before.paths, pid), before.rootless)
