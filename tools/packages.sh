@@ -43,13 +43,13 @@ wanted=
 for group in "$@"; do
     case $group in
     run) # what an installed pyrunc needs; of procps, `ps`
-        wanted="$wanted libpython$version python3-seccomp python3-jsonschema python3-pyroute2 python3-jeepney procps" ;;
+        wanted="$wanted libpython$version python3-seccomp python3-jsonschema python3-pyroute2 procps" ;;
     build)
         wanted="$wanted gcc libc6-dev libpython$version-dev python3-jsonschema" ;;
     demo)
         wanted="$wanted busybox-static" ;;
-    tools) # the development tools' own needs
-        wanted="$wanted python3-venv git" ;;
+    tools) # the development tools' own needs; our D-Bus messages are compared with jeepney's
+        wanted="$wanted python3-venv git python3-jeepney" ;;
     deb) # what makes a package, and judges it
         wanted="$wanted dpkg-dev binutils" ;;
     compilers) # besides gcc and glibc, for tests/unit/test_native.py

@@ -17,14 +17,8 @@ if TYPE_CHECKING:
 
 def connect(user: bool) -> "Systemd":
     """The system's manager, or the calling user's. Raises PyruncError."""
-    try:
-        from pyrunc.cgroups.dbus import Systemd
-    except ImportError as error:
-        raise PyruncError(
-            "the systemd cgroup driver needs the D-Bus library jeepney: " + str(error),
-            step="systemd",
-            hint="apt-get install python3-jeepney",
-        ) from None
+    from pyrunc.cgroups.dbus import Systemd
+
     return Systemd(user=user, session_bus=_session_bus())
 
 

@@ -1,15 +1,11 @@
 """systemd's manager on D-Bus: start, change and stop a transient unit (org.freedesktop.systemd1).
 
-jeepney does the protocol; it is loaded here only, so only where --systemd-cgroup is given. Every wait is bounded.
+wire.py does the protocol. Every wait is bounded.
 """
 
-import socket
 import time
 
-from jeepney import DBusAddress, HeaderFields, MatchRule, MessageType, new_method_call
-from jeepney.io.blocking import DBusConnection
-from jeepney.low_level import Message
-
+from pyrunc.cgroups import wire
 from pyrunc.errors import PyruncError
 
 TYPE_CHECKING = False
@@ -18,9 +14,9 @@ if TYPE_CHECKING:
 
 _SYSTEM_BUS: "Final" = "/run/dbus/system_bus_socket"
 _SERVICE: "Final" = "org.freedesktop.systemd1"
-_MANAGER: "Final" = DBusAddress("/org/freedesktop/systemd1", bus_name=_SERVICE, interface=_SERVICE + ".Manager")
-# Seconds: for a connection, for one answer, and for a job to be done (runc waits as long for a job).
-_CONNECT: "Final" = 5.0
+# A method's object and interface.
+_MANAGER: "Final" = ("/org/freedesktop/systemd1", _SERVICE + ".Manager")
+# Seconds: for one answer, and for a job to be done (runc waits as long for a job).
 _ANSWER: "Final" = 25.0
 _JOB: "Final" = 30.0
 # What the bus says while systemd executes itself anew, as at an upgrade; and the waits between attempts.
@@ -50,7 +46,7 @@ class Systemd:
                 hint="DBUS_SESSION_BUS_ADDRESS or XDG_RUNTIME_DIR must name it",
             )
         try:
-            self._bus = DBusConnection(_authenticated(path))
+            self._bus = wire.Connection(path)
         except (OSError, ValueError) as error:
             raise PyruncError(
                 "connect to D-Bus at " + path + " for the systemd cgroup driver: " + str(error), step="systemd"
@@ -82,7 +78,7 @@ class Systemd:
     def stop(self, unit: str, name: str) -> None:
         """Unit.Stop, and wait. unit: its object; name: for errors. What is gone already is stopped. Raises Failure."""
         try:
-            self._job("Stop", "s", ("replace",), name, DBusAddress(unit, _SERVICE, _SERVICE + ".Unit"))
+            self._job("Stop", "s", ("replace",), name, (unit, _SERVICE + ".Unit"))
         except Failure as error:
             if not error.name.endswith(("NoSuchUnit", "UnitMasked", "UnknownObject", "UnknownMethod")):
                 raise
@@ -100,8 +96,7 @@ class Systemd:
 
     def set(self, unit: str, properties: "list[tuple[str, tuple[str, Any]]]") -> None:
         """Unit.SetProperties, until the next start of the machine. unit: its object. Raises Failure."""
-        address = DBusAddress(unit, _SERVICE, _SERVICE + ".Unit")
-        self._send(new_method_call(address, "SetProperties", "ba(sv)", (True, properties)))
+        self._send((unit, _SERVICE + ".Unit"), "SetProperties", "ba(sv)", (True, properties))
 
     def attach(self, unit: str, below: str, pid: int) -> None:
         """AttachProcessesToUnit: move a process of the caller's into a unit of its, where itself may not.
@@ -124,8 +119,7 @@ class Systemd:
         return int(digits or 0)
 
     def _get(self, path: str, interface: str, name: str) -> "Any":
-        address = DBusAddress(path, bus_name=_SERVICE, interface="org.freedesktop.DBus.Properties")
-        return self._send(new_method_call(address, "Get", "ss", (interface, name)))
+        return self._send((path, "org.freedesktop.DBus.Properties"), "Get", "ss", (interface, name))
 
     def _object(self, method: str, signature: str, body: "tuple[Any, ...]") -> "str | None":
         try:
@@ -141,77 +135,57 @@ class Systemd:
         signature: str,
         body: "tuple[Any, ...]",
         unit: str,
-        address: DBusAddress = _MANAGER,
+        place: "tuple[str, str]" = _MANAGER,
     ) -> None:
-        rule = MatchRule(type="signal", interface=_SERVICE + ".Manager", member="JobRemoved")
-        bus = DBusAddress("/org/freedesktop/DBus", bus_name="org.freedesktop.DBus", interface="org.freedesktop.DBus")
+        rule = "type='signal',interface='" + _SERVICE + ".Manager',member='JobRemoved'"
         # Before the call: the job may be done before its answer is read.
-        self._send(new_method_call(bus, "AddMatch", "s", (rule.serialise(),)))
-        with self._bus.filter(rule, bufsize=1024) as signals:
-            (job,) = self._send(new_method_call(address, method, signature, body))
-            deadline = time.monotonic() + _JOB
-            while True:
-                try:
-                    signal = self._bus.recv_until_filtered(signals, timeout=max(deadline - time.monotonic(), 0.0))
-                except TimeoutError:
-                    raise Failure("systemd did not finish " + method + " of " + unit + " within 30 s") from None
-                except OSError as error:
-                    raise Failure("systemd: " + str(error)) from None
-                _, path, _, result = signal.body
-                if path == job:
-                    break
+        self._send(("/org/freedesktop/DBus", "org.freedesktop.DBus"), "AddMatch", "s", (rule,), "org.freedesktop.DBus")
+        (job,) = self._send(place, method, signature, body)
+        deadline = time.monotonic() + _JOB
+        while True:
+            try:
+                signal = self._bus.signal(deadline)
+            except TimeoutError:
+                raise Failure("systemd did not finish " + method + " of " + unit + " within 30 s") from None
+            except (OSError, ValueError) as error:
+                raise Failure("systemd: " + str(error)) from None
+            if signal.fields.get(wire.MEMBER) == "JobRemoved" and signal.body[1:2] == [job]:
+                result = signal.body[3]
+                break
         if result != "done":
             raise Failure("systemd: " + method + " of " + unit + " ended with: " + str(result))
 
     def _call(self, method: str, signature: str, body: "tuple[Any, ...]") -> "Any":
-        return self._send(new_method_call(_MANAGER, method, signature, body))
+        return self._send(_MANAGER, method, signature, body)
 
-    def _send(self, message: Message) -> "Any":
-        what = str(message.header.fields[HeaderFields.member])
+    def _send(
+        self,
+        place: "tuple[str, str]",
+        method: str,
+        signature: str,
+        body: "tuple[Any, ...]",
+        service: str = _SERVICE,
+    ) -> "Any":
+        """place: the object's path and the interface. service: whose it is."""
+        path, interface = place
+        fields = {wire.PATH: path, wire.INTERFACE: interface, wire.MEMBER: method, wire.DESTINATION: service}
         for pause in _PAUSES:
-            reply = self._ask(message, what)
-            if reply.header.message_type is not MessageType.error:
+            reply = self._ask(fields, signature, body)
+            if reply.kind != wire.ERROR:
                 break
-            name = str(reply.header.fields.get(HeaderFields.error_name, ""))
+            name = str(reply.fields.get(wire.ERROR_NAME, ""))
             text = str(reply.body[0]) if reply.body else name
             # Started a second time, a unit exists already.
-            if not (pause and name in _AWAY and what != "StartTransientUnit"):
-                raise Failure("systemd: " + what + ": " + text, name)
+            if not (pause and name in _AWAY and method != "StartTransientUnit"):
+                raise Failure("systemd: " + method + ": " + text, name)
             time.sleep(pause)
         return reply.body
 
-    def _ask(self, message: Message, what: str) -> Message:
+    def _ask(self, fields: "dict[int, str]", signature: str, body: "tuple[Any, ...]") -> wire.Message:
+        what = fields[wire.MEMBER]
         try:
-            return self._bus.send_and_get_reply(message, timeout=_ANSWER)
+            return self._bus.call(fields, signature, body, _ANSWER)
         except TimeoutError:
             raise Failure("systemd does not answer: " + what) from None
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise Failure("systemd: " + what + ": " + str(error)) from None
-
-
-def _authenticated(path: str) -> socket.socket:
-    """A connected socket after the SASL dialogue (D-Bus specification, "Authentication Protocol").
-
-    jeepney's own tells our uid; in a user namespace the bus knows us by another one. Nothing told, the bus takes the
-    uid that the kernel gives it.
-    """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    sock.settimeout(_CONNECT)
-    try:
-        sock.connect(path)
-        sock.sendall(b"\0AUTH EXTERNAL\r\nDATA\r\n")
-        answer = b""
-        while answer.count(b"\r\n") < 2:
-            data = sock.recv(256)
-            if not data or not answer.startswith(b"DATA"[: len(answer)]):
-                break
-            answer += data
-        if not answer.startswith(b"DATA\r\nOK "):
-            raise ValueError("authentication refused: " + answer.decode("ascii", "replace").strip())
-        sock.sendall(b"BEGIN\r\n")
-    except BaseException:
-        sock.close()
-        raise
-    # jeepney waits by itself, with timeouts of its own.
-    sock.settimeout(None)
-    return sock
