@@ -69,7 +69,7 @@ pyrunc/config/_check.py: tools/gencheck.py $(wildcard spec/*.json)
 install: build # install to PREFIX, below DESTDIR
 	@$(NATIVE) PREFIX=$(PREFIX) \
 		PACKAGE_DIR=`$(PYTHON) tools/install.py package-dir --prefix $(PREFIX)` \
-		$(CURDIR)/build/installed/pyrunc $(CURDIR)/build/installed/stage2
+		installed
 	$(Q)$(PYTHON) tools/install.py install --prefix $(PREFIX) --destdir "$(DESTDIR)"
 	$(if $(V),,@echo "installed: $(DESTDIR)$(PREFIX)/bin/pyrunc")
 

@@ -1,5 +1,7 @@
 """Stage two's first module: Python's core is up, nothing else; runs the command and ends the process.
 
+In the maker of an image it imports all that is hot instead, and run() is called in each process that starts from it.
+
 Frozen into the launcher as _pyrunc_boot, and imported by it alone. Until something is imported that is neither built in
 nor frozen there are no files, no codecs and no sys.stdout: a command that engines call needs none of them.
 """
@@ -11,6 +13,10 @@ import sys
 
 import _launcher  # type: ignore[import-not-found]
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 
 class _Rest:
     """The last finder: sets up the rest of Python, which then finds what is asked for by itself."""
@@ -21,6 +27,11 @@ class _Rest:
     def find_spec(cls, name: str, path: object = None, target: object = None) -> object:
         if name in ("pyrunc._linux", "pyrunc._json"):  # built in, where the import system expects no submodule
             return sys.modules["_frozen_importlib"].BuiltinImporter.find_spec(name)
+        if _launcher.IMAGE:
+            if name[:7] == "pyrunc.":
+                # What is not in the image is asked for before anything was done (tests/unit/test_image.py).
+                _launcher.ordinary()
+            return None
         if not cls.whole:
             cls.whole = True
             _launcher.complete()
@@ -63,15 +74,24 @@ def _load(name: str) -> None:
         setattr(sys.modules[parent], child, module)
 
 
-def _run() -> int:
+def run(argv: "list[str]") -> "NoReturn":
+    """The command, and the end of the process."""
     try:
         from pyrunc.cli.main import main
 
-        return main(_launcher.argv)
+        status = main(argv)
     except BaseException as e:  # main() lets nothing through: this is a broken installation
         text = "pyrunc: internal error: " + type(e).__name__ + ": " + str(e) + "\n"
         posix.write(2, text.encode("utf-8", "surrogateescape"))
-        return 1
+        status = 1
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name, None)
+        if stream is not None:
+            try:
+                stream.flush()
+            except OSError:
+                status = status or 1
+    posix._exit(status & 255)
 
 
 _original = builtins.__import__
@@ -80,12 +100,9 @@ sys.path = [_launcher.STDLIB, _launcher.DYNLOAD, _launcher.SITE]
 sys.meta_path.append(_Rest)  # type: ignore[arg-type]
 if _launcher.DEBUG:
     import _pyrunc_debug  # type: ignore[import-not-found]  # noqa: F401
-_status = _run()
-for _name in ("stdout", "stderr"):
-    _stream = getattr(sys, _name, None)
-    if _stream is not None:
-        try:
-            _stream.flush()
-        except OSError:
-            _status = _status or 1
-posix._exit(_status & 255)
+if _launcher.IMAGE:
+    import _pyrunc_image  # type: ignore[import-not-found]  # noqa: F401
+
+    builtins.__import__ = _original  # nothing is left to load
+else:
+    run(_launcher.argv)

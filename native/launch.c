@@ -5,38 +5,23 @@
  * It is the program's entry, before libc's: setting up libc costs some 0.4 ms in a virtual machine (each cpuid is a
  * trap) and none of it is needed to execute another program. So nothing of libc may be called here, and the compiler
  * must not put such calls in: see the Makefile's flags. If anything fails, libc starts after all, main() tries once
- * more and reports. On other architectures than the two below only main() does the work. */
+ * more and reports. On other architectures than the two below only main() does the work.
+ *
+ * With IMAGE_PATH defined the image is tried first (enter.c); whatever is wrong with it, stage two does the work. The image and
+ * the program in sealed memory have this file linked in as well, for the same end. */
 #define _GNU_SOURCE
 #include "launch.h"
+#include "sys.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <stddef.h>
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U /* Linux 6.3; the same on every architecture */
 #endif
-
-/* The kernel's answer: below 0 it is -errno. */
-static long call(long number, long a, long b, long c, long d, long e)
-{
-#if defined(__x86_64__)
-	long result = number;
-	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e;
-	__asm__ volatile("syscall" : "+a"(result) : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
-	return result;
-#elif defined(__aarch64__)
-	register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c,
-		      x3 __asm__("x3") = d, x4 __asm__("x4") = e;
-	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
-	return x0;
-#else
-	long result = syscall(number, a, b, c, d, e);
-	return result < 0 ? -errno : result;
-#endif
-}
 
 static int starts_with(const char *text, const char *start)
 {
@@ -71,7 +56,7 @@ static struct failure failure(const char *what, long result, const char *hint)
 	return (struct failure){what, hint, result < 0 ? (int)-result : EIO};
 }
 
-struct failure launch(char **argv, char **env)
+struct failure launch(char **argv, char **env, unsigned long *stack)
 {
 	const long flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
 	long result, file, copied = 0;
@@ -81,6 +66,10 @@ struct failure launch(char **argv, char **env)
 		if (call(SYS_fcntl, fd, F_GETFD, 0, 0, 0) < 0 &&
 		    (result = call(SYS_openat, AT_FDCWD, (long)"/dev/null", O_RDWR, 0, 0)) != fd)
 			return failure("open /dev/null for a closed standard descriptor", result, "");
+#ifdef IMAGE_PATH
+	if (stack)
+		try_image(argv, env, stack, enters_container(argv));
+#endif
 	if ((result = call(SYS_faccessat, AT_FDCWD, (long)LIBPYTHON, R_OK, 0, 0)) < 0)
 		return failure("the Python library " LIBPYTHON, result, "build and install pyrunc again");
 	if ((file = call(SYS_openat, AT_FDCWD, (long)STAGE2, O_RDONLY | O_CLOEXEC, 0, 0)) < 0)
@@ -105,20 +94,44 @@ struct failure launch(char **argv, char **env)
 	return failure("execute " STAGE2, result, "");
 }
 
-/* The stack as the kernel lays it out: argc, argv, NULL, env, NULL. */
-void before_libc(char **stack)
+unsigned long *after_environment(char **env)
 {
-	char **argv = stack + 1, **env = argv + (long)stack[0] + 1;
-
-	for (char **variable = env; *variable; variable++)
-		if (steers_loader(*variable)) /* main() takes it out */
-			return;
-	launch(argv, env);
+	while (*env)
+		env++;
+	return (unsigned long *)(env + 1);
 }
 
-/* The entry: what the kernel left in place goes to libc's own entry untouched. */
+/* What steers a loader reaches neither us nor a hook. The auxiliary vector is found behind the environment's NULL. */
+static void clean(char **env)
+{
+	unsigned long *from = after_environment(env), *to;
+	char **kept = env;
+
+	for (char **variable = env; *variable; variable++)
+		if (!steers_loader(*variable))
+			*kept++ = *variable;
+	*kept = NULL;
+	if ((to = (unsigned long *)(kept + 1)) == from)
+		return;
+	do {
+		to[0] = from[0];
+		to[1] = from[1];
+		from += 2, to += 2;
+	} while (to[-2] != AT_NULL);
+}
+
+/* The stack as the kernel lays it out: argc, argv, NULL, env, NULL, auxiliary vector. */
+void before_libc(unsigned long *stack)
+{
+	char **argv = (char **)(stack + 1), **env = argv + stack[0] + 1;
+
+	clean(env);
+	launch(argv, env, stack);
+}
+
+/* The entry: what is left in place goes to libc's own entry untouched. */
 #if defined(__x86_64__)
-__asm__(".globl stage1\nstage1:\n\txor %ebp, %ebp\n\tmov %rsp, %rbx\n\tmov %rsp, %rdi\n\tcall before_libc\n"
+__asm__(".globl stage1\nstage1:\n\txor %ebp, %ebp\n\tmov %rsp, %rbx\n\tmov %rsp, %rdi\n\tand $-16, %rsp\n\tcall before_libc\n"
 	"\tmov %rbx, %rsp\n\txor %edx, %edx\n\tjmp _start\n");
 #elif defined(__aarch64__)
 __asm__(".globl stage1\nstage1:\n\tmov x19, sp\n\tmov x0, sp\n\tbl before_libc\n\tmov x0, #0\n\tb _start\n");

@@ -9,5 +9,12 @@ struct failure {
 /* Whether a variable steers the dynamic loader or libc, and so must not reach a process that runs as root. */
 int steers_loader(const char *variable);
 
-/* Executes stage two. Comes back only when that failed, and says why. */
-struct failure launch(char **argv, char **env);
+/* The auxiliary vector of an environment that is where the kernel has put it. */
+unsigned long *after_environment(char **env);
+
+/* Executes stage two, or goes on in the image if there is one and stack is where the kernel has put argc; NULL for no
+ * image. Comes back only when that failed, and says why. */
+struct failure launch(char **argv, char **env, unsigned long *stack);
+
+/* Goes on in the image (enter.c). sealed: by way of a sealed program in memory. Comes back when it can't. */
+void try_image(char **argv, char **env, unsigned long *stack, int sealed);

@@ -1,20 +1,22 @@
 /* Stage two: Python in one program, with the hot modules frozen in. It starts in two steps: the core, which can import
  * what is built in or frozen and costs half; the rest (files, codecs, sys.stdout) when it is first needed. From Python 3.14 on
- * the core cannot be had alone. */
+ * the core cannot be had alone.
+ *
+ * Compiled a second time, with IMAGE=1, it is the maker of an image and what goes on from it: image.c has the difference. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include "report.h"
+#include "stage2.h"
 
 #include <signal.h>
 #include <sys/prctl.h>
 
-PyMODINIT_FUNC PyInit__linux(void);
-PyMODINIT_FUNC PyInit__json(void);
 extern const struct _frozen frozen_modules[]; /* written by tools/freeze.py */
 
-static char **arguments;
+char **arguments;
 
+#if !IMAGE
 static PyObject *complete(PyObject *module, PyObject *args)
 {
 #ifdef TWO_STEPS
@@ -24,32 +26,44 @@ static PyObject *complete(PyObject *module, PyObject *args)
 #endif
 	Py_RETURN_NONE;
 }
+#endif
+
+PyObject *argument_list(void)
+{
+	PyObject *list = PyList_New(0);
+	for (char **word = arguments; list && *word; word++) {
+		PyObject *text = PyUnicode_DecodeFSDefault(*word);
+		if (!text || PyList_Append(list, text) < 0)
+			Py_CLEAR(list);
+		Py_XDECREF(text);
+	}
+	return list;
+}
 
 static int populate(PyObject *module)
 {
-	PyObject *argv = PyList_New(0);
-	for (char **word = arguments; argv && *word; word++) {
-		PyObject *text = PyUnicode_DecodeFSDefault(*word);
-		if (!text || PyList_Append(argv, text) < 0)
-			return -1;
-		Py_DECREF(text);
-	}
-	if (!argv || PyModule_AddObject(module, "argv", argv) < 0)
-		return -1;
-	return PyModule_AddIntConstant(module, "DEBUG", DEBUG) < 0 ||
+	return PyModule_AddObject(module, "argv", argument_list()) < 0 ||
+	       PyModule_AddIntConstant(module, "DEBUG", DEBUG) < 0 || PyModule_AddIntConstant(module, "IMAGE", IMAGE) < 0 ||
 	       PyModule_AddStringConstant(module, "PACKAGE", PACKAGE) < 0 ||
 	       PyModule_AddStringConstant(module, "STDLIB", STDLIB) < 0 ||
 	       PyModule_AddStringConstant(module, "DYNLOAD", DYNLOAD) < 0 ||
 	       PyModule_AddStringConstant(module, "SITE", SITE) < 0 ? -1 : 0;
 }
 
-static PyMethodDef functions[] = {{"complete", complete, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+static PyMethodDef functions[] = {
+#if IMAGE
+	{"ordinary", ordinary, METH_NOARGS, NULL},
+#else
+	{"complete", complete, METH_NOARGS, NULL},
+#endif
+	{NULL, NULL, 0, NULL},
+};
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, populate}, {0, NULL}};
 static struct PyModuleDef definition = {
 	PyModuleDef_HEAD_INIT, .m_name = "_launcher", .m_methods = functions, .m_slots = slots,
 };
 
-static PyObject *PyInit__launcher(void)
+PyObject *PyInit__launcher(void)
 {
 	return PyModuleDef_Init(&definition);
 }
@@ -64,9 +78,15 @@ static PyStatus start(int argc, char **argv)
 	PyConfig config;
 	PyPreConfig_InitIsolatedConfig(&early);
 	early.utf8_mode = 1; /* whatever the locale is: what is not UTF-8 goes through as surrogates */
+#if IMAGE
+	early.allocator = PYMEM_ALLOCATOR_MALLOC; /* which is heap.c's */
+#endif
 	PyStatus status = Py_PreInitialize(&early);
 	if (PyStatus_Exception(status))
 		return status;
+#if IMAGE
+	image_allocators();
+#endif
 	PyConfig_InitIsolatedConfig(&config);
 #ifdef TWO_STEPS
 	config._init_main = 0;
@@ -95,15 +115,25 @@ int main(int argc, char **argv)
 	prctl(PR_SET_NAME, "pyrunc", 0, 0, 0); /* the kernel would call it after a descriptor's number */
 	signal(SIGPIPE, SIG_IGN); /* a hook that does not read its input must not end us half-way; children have it reset */
 	signal(SIGCHLD, SIG_DFL); /* where the caller ignores it, our children would go without a status to wait for */
-	PyImport_FrozenModules = frozen_modules;
-	if (PyImport_AppendInittab("pyrunc._linux", PyInit__linux) < 0 ||
-	    PyImport_AppendInittab("pyrunc._json", PyInit__json) < 0 ||
+#if IMAGE
+	if (image_is_restored)
+		return image_run();
+#else
+	if (PyImport_AppendInittab("pyrunc._linux", PyInit__linux) < 0 || PyImport_AppendInittab("pyrunc._json", PyInit__json) < 0 ||
 	    PyImport_AppendInittab("_launcher", PyInit__launcher) < 0)
 		return report(argv, "Python cannot be started", ENOMEM, "");
+#endif
+	PyImport_FrozenModules = frozen_modules;
 	PyStatus status = start(argc, argv);
 	if (PyStatus_Exception(status))
 		return report(argv, status.err_msg ? status.err_msg : "Python cannot be started", 0, "");
 	PyGC_Disable(); /* a command ends before garbage matters; one that runs long may turn it on */
-	PyImport_ImportFrozenModule("_pyrunc_boot"); /* which ends the process */
+	int imported = PyImport_ImportFrozenModule("_pyrunc_boot"); /* which ends the process, if it is no maker of an image */
+#if IMAGE
+	if (imported > 0)
+		return image_make(argc, argv);
+	PyErr_Print();
+#endif
+	(void)imported;
 	return report(argv, "the launcher's first module failed", 0, "build and install pyrunc again");
 }

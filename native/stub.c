@@ -12,6 +12,6 @@ int main(int argc, char **argv)
 		if (!steers_loader(*from))
 			*to++ = *from;
 	*to = NULL;
-	struct failure why = launch(argv, environ);
+	struct failure why = launch(argv, environ, NULL);
 	return report(argv, why.what, why.error, why.hint);
 }

@@ -30,10 +30,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def runtime() -> Path:
-    """The runtime under test: PYRUNC from the environment, else what was built here, else what is installed."""
+    """The runtime under test: PYRUNC from the environment, else what was built here, else what is installed.
+
+    PYRUNC_IMAGE=off takes the one beside it that knows of no image; no program of ours reads the variable.
+    """
     for candidate in (os.environ.get("PYRUNC"), TOP / "build/pyrunc", "/usr/local/bin/pyrunc"):
         if candidate and os.access(candidate, os.X_OK):
-            return Path(candidate).absolute()
+            path = Path(candidate).absolute()
+            return path.with_name("pyrunc-ordinary") if os.environ.get("PYRUNC_IMAGE") == "off" else path
     pytest.skip("no runtime: neither PYRUNC, build/pyrunc nor /usr/local/bin/pyrunc")
 
 

@@ -35,7 +35,7 @@ Architecture: {architecture}
 Maintainer: {maintainer}
 Installed-Size: {size}
 Depends: {depends}
-Recommends: python3-jsonschema, python3-jeepney, python3-pyroute2
+Recommends: python3-jsonschema, python3-pyroute2
 Suggests: criu, uidmap
 Built-Using: {built_using}
 Section: admin
@@ -64,6 +64,10 @@ License: Apache-2.0
 OVERRIDES = """\
 # The first stage runs before any library is loaded: it decides what the second one gets to see (native/launch.c).
 pyrunc: statically-linked-binary [usr/bin/pyrunc]
+# It writes itself, with the interpreter started, as the image that commands start from (native/image.c), when it is
+# installed: static, for the image is mapped where it was; with its symbols, for gdb.
+pyrunc: statically-linked-binary [usr/libexec/pyrunc/maker]
+pyrunc: unstripped-binary-or-object [usr/libexec/pyrunc/maker]
 """
 
 

@@ -87,6 +87,7 @@ def main(arguments: list[str]) -> int:
     output, tree = [Path(word) for word in arguments if word != "--debug"]
     modules = files((tree / "native/frozen.txt").read_text(), tree)
     modules["_pyrunc_boot"] = tree / "native/boot.py"
+    modules["_pyrunc_image"] = tree / "native/image.py"
     if debug:
         modules["_pyrunc_debug"] = tree / "native/debug.py"
     out = ["/* Made by tools/freeze.py. */", "#include <Python.h>", ""]

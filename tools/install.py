@@ -15,6 +15,7 @@ from pathlib import Path
 TOP = Path(__file__).parent.parent
 sys.path.insert(0, str(TOP))
 
+from tools import image  # noqa: E402
 from tools.documents import documents  # noqa: E402
 
 #: The launcher with the places of an installation built in.
@@ -68,6 +69,7 @@ def install(places: Places) -> None:
     compileall.compile_dir(str(package), ddir=str(places.package), quiet=1)
     _copy(BUILD / "stage2", libexec / "stage2", 0o755)
     _copy(BUILD / "pyrunc", places.staged(places.launcher), 0o755)
+    _install_image(places)
     files = [places.launcher]
     for name, content in documents().items():
         files.append(Path(places.prefix, name))
@@ -76,6 +78,21 @@ def install(places: Places) -> None:
     lines = [*(f"file {file}" for file in files), f"tree {places.package}", f"tree {places.libexec}"]
     lines += [f"folder {folder}" for folder in dict.fromkeys(made)]
     places.list.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _install_image(places: Places) -> None:
+    """The image is made where it is used, for its addresses and its hashes' secret are the host's own (image.py).
+
+    With a destdir only its maker is installed: a package's postinst calls that with the image's path.
+    """
+    libexec = places.staged(places.libexec)
+    if not (BUILD / "maker").exists():
+        for name in ("maker", "image"):
+            (libexec / name).unlink(missing_ok=True)
+        return
+    _copy(BUILD / "maker", libexec / "maker", 0o755)
+    if places.staged(places.libexec) == places.libexec:
+        image.main([str(libexec / "maker"), str(libexec / "image"), str(places.launcher)])
 
 
 def uninstall(places: Places) -> None:

@@ -325,6 +325,7 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
     Raises PyruncError, and then nothing is left of the container.
     """
     context, options, container = creation.context, creation.options, creation.container
+    creation.plan.foresee()
     for warning in creation.plan.warnings:
         log.warning(warning)
     # What the caller left open is the container's only if asked for (CVE-2024-21626).

@@ -329,6 +329,7 @@ def _namespaces(container: Container, linux: "Any") -> "dict[str, tuple[str, str
 
 
 def _carry_out(plan: Plan, context: Context, options: "ExecOptions") -> int:
+    plan.foresee()
     foreground = None
     if not options.detach:
         from pyrunc.lifecycle.foreground import Foreground, hold_signals

@@ -75,22 +75,32 @@ def compile(seccomp: "Mapping[str, Any]", cache_dir: "str | None" = None) -> Fil
     with the cache costs time only. Raises ConfigError for a profile that is wrong or that this kernel or library cannot
     do, PyruncError when the library is missing or fails.
     """
-    path = seccomp.get("listenerPath") or None
-    metadata = seccomp.get("listenerMetadata") or ""
-    if metadata and path is None:
+    found = find(seccomp, cache_dir)
+    if found is not None:
+        return found
+    from pyrunc.plan import seccomp_compile
+
+    entry = seccomp_compile.compile_profile(seccomp)
+    name = key(seccomp) if cache_dir is not None else None
+    if cache_dir is not None and name is not None:
+        seccomp_compile.store(cache_dir, name, pack(name, *entry))
+    return _filter(seccomp, entry, False)
+
+
+def find(seccomp: "Mapping[str, Any]", cache_dir: "str | None") -> "Filter | None":
+    """The filter as the cache has it, or None. Raises ConfigError for what is wrong with the listener."""
+    if seccomp.get("listenerMetadata") and not seccomp.get("listenerPath"):
         raise ConfigError(
             "seccomp listenerMetadata is set, but listenerPath is not", pointer="/linux/seccomp/listenerMetadata"
         )
     name = key(seccomp) if cache_dir is not None else None
     entry = read(cache_dir, name) if cache_dir is not None and name is not None else None
-    cached = entry is not None
-    if entry is None:
-        from pyrunc.plan import seccomp_compile
+    return _filter(seccomp, entry, True) if entry is not None else None
 
-        entry = seccomp_compile.compile_profile(seccomp)
-        if cache_dir is not None and name is not None:
-            seccomp_compile.store(cache_dir, name, pack(name, *entry))
+
+def _filter(seccomp: "Mapping[str, Any]", entry: "tuple[int, bytes]", cached: bool) -> Filter:
     flags, program = entry
+    path = seccomp.get("listenerPath") or None
     if not flags & _linux.SECCOMP_FILTER_FLAG_NEW_LISTENER:
         path = None
     elif path is None:
@@ -98,7 +108,7 @@ def compile(seccomp: "Mapping[str, Any]", cache_dir: "str | None" = None) -> Fil
             "seccomp listenerPath is not set, but a rule has the action SCMP_ACT_NOTIFY",
             pointer="/linux/seccomp/listenerPath",
         )
-    return Filter(program, flags, path, metadata, cached)
+    return Filter(program, flags, path, seccomp.get("listenerMetadata") or "", cached)
 
 
 def key(seccomp: "Mapping[str, Any]") -> "str | None":

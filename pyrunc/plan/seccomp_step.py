@@ -1,6 +1,7 @@
 """The step that has the seccomp filter compiled, or found in the cache, before the container process exists."""
 
 from pyrunc import log
+from pyrunc.errors import ConfigError
 from pyrunc.plan import seccomp
 from pyrunc.plan.step import Step
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 class CompileFilter(Step):
     """linux.seccomp to BPF; BecomeProgram loads it."""
 
-    __slots__ = ("cache_dir", "profile")
+    __slots__ = ("cache_dir", "filter", "profile")
     name = "seccomp"
     section = "config-linux.md#seccomp"
 
@@ -22,6 +23,15 @@ class CompileFilter(Step):
         Step.__init__(self, "/linux/seccomp")
         self.profile = profile
         self.cache_dir = cache_dir
+        self.filter: "seccomp.Filter | None" = None
+
+    def foresee(self) -> None:
+        try:
+            self.filter = seccomp.find(self.profile, self.cache_dir)
+        except ConfigError:
+            return  # which apply() says
+        if self.filter is None:
+            from pyrunc.plan import seccomp_compile  # noqa: F401
 
     def describe(self) -> str:
         names = sum(len(rule["names"]) for rule in self.profile.get("syscalls") or ())
@@ -29,5 +39,5 @@ class CompileFilter(Step):
         return f"compile the seccomp filter: {default}, rules for {names} system calls"
 
     def apply(self, context: "Context") -> None:
-        context.seccomp = seccomp.compile(self.profile, self.cache_dir)
+        context.seccomp = self.filter or seccomp.compile(self.profile, self.cache_dir)
         log.debug("seccomp filter flags: " + str(context.seccomp.flags))

@@ -29,6 +29,12 @@ class Step:
     def describe(self) -> str:
         raise NotImplementedError
 
+    def foresee(self) -> None:
+        """Called for each step before the first is applied: load what is loaded rarely. No other effect.
+
+        What an image does not hold (native/image.py) is asked for here, where another program can still do it all.
+        """
+
     def apply(self, context: "Context") -> None:
         """Do it. Raises OSError or PyruncError; whoever executes the plan adds the step's name and pointer."""
         raise NotImplementedError
@@ -65,6 +71,11 @@ class Plan:
     def __init__(self, steps: "list[Step]", warnings: "list[str]") -> None:
         self.steps = steps
         self.warnings = warnings
+
+    def foresee(self) -> None:
+        """To be called before anything is done."""
+        for step in self.steps:
+            step.foresee()
 
     def as_json(self) -> "list[dict[str, Any]]":
         """The plan as data for `plan --json`."""

@@ -97,7 +97,7 @@ def test_bytes_in_c(data: bytes) -> None:
 
 
 def test_native_code_stays_small() -> None:
-    """Under 2,000 lines of C, comments and all: it is what nobody's type checker reads."""
+    """Comments and all: it is what nobody's type checker reads. A third is _linux, a third the image and its stages."""
     native = Path(__file__).parents[2] / "native"
     files = [*native.glob("*.c"), *native.glob("*.h")]
-    assert len(files) > 5 and sum(len(file.read_text().splitlines()) for file in files) < 2000
+    assert len(files) > 5 and sum(len(file.read_text().splitlines()) for file in files) < 2700

@@ -41,8 +41,15 @@ def test_no_compiler_warns(compiler: str, tmp_path: Path) -> None:
     said = subprocess.run([tmp_path / "pyrunc", "--version"], capture_output=True, text=True, check=True)
     assert "pyrunc version" in said.stdout
     # Stage one runs before libc: the compiler, whichever, must have put in no call of memset and the like.
-    names = subprocess.run(["nm", "-u", tmp_path / "pyrunc.o"], capture_output=True, text=True, check=True).stdout
-    assert set(names.replace("U ", "").split()) <= {"_start", "_GLOBAL_OFFSET_TABLE_"}
+    early = [
+        tmp_path / "pyrunc-ordinary.o",
+        *tmp_path.glob("native/image/*-one-*.o"),
+        *tmp_path.glob("native/image/*-free-*.o"),
+    ]
+    for path in early:
+        names = subprocess.run(["nm", "-u", path], capture_output=True, text=True, check=True).stdout
+        ours = {"_start", "_GLOBAL_OFFSET_TABLE_", "launch", "after_environment", "try_image"}
+        assert set(names.replace("U ", "").split()) <= ours | {"read_record", "map_image", "enter_image"}
 
 
 @pytest.mark.parametrize("python", OTHERS, ids=lambda path: path.parent.parent.name)
@@ -71,12 +78,27 @@ def test_headers_of_an_older_kernel_and_another_libc(tmp_path: Path) -> None:
             lines = [line for line in text.splitlines() if not any(name in line for name in NEWER)]
             path.write_text("\n".join(lines) + "\n")
     build(tmp_path / "build")
-    places = [f'-D{name}=""' for name in ("STAGE2", "LIBPYTHON", "PYTHON", "STDLIB", "DYNLOAD", "SITE", "PACKAGE")]
+    places = [
+        f'-D{name}=""'
+        for name in ("STAGE2", "LIBPYTHON", "PYTHON", "STDLIB", "DYNLOAD", "SITE", "PACKAGE", "IMAGE_PATH", "SEALED")
+    ]
     triplet = sysconfig.get_config_var("MULTIARCH")
     folders = [f"-I{tmp_path}/build/native", f"-I{sysconfig.get_path('include')}", "-isystem", str(tmp_path)]
     libc = ["-nostdinc", "-isystem", str(musl), "-isystem", compiler_headers(), "-idirafter", f"/usr/include/{triplet}"]
     flags = ["-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers", "-Werror"]
-    argv = ["gcc", "-fsyntax-only", *flags, "-DDEBUG=0", *places, *folders, *libc, "-idirafter", "/usr/include"]
+    argv = [
+        "gcc",
+        "-fsyntax-only",
+        *flags,
+        "-DDEBUG=0",
+        "-DIMAGE=1",
+        "-DLIBRARY_FACTS=0",
+        *places,
+        *folders,
+        *libc,
+        "-idirafter",
+        "/usr/include",
+    ]
     done = subprocess.run([*argv, *map(str, SOURCES)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[:3000]
 
@@ -89,5 +111,7 @@ def compiler_headers() -> str:
 def test_private_calls_of_python_are_guarded() -> None:
     """What is not public goes from one release to the next: it stands between #ifdef and #endif."""
     for path in SOURCES:
-        bare = re.sub(r"^#ifdef (TWO_STEPS)\n.*?^#endif\n", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+        bare = re.sub(
+            r"^#ifdef (TWO_STEPS|LINKED_MODULES)\n.*?^#endif\n", "", path.read_text(), flags=re.DOTALL | re.MULTILINE
+        )
         assert not re.search(r"\b_Py\w+|config\._\w+", bare), path

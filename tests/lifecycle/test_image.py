@@ -1,0 +1,256 @@
+"""The image: what starts from it, what it looks like from outside, and that nothing depends on it.
+
+Whatever is wrong with its file, the ordinary stage two does the command. A file that was damaged is put over the real
+one by a mount, in a mount namespace of the test's own.
+"""
+
+import concurrent.futures
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import MakeBundle
+from tools import image as maker
+
+RECORD = 2 * 8 + 5 * 8 + 6 * 8 + 12 * 56
+PAGE = os.sysconf("SC_PAGESIZE")
+SHORT = ("state", "none")
+LONG = ("exec", "none", "true")
+
+
+@pytest.fixture
+def image(runtime: Path) -> Path:
+    if os.geteuid() != 0 or runtime.name == "pyrunc-ordinary":
+        pytest.skip("no root: an image is root's; or PYRUNC_IMAGE=off")
+    for path in (runtime.with_name("image"), runtime.parent.parent / "libexec/pyrunc/image"):
+        if path.exists():
+            return path
+    pytest.skip("no image: no static libpython here")
+
+
+def call(*argv: "str | Path", before: str = ":", **how: Any) -> "subprocess.CompletedProcess[str]":
+    """Run argv after a line of shell, in a mount namespace of its own."""
+    line = ["unshare", "--mount", "--", "sh", "-c", before + ' && exec "$@"', "sh", *argv]
+    return subprocess.run(
+        line, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL, **how
+    )
+
+
+def starts_from(
+    image: Path, runtime: Path, place: Path, command: "tuple[str, ...]" = SHORT, before: str = ":"
+) -> "str | None":
+    """ "image" or "libpython", whichever a command that fails has mapped."""
+    line: list[str | Path] = ["unshare", "--mount", "--", "sh", "-c", before + ' && exec "$@"', "sh"]
+    path = maker.starts_from([*line, runtime, "--root", place, *command])
+    return "image" if path == str(image) else "libpython" if path and "libpython" in path else path
+
+
+# ---- what starts from it ----
+
+
+@pytest.mark.parametrize("command", [SHORT, LONG, ("kill", "none"), ("run", "none")], ids=" ".join)
+def test_commands_start_from_it(command: "tuple[str, ...]", image: Path, runtime: Path, tmp_path: Path) -> None:
+    assert starts_from(image, runtime, tmp_path, command) == "image"
+
+
+def test_a_created_container_has_nothing_of_it_open(bundle: MakeBundle, image: Path) -> None:
+    """Its program is a few kilobytes of sealed memory; the image is mapped privately, and no descriptor leads to it."""
+    box = bundle("true")
+    box.create().ok()
+    proc = Path(f"/proc/{box.pid()}")
+    assert os.readlink(proc / "exe").startswith("/memfd:pyrunc")
+    assert (proc / "exe").stat().st_size < 16 << 10
+    lines = [line for line in (proc / "maps").read_text().splitlines() if str(image) in line]
+    assert lines and all(line.split()[1].endswith("p") for line in lines)
+    assert not [line for line in (proc / "maps").read_text().splitlines() if "wx" in line.split()[1]]
+    assert not [fd for fd in (proc / "fd").iterdir() if os.readlink(fd) == str(image)]
+    box.delete("--force").ok()
+
+
+def test_only_root_may_read_it(image: Path) -> None:
+    """The secret of its hashes is in it."""
+    status = image.stat()
+    assert (status.st_uid, status.st_mode & 0o777) == (0, 0o600)
+
+
+def test_an_ordinary_user_starts_without(image: Path, runtime: Path) -> None:
+    """Where the tree itself can be reached by one."""
+    if subprocess.run([runtime, "--version"], user=65534, capture_output=True, check=False).returncode:
+        pytest.skip("the program lies where only root may look")
+    done = subprocess.run([runtime, "state", "x"], user=65534, capture_output=True, check=False)
+    assert done.returncode == 1 and b"does not exist" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["ulimit -s unlimited", "ulimit -v 300000", "ulimit -d 40000", "umask 0777", "cd /proc/self/fd"],
+)
+def test_it_starts_under_limits(before: str, image: Path, runtime: Path, tmp_path: Path) -> None:
+    assert starts_from(image, runtime, tmp_path, SHORT, before) == "image"
+    assert starts_from(image, runtime, tmp_path, LONG, before) == "image"
+
+
+def test_without_randomised_addresses(image: Path, runtime: Path, tmp_path: Path) -> None:
+    done = call("setarch", "-R", runtime, "--root", tmp_path, *LONG)
+    assert (done.returncode, "does not exist" in done.stderr) == (255, True)
+
+
+def test_two_starts_have_other_addresses(image: Path, bundle: MakeBundle) -> None:
+    """The image lies where it was made; stack, vdso and what is mapped besides are the process's own."""
+    found = []
+    for _ in range(2):
+        box = bundle("true")
+        box.create().ok()
+        found.append(re.search(r"(\w+)-\w+ .*\[stack\]", Path(f"/proc/{box.pid()}/maps").read_text()))
+        box.delete("--force").ok()
+    assert found[0] and found[1] and found[0][1] != found[1][1]
+
+
+def test_the_environment_is_the_call_s(image: Path, bundle: MakeBundle) -> None:
+    """What is read from it (here for socket activation) is there, also behind variables that are taken out."""
+    box = bundle("env")
+    line = 'export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3</dev/null'
+    argv: list[str | Path] = [box.place.runtime, "--root", box.place.root, "run", "--bundle", box.save(), box.id]
+    done = subprocess.run(
+        ["sh", "-c", line, "sh", *argv],
+        env={"ONE": "1", "LD_LIBRARY_PATH": "/nowhere", "GLIBC_TUNABLES": "x", "TWO": "2", "PATH": os.environ["PATH"]},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "LISTEN_FDS=1" in done.stdout.splitlines()
+
+
+def test_many_at_once(image: Path, runtime: Path, tmp_path: Path) -> None:
+    """Fifty processes at the same time, and not one that does not find its place free."""
+    argv: list[str | Path] = [runtime, "--root", tmp_path, *SHORT]
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+        assert set(pool.map(maker.starts_from, [argv] * 50)) == {str(image)}
+
+
+# ---- what is wrong with it ----
+
+
+def damaged(image: Path, place: Path, how: str) -> Path:
+    copy = place / "damaged"
+    data = bytearray(image.read_bytes()) if how not in ("empty", "fifo", "folder") else bytearray()
+    if how == "cut short":
+        del data[-PAGE:]
+    elif how == "longer":
+        data += b"\0"
+    elif how == "of another layout":
+        data[-RECORD] ^= 1
+    if how == "folder":
+        copy.mkdir()
+    elif how == "fifo":
+        os.mkfifo(copy)
+    else:
+        copy.write_bytes(data)
+    os.chmod(copy, {"writable by its group": 0o620, "writable by others": 0o602, "folder": 0o700}.get(how, 0o600))
+    if how == "another's":
+        os.chown(copy, 65534, 0)
+    return copy
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["empty", "cut short", "longer", "of another layout", "writable by its group", "writable by others", "another's"],
+)
+def test_a_wrong_file_is_not_used(how: str, image: Path, runtime: Path, tmp_path: Path) -> None:
+    over = f"mount --bind {damaged(image, tmp_path, how)} {image}"
+    for command, status in ((SHORT, 1), (LONG, 255)):
+        assert starts_from(image, runtime, tmp_path, command, over) == "libpython"
+        done = call(runtime, "--root", tmp_path, *command, before=over)
+        assert (done.returncode, done.stdout) == (status, "")
+        assert done.stderr.count("\n") == 1 and "container does not exist" in done.stderr
+
+
+def test_a_good_copy_is_used(image: Path, runtime: Path, tmp_path: Path) -> None:
+    """So the tests above see what they mean to see."""
+    copy = damaged(image, tmp_path, "not at all")
+    done = call(runtime, "--root", tmp_path, *LONG, before=f"mount --bind {copy} {image}")
+    assert done.returncode == 255 and "container does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("other", ["libpython", "stage2"])
+def test_another_libpython_or_stage_two(other: str, image: Path, runtime: Path, tmp_path: Path) -> None:
+    """One that was changed since: the image has what was there before linked in, with its faults."""
+    maps = subprocess.run(["ldd", image.with_name("stage2")], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"=> (\S*libpython\S*)", maps)
+    assert found
+    real = Path(found[1]) if other == "libpython" else image.with_name("stage2")
+    copy = tmp_path / "other"
+    shutil.copyfile(real, copy)  # with a time of its own
+    copy.chmod(0o755)
+    assert starts_from(image, runtime, tmp_path, SHORT, f"mount --bind {copy} {os.path.realpath(real)}") == "libpython"
+
+
+def test_each_bit_of_the_record_counts(image: Path, runtime: Path, tmp_path: Path) -> None:
+    """A fuzz of what is believed about the file: one bit changed, and it is not used."""
+    copy = damaged(image, tmp_path, "not at all")
+    size = copy.stat().st_size
+    chance = random.Random(11)
+    over = f"mount --bind {copy} {image}"
+    with open(copy, "r+b", buffering=0) as file:
+        for _ in range(40):
+            place, bit = size - 1 - chance.randrange(RECORD), 1 << chance.randrange(8)
+            for _ in range(2):  # and back again
+                byte = os.pread(file.fileno(), 1, place)[0]
+                os.pwrite(file.fileno(), bytes([byte ^ bit]), place)
+                done = call(runtime, "--root", tmp_path, *SHORT, before=over)
+                assert done.returncode == 1 and "container does not exist" in done.stderr
+
+
+@pytest.mark.parametrize("command", [SHORT, LONG], ids=" ".join)
+@pytest.mark.parametrize("limit", ["ulimit -d 8000", "ulimit -v 30000"])
+def test_no_room_for_it(limit: str, command: "tuple[str, ...]", image: Path, runtime: Path, tmp_path: Path) -> None:
+    """RLIMIT_DATA and RLIMIT_AS: one line and an error, or the command is done; never a signal."""
+    done = call(runtime, "--root", tmp_path, *command, before=limit)
+    assert done.returncode in (1, 127, 255)
+    assert done.stderr.count("\n") >= 1
+
+
+def test_what_it_does_not_hold(bundle: MakeBundle, image: Path) -> None:
+    """A filter that is in no cache is compiled, by the other program, and the container is as it should be."""
+    box = bundle("sh", "-c", "grep Seccomp: /proc/self/status; mkdir /tmp/x || echo refused")
+    box.config["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
+    }
+    for _ in range(2):  # then from the cache
+        done = box.run().ok()
+        assert "Seccomp:\t2" in done.stdout and "refused" in done.stdout
+
+
+def test_the_ticket_is_where_it_is_looked_for() -> None:
+    """The sealed program has one, and nothing that looks like one."""
+    program = Path(__file__).parents[2] / "build/native/image/build-sealed"
+    if not program.exists():
+        pytest.skip("not built here")
+    data = program.read_bytes()
+    magic = (0x74656B636974796D).to_bytes(8, "little")
+    assert [place for place in range(0, len(data), 8) if data[place : place + 8] == magic] != []
+    assert data.count(magic) == 1 and data.index(magic) % 8 == 0
+
+
+def test_a_signal_ends_it(image: Path, runtime: Path, bundle: MakeBundle) -> None:
+    """As any program: libc's own state is new, handlers are as the caller left them."""
+    box = bundle("sleep", "100")
+    process = box.place.spawn("run", "--bundle", box.save(), box.id)
+    deadline = time.monotonic() + 20
+    while box.place.call("state", box.id).returncode and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait(20)
+    box.delete("--force").ok()

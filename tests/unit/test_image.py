@@ -1,0 +1,149 @@
+"""What an image holds and what it does not: rules about our modules, and tools/image.py."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import freeze, image
+
+TOP = Path(__file__).parent.parent.parent
+
+#: Who asks for what is not in the image, and why nothing was done before: each is asked for while a command is parsed,
+#: or read and compiled; or in Step.foresee().
+ASKED_FOR = {
+    ("pyrunc/cgroups/v1.py", "pyrunc.cgroups.stats"): "usage is asked for by events, which is not in the image",
+    ("pyrunc/cgroups/v2.py", "pyrunc.cgroups.stats2"): "as v1's",
+    ("pyrunc/cli/delete.py", "pyrunc.cli.regex"): "before the first container is looked up",
+    ("pyrunc/cli/kill.py", "pyrunc.cli.regex"): "before the first container is looked up",
+    ("pyrunc/cli/main.py", "pyrunc.cli.help"): "instead of a command",
+    ("pyrunc/cli/parse.py", "pyrunc.cli.duration"): "parsing",
+    ("pyrunc/config/schema.py", "pyrunc.config.explain"): "a config that is refused",
+    ("pyrunc/plan/order.py", "pyrunc.plan.network"): "compiling the plan",
+    ("pyrunc/plan/seccomp.py", "pyrunc.plan.seccomp_compile"): "foreseen",
+    ("pyrunc/plan/seccomp_step.py", "pyrunc.plan.seccomp_compile"): "foresee()",
+}
+
+
+def imports(path: Path) -> "set[str]":
+    """All that a module imports anywhere, but for mypy's sake."""
+    found: set[str] = set()
+
+    class Imports(ast.NodeVisitor):
+        def visit_If(self, node: ast.If) -> None:
+            if not (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+                self.generic_visit(node)
+
+        def visit_Import(self, node: ast.Import) -> None:
+            found.update([alias.name for alias in node.names])
+
+        def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+            module = str(node.module)
+            found.add(module)
+            found.update([f"{module}.{alias.name}" for alias in node.names if is_module(f"{module}.{alias.name}")])
+
+    Imports().visit(ast.parse(path.read_text()))
+    return found
+
+
+def is_module(name: str) -> bool:
+    return (TOP / (name.replace(".", "/") + ".py")).exists()
+
+
+def test_what_is_asked_for_that_is_not_there() -> None:
+    """All places are known, so that none asks for another program when something was done already."""
+    frozen = freeze.files((TOP / "native/frozen.txt").read_text(), TOP)
+    asked = set()
+    for name, path in frozen.items():
+        if name.startswith("pyrunc"):
+            asked |= {
+                (str(path.relative_to(TOP)), module)
+                for module in imports(path)
+                if module.startswith("pyrunc.") and module not in frozen and is_module(module)
+            }
+    assert asked == set(ASKED_FOR)
+
+
+STATE = f"""
+import sys
+sys.path.insert(0, {str(TOP)!r})
+from tools import freeze
+import pathlib, types
+top = pathlib.Path({str(TOP)!r})
+names = [n for n in freeze.files((top / "native/frozen.txt").read_text(), top) if n.startswith("pyrunc")]
+for name in names:
+    __import__(name)
+
+def seen(value, depth=0):
+    if isinstance(value, (types.ModuleType, types.FunctionType, types.BuiltinFunctionType)) or depth > 6:
+        return type(value).__name__
+    if isinstance(value, type):
+        return sorted((n, seen(v, depth + 1)) for n, v in vars(value).items() if not n.startswith("__"))
+    if isinstance(value, dict):
+        return [(seen(k, depth + 1), seen(v, depth + 1)) for k, v in value.items()]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [seen(v, depth + 1) for v in value]
+    return repr(value)
+
+def all_globals():
+    return {{
+        name + "." + key: seen(value)
+        for name in names
+        for key, value in vars(sys.modules[name]).items()
+        if not key.startswith("__") and name != "pyrunc.log"
+    }}
+
+from pyrunc.cli.main import main
+before = all_globals()
+for words in CALLS:
+    main(["pyrunc", "--root", ROOT, *words])
+after = all_globals()
+changed = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
+assert not changed, changed
+"""
+
+
+def test_no_module_keeps_anything_of_a_call(tmp_path: Path) -> None:
+    """What a module found out once would be baked into an image: of another host, another call, another time.
+
+    log.py alone has state, and of a process: where its words go, which setup() decides anew in each.
+    """
+    (tmp_path / "rootfs").mkdir()
+    (tmp_path / "config.json").write_bytes((TOP / "bench/engine-config.json").read_bytes())
+    calls = [
+        ["list"],
+        ["state", "none"],
+        ["start", "none"],
+        ["kill", "none"],
+        ["delete", "none"],
+        ["exec", "none", "true"],
+        ["update", "--memory", "5m", "none"],
+        ["create", "--bundle", str(tmp_path), "--preserve-fds", "500", "none"],
+        ["run", "--bundle", str(tmp_path), "--console-socket", "/nowhere", "none"],
+    ]
+    code = f"ROOT, CALLS = {str(tmp_path / 'state')!r}, {calls!r}\n" + STATE
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_maker_that_fails_leaves_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    goal = tmp_path / "image"
+    goal.write_bytes(b"an older one")
+    assert image.main(["/bin/false", str(goal), "/bin/true"]) == 0
+    assert "no image" in capsys.readouterr().out and list(tmp_path.iterdir()) == []
+
+
+def test_an_image_that_proves_nothing_is_taken_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The maker wrote something, but the launcher does not start from it."""
+    maker = tmp_path / "maker"
+    maker.write_text('#!/bin/sh\n/bin/echo nothing > "$1"\n')
+    maker.chmod(0o755)
+    goal = tmp_path / "folder/image"
+    goal.parent.mkdir()
+    assert image.main([str(maker), str(goal), "/bin/true"]) == 0
+    said = capsys.readouterr().out
+    if goal.exists():
+        pytest.skip("no root: nobody's image is tried")
+    assert "no image" in said and said.count("\n") == 1

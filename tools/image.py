@@ -1,0 +1,129 @@
+"""Makes an image with its maker, and has it prove itself; without proof the ordinary pair serves alone.
+
+usage: image.py MAKER IMAGE LAUNCHER
+
+LAUNCHER is the stage one that looks for IMAGE. Prints one line when there is no image in the end, and exits 0 all the
+same: everything works without, slower.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+#: How often the image is started for the proof, one process after the other.
+STARTS = 100
+_SECONDS = 20
+
+
+class NoImageError(Exception):
+    """Why there is no image."""
+
+
+def make(maker: Path, image: Path, launcher: Path) -> None:
+    """Make the image, and take it away again unless it does what it should. Raises NoImageError."""
+    fresh = image.with_name(image.name + ".new")
+    try:
+        # Nothing of this process's surroundings may be in it.
+        done = subprocess.run([maker, fresh], env={}, cwd="/", capture_output=True, timeout=120, check=False)
+        if done.returncode:
+            raise NoImageError(f"the maker failed: {done.returncode} {done.stderr.decode(errors='replace').strip()}")
+        fresh.rename(image)
+        if os.geteuid() == 0:
+            # Anybody else's file is used by nobody.
+            prove(image, launcher)
+    except (OSError, subprocess.SubprocessError, NoImageError) as error:
+        fresh.unlink(missing_ok=True)
+        image.unlink(missing_ok=True)
+        raise NoImageError(str(error)) from None
+
+
+def prove(image: Path, launcher: Path) -> None:
+    """Raises NoImageError unless commands start from the image and do what they should."""
+    with tempfile.TemporaryDirectory(prefix="pyrunc-image-") as place:
+        if not is_mapped(image, launcher, Path(place)):
+            raise NoImageError(f"{launcher} does not start from {image}")
+        for words, status, text in _EXPECTED:
+            _expect([str(launcher), "--root", place, *words], {}, status, text)
+        for number in range(STARTS):
+            # Other sizes of environment and arguments are other addresses of all that lies on the stack.
+            surroundings = {"PAD": "x" * (number * 97)}
+            _expect([str(launcher), "--root", place, "state", "x" * (1 + number)], surroundings, 1, "does not exist")
+
+
+_EXPECTED = [
+    (["list", "--format", "json"], 0, "null"),
+    (["state", "none"], 1, "container does not exist"),
+    (["start", "none"], 1, "container does not exist"),
+    (["kill", "none"], 1, "container does not exist"),
+    (["delete", "none"], 1, "container does not exist"),
+    (["exec", "none", "true"], 255, "container does not exist"),
+    (["create", "--bundle", "/nowhere", "none"], 1, "/nowhere"),
+    (["run", "--bundle", "/nowhere", "none"], 1, "/nowhere"),
+    # What the image leaves to stage two.
+    (["--version"], 0, "spec: "),
+    (["spec", "--help"], 0, "config.json"),
+]
+
+
+def _expect(argv: list[str], environment: dict[str, str], status: int, text: str) -> None:
+    done = subprocess.run(argv, env=environment, capture_output=True, timeout=_SECONDS, check=False)
+    said = (done.stdout + done.stderr).decode(errors="replace")
+    if done.returncode != status or text not in said or "internal error" in said:
+        raise NoImageError(f"{' '.join(argv)}: exit status {done.returncode}: {said.strip()}")
+
+
+def is_mapped(image: Path, launcher: Path, place: Path) -> bool:
+    """Whether commands of that launcher start from the image."""
+    commands: list[list[str | Path]] = [["state", "none"], ["exec", "none", "true"]]
+    return all(starts_from([launcher, "--root", place, *command]) == str(image) for command in commands)
+
+
+def starts_from(argv: Sequence[str | Path]) -> str | None:
+    """What a command that fails is made of: the path of its image or libpython; None when neither is seen.
+
+    It is held up by its standard error, a pipe that is full.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    for size in (1 << 16, 1):
+        try:
+            while True:
+                os.write(writer, bytes(size))
+        except BlockingIOError:
+            pass
+    os.set_blocking(writer, True)
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=writer) as process:
+        os.close(writer)
+        try:
+            return _seen(process)
+        finally:
+            process.kill()
+            os.close(reader)
+
+
+def _seen(process: "subprocess.Popen[bytes]") -> str | None:
+    deadline = time.monotonic() + _SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        for line in Path(f"/proc/{process.pid}/maps").read_text().splitlines():
+            path = line.partition("/")[1] + line.partition("/")[2]
+            if path.endswith("/image") or "/libpython" in path:
+                return path
+        time.sleep(0.002)
+    return None
+
+
+def main(arguments: list[str]) -> int:
+    maker, image, launcher = [Path(word).absolute() for word in arguments]
+    try:
+        make(maker, image, launcher)
+    except NoImageError as error:
+        print(f"no image, pyrunc starts some 5 ms slower: {error}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
