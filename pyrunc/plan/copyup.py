@@ -10,68 +10,130 @@ if TYPE_CHECKING:
     from typing import Final
 
 _CHUNK: "Final" = 1 << 20
+_DIRECTORY: "Final" = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
-def copy(source_fd: int, target_fd: int) -> None:
+def copy(source_fd: int, target_fd: int, self_fd: int = -1) -> None:
     """Copy the contents of one directory (O_PATH descriptors both) into another: names, modes, owners, links, times.
 
-    Everything by descriptor and name, nothing followed: the source is the image's. Raises OSError.
+    Everything by descriptor and name, nothing followed: the source is the image's, and others may change it meanwhile.
+    self_fd: of the caller's /proc/self/fd, where that is not at its place. Raises OSError.
     """
     if not paths.is_directory(source_fd):
         return
-    source = posix.open(".", posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=source_fd)
-    target = posix.open(".", posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=target_fd)
+    copying = _Copy(source_fd, target_fd, self_fd)
     try:
-        # The mount's own mode and owner come from its options.
-        for name in posix.listdir(source):
-            _entry(name, source, target)
+        copying.everything()
     finally:
-        posix.close(source)
-        posix.close(target)
+        copying.close()
 
 
-def _entry(name: str, source: int, target: int) -> None:
-    status = posix.stat(name, dir_fd=source, follow_symlinks=False)
-    kind = status.st_mode & 0o170000
-    if kind == 0o040000:
-        posix.mkdir(name, 0o700, dir_fd=target)
-        inner = posix.open(name, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=source)
-        outer = posix.open(name, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=target)
+class _Copy:
+    """A walk through both trees at once, of any depth, with a bounded number of descriptors."""
+
+    __slots__ = ("_own", "_self", "_source", "_target")
+
+    def __init__(self, source_fd: int, target_fd: int, self_fd: int) -> None:
+        self._source = paths.Walk(source_fd)
+        self._target = paths.Walk(target_fd)
+        self._own = self_fd < 0
+        self._self = posix.open("/proc/self/fd", posix.O_PATH | posix.O_CLOEXEC) if self._own else self_fd
+
+    def close(self) -> None:
+        self._source.close()
+        self._target.close()
+        if self._own:
+            posix.close(self._self)
+
+    def everything(self) -> None:
+        # Of each directory on the way: what is left of it to copy, and what it is to look like in the end. The first
+        # is the mount's own, whose mode and owner come from its options.
+        waiting = [self._names()]
+        looks: "list[posix.stat_result]" = []
+        while True:
+            if waiting[-1]:
+                found = self._entry(waiting[-1].pop())
+                if found is not None:
+                    waiting.append(self._names())
+                    looks.append(found)
+                continue
+            waiting.pop()
+            if not waiting:
+                return
+            self._leave(looks.pop())
+
+    def _names(self) -> "list[str]":
+        fd = posix.open(".", _DIRECTORY, dir_fd=self._source.fd)
         try:
-            for child in posix.listdir(inner):
-                _entry(child, inner, outer)
-            _extended(inner, outer)
-            _attributes(status, outer)
+            return posix.listdir(fd)
         finally:
-            posix.close(inner)
-            posix.close(outer)
-    elif kind == 0o120000:
-        posix.symlink(posix.readlink(name, dir_fd=source), name, dir_fd=target)
-        posix.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
-    elif kind == 0o100000:
-        _file(name, source, target, status)
-    else:
+            posix.close(fd)
+
+    def _leave(self, status: "posix.stat_result") -> None:
+        """A directory gets its looks when all is in it; then up."""
+        source = posix.open(".", _DIRECTORY, dir_fd=self._source.fd)
+        target = posix.open(".", _DIRECTORY, dir_fd=self._target.fd)
         try:
-            posix.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
-        except PermissionError:
-            return  # a device in a user namespace: the image's could not be used there either
-        posix.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+            _extended(source, target)
+            _attributes(status, target)
+        finally:
+            posix.close(source)
+            posix.close(target)
+        self._source.up()
+        self._target.up()
 
+    def _entry(self, name: str) -> "posix.stat_result | None":
+        """Copy one entry. Of a directory what it looks like: it has been made, and entered, and is empty yet."""
+        # What is looked at is what is opened: held by this descriptor, which does nothing to a device or a FIFO.
+        fd = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=self._source.fd)
+        try:
+            status = posix.fstat(fd)
+            target = self._target.fd
+            kind = status.st_mode & 0o170000
+            if kind == 0o040000:
+                posix.mkdir(name, 0o700, dir_fd=target)
+                self._source.into(name)
+                self._target.into(name)
+                return posix.fstat(self._source.fd)
+            if kind == 0o100000:
+                self._file(fd, name, status)
+                return None
+            if kind == 0o120000:
+                posix.symlink(posix.readlink("", dir_fd=fd), name, dir_fd=target)
+            else:
+                try:
+                    posix.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
+                except PermissionError:
+                    return None  # a device in a user namespace: the image's could not be used there either
+            self._own_by(name, status)
+        finally:
+            posix.close(fd)
+        return None
 
-def _file(name: str, source: int, target: int, status: "posix.stat_result") -> None:
-    inner = posix.open(name, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC, dir_fd=source)
-    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
-    outer = posix.open(name, flags, 0o600, dir_fd=target)
-    try:
-        while data := posix.read(inner, _CHUNK):
-            rest = memoryview(data)
-            while rest:
-                rest = rest[posix.write(outer, rest) :]
-        _extended(inner, outer)
-        _attributes(status, outer)
-    finally:
-        posix.close(inner)
-        posix.close(outer)
+    def _own_by(self, name: str, status: "posix.stat_result") -> None:
+        """Give what was just made its owner, by a descriptor: the name may be something else by now."""
+        made = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=self._target.fd)
+        try:
+            if posix.fstat(made).st_mode & 0o170000 != status.st_mode & 0o170000:
+                raise OSError(errno.ESTALE, "replaced meanwhile")
+            posix.chown(str(made), status.st_uid, status.st_gid, dir_fd=self._self)
+        finally:
+            posix.close(made)
+
+    def _file(self, fd: int, name: str, status: "posix.stat_result") -> None:
+        source = posix.open(str(fd), posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=self._self)
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        target = posix.open(name, flags, 0o600, dir_fd=self._target.fd)
+        try:
+            while data := posix.read(source, _CHUNK):
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[posix.write(target, rest) :]
+            _extended(source, target)
+            _attributes(status, target)
+        finally:
+            posix.close(source)
+            posix.close(target)
 
 
 def _extended(source: int, target: int) -> None:

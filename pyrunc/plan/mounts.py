@@ -328,7 +328,7 @@ class MountStep(Step):
             value is not None and len(value.encode("utf-8", "surrogateescape")) > mounts.FSCONFIG_VALUE_MAX
             for _, value in options.parameters
         ):
-            self.done(self._old_api(target, parameters, attributes), place, context)
+            self.done(self._old_api(target, parameters, attributes, context), place, context)
             return
         parameters += [(flag, None) for flag in options.superblock]
         if self.fstype not in _SHARED_SUPERBLOCK and attributes & _linux.MOUNT_ATTR_RDONLY:
@@ -340,7 +340,7 @@ class MountStep(Step):
         else:
             tree = mounts.create(self.fstype, self.source or self.fstype, parameters, attributes)
         if options.tmpcopyup:
-            self.helper.copy(target, tree)
+            self.helper.copy(target, tree, context.self_fd)
         if self.mapping is not None:
             self.mapping[0].apply(tree, self.mapping[1], False, self.destination, context)
         if self.label and self.fstype == "mqueue":
@@ -432,14 +432,16 @@ class MountStep(Step):
         self._attributes(target, only_new=False)
         posix.close(target)
 
-    def _old_api(self, target: int, parameters: "list[tuple[str, str | int | None]]", attributes: int) -> int:
+    def _old_api(
+        self, target: int, parameters: "list[tuple[str, str | int | None]]", attributes: int, context: "Context"
+    ) -> int:
         """What fsconfig(2) cannot carry: mount(2), on the target as the current directory. The mount's descriptor."""
         if self.label:
             from pyrunc.plan import selinux
 
             parameters = selinux.quoted(parameters)
         data = ",".join(key if value is None else key + "=" + str(value) for key, value in parameters)
-        name = posix.readlink("/proc/self/fd/" + str(target)).rpartition("/")[2]
+        name = mountpoint.place(context, target).rpartition("/")[2]
         here = posix.open(".", posix.O_PATH | posix.O_CLOEXEC)
         posix.fchdir(target)
         try:
@@ -452,7 +454,7 @@ class MountStep(Step):
         if posix.fstat(made).st_dev == posix.fstat(target).st_dev:
             raise PyruncError("mount " + self.fstype + ": " + self.destination + " was moved away meanwhile")
         if self.options.tmpcopyup:
-            self.helper.copy(target, made)
+            self.helper.copy(target, made, context.self_fd)
         self._attributes(made, only_new=True)
         posix.close(target)
         return made
