@@ -41,6 +41,23 @@ _LINKS: "Final" = (
 )
 
 
+def kind_and_number(device: "Device") -> "tuple[int, int]":
+    """The S_IF* of a device, and its st_rdev."""
+    return _KINDS[device["type"]], 0 if device["type"] == "p" else posix.makedev(device["major"], device["minor"])
+
+
+def mode_of(device: "Device") -> int:
+    """Its permissions: 0666 unless the config says something else."""
+    mode = device.get("fileMode")
+    return (0o666 if mode is None else mode) & 0o7777
+
+
+def is_device(status: "posix.stat_result", device: "Device") -> bool:
+    """Whether a file is that device, or FIFO."""
+    kind, number = kind_and_number(device)
+    return status.st_mode & 0o170000 == kind and (device["type"] == "p" or status.st_rdev == number)
+
+
 class MakeDevice(Step):
     """One device node: made by mknod(2), or the host's bound where the kernel does not let us make one."""
 
@@ -74,11 +91,9 @@ class MakeDevice(Step):
             if self.tree is not None:
                 self._bind(parent, name, self.tree.fd)
                 return
-            kind = _KINDS[device["type"]]
-            number = 0 if device["type"] == "p" else posix.makedev(device["major"], device["minor"])
-            mode = device.get("fileMode")
+            kind, number = kind_and_number(device)
             try:
-                posix.mknod(name, kind | ((0o666 if mode is None else mode) & 0o7777), number, dir_fd=parent)
+                posix.mknod(name, kind | mode_of(device), number, dir_fd=parent)
             except PermissionError:
                 tree = open_source(device["path"], False)
                 mounts.set_attributes(tree, BIND_ATTRIBUTES)
@@ -87,9 +102,19 @@ class MakeDevice(Step):
                 return
             owner = (device.get("uid") or 0, device.get("gid") or 0)
             if owner != (0, 0):
-                posix.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
+                self._own(parent, name, owner)
         finally:
             posix.close(parent)
+
+    def _own(self, parent: int, name: str, owner: "tuple[int, int]") -> None:
+        """By a descriptor of what was made: its name may be something else by now, on a volume that is shared."""
+        made = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=parent)
+        try:
+            if not is_device(posix.fstat(made), self.device):
+                raise PyruncError("device " + self.device["path"] + ": something else was put there meanwhile")
+            posix.chown("/proc/self/fd/" + str(made), *owner)
+        finally:
+            posix.close(made)
 
     def _is_there(self, parent: int, name: str) -> bool:
         """Whether the device stands there already. Raises PyruncError when something else does."""
@@ -97,18 +122,12 @@ class MakeDevice(Step):
             status = posix.stat(name, dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        device = self.device
-        same = status.st_mode & 0o170000 == _KINDS[device["type"]]
-        if same and device["type"] != "p":
-            same = status.st_rdev == posix.makedev(device["major"], device["minor"])
-        if not same:
-            raise PyruncError("device " + device["path"] + ": something else exists there")
+        if not is_device(status, self.device):
+            raise PyruncError("device " + self.device["path"] + ": something else exists there")
         return True
 
     def _bind(self, parent: int, name: str, tree: int) -> None:
-        status = posix.fstat(tree)
-        number = posix.makedev(self.device["major"], self.device["minor"])
-        if status.st_mode & 0o170000 != _KINDS[self.device["type"]] or status.st_rdev != number:
+        if not is_device(posix.fstat(tree), self.device):
             raise PyruncError("device " + self.device["path"] + ": on the host something else stands there")
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
         posix.close(posix.open(name, flags, 0o644, dir_fd=parent))
@@ -120,29 +139,24 @@ class MakeDevice(Step):
 class DeviceLinks(Step):
     """The symbolic links of /dev (runtime-linux.md, "Dev symbolic links", and pts/ptmx)."""
 
-    __slots__ = ("ptmx",)
+    __slots__ = ()
     name = "links"
     section = "runtime-linux.md#dev-symbolic-links"
     side = CONTAINER
 
-    def __init__(self, ptmx: bool) -> None:
-        Step.__init__(self)
-        self.ptmx = ptmx
-
     def describe(self) -> str:
-        return "link /dev/fd, /dev/stdin, /dev/stdout, /dev/stderr" + (", /dev/ptmx" if self.ptmx else "")
+        return "link /dev/fd, /dev/stdin, /dev/stdout, /dev/stderr, /dev/ptmx"
 
     def apply(self, context: "Context") -> None:
         dev = paths.make_directories(context.root_fd, "/dev")
         try:
             for target, link in _LINKS:
                 self._link(context.root_fd, target, link, dev)
-            if self.ptmx:
-                try:
-                    posix.unlink("ptmx", dir_fd=dev)
-                except FileNotFoundError:
-                    pass
-                posix.symlink("pts/ptmx", "ptmx", dir_fd=dev)
+            try:
+                posix.unlink("ptmx", dir_fd=dev)
+            except FileNotFoundError:
+                pass
+            posix.symlink("pts/ptmx", "ptmx", dir_fd=dev)
         finally:
             posix.close(dev)
 

@@ -448,15 +448,26 @@ class _Builder:
         for path, major, minor in devices.DEFAULTS:
             if path not in paths:
                 device: "Any" = {"path": path, "type": "c", "major": major, "minor": minor}
-                steps.append(devices.MakeDevice(device, "", self._tree(path, False, "", devices.BIND_ATTRIBUTES)))
+                steps.append(devices.MakeDevice(device, "", self._device_tree(device, "")))
         for index, device in enumerate(wanted):
+            if "/".join(part for part in device["path"].split("/") if part not in ("", ".")) == "dev/ptmx":
+                # The host's would open the host's terminals: it stays the link to the container's own pts/ptmx.
+                continue
             pointer = "/linux/devices/" + str(index)
-            tree = (
-                self._tree(device["path"], False, pointer, devices.BIND_ATTRIBUTES) if device["type"] != "p" else None
-            )
-            steps.append(devices.MakeDevice(device, pointer, tree))
-        steps.append(devices.DeviceLinks("/dev/ptmx" not in paths))
+            steps.append(devices.MakeDevice(device, pointer, self._device_tree(device, pointer)))
+        steps.append(devices.DeviceLinks())
         return steps
+
+    def _device_tree(self, device: "Any", pointer: str) -> "mounts.OpenTree | None":
+        if device["type"] == "p":
+            return None
+        if not self.locked:
+            return self._tree(device["path"], False, pointer, devices.BIND_ATTRIBUTES)
+        from pyrunc.plan import device_source
+
+        tree = device_source.OpenDevice(device, pointer)
+        self.trees.append(tree)
+        return tree
 
 
 def has_small_memory(linux: "Any") -> bool:

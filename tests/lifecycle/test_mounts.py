@@ -12,8 +12,8 @@ import pytest
 
 from ..conftest import MakeBundle
 from ..spaces import command, own_mounts
-from ..workplace import Bundle, hierarchies, make_rootfs
-from .support import MAPPED, add_user_namespace, mounts_of, one_line, running, script
+from ..workplace import Bundle, hierarchies, make_rootfs, wait_until
+from .support import MAPPED, add_user_namespace, mounts_of, one_line, running, script, set_namespaces
 
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 
@@ -160,6 +160,59 @@ def test_devices_in_a_user_namespace_are_the_host_s(bundle: MakeBundle) -> None:
         assert stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(*number), name
         assert found[f"/dev/{name}"].options >= {"nosuid", "noexec"}, name
     box.delete("--force").ok()
+
+
+@pytest.mark.parametrize("path", ["/dev/ptmx", "/dev//./ptmx"])
+@pytest.mark.parametrize("user", [False, True])
+def test_ptmx_among_the_devices(path: str, user: bool, bundle: MakeBundle) -> None:
+    """podman run --privileged lists the host's: its terminals would be the host's. It stays the container's own."""
+    box = bundle("sh", "-c", "exec 3<>/dev/ptmx; ls /dev/pts; exec sleep 1000")
+    if user:
+        add_user_namespace(box)
+    box.config["linux"]["devices"] = [{"path": path, "type": "c", "major": 5, "minor": 2, "fileMode": 0o666}]
+    pid = running(box)
+    assert os.readlink(f"/proc/{pid}/root/dev/ptmx") == "pts/ptmx"
+    assert "/dev/ptmx" not in mounts_of(pid)
+    wait_until(lambda: box.output() == "0\nptmx\n", "a terminal of its own devpts")
+    box.delete("--force").ok()
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_device_that_the_host_lacks_in_a_user_namespace(joined: bool, bundle: MakeBundle) -> None:
+    """Its root can make none, and there is none to bind: the runtime makes it, and its owner is the container's."""
+    first = bundle("sleep", "1000")
+    add_user_namespace(first)
+    box = bundle("sh", "-c", "head -c 3 /dev/zeros | wc -c; exec sleep 1000")
+    if joined:
+        # That of a container whose mapping the config of this one does not know.
+        set_namespaces(box, "pid", "network", "mount", "ipc", "uts", user=running(first))
+    else:
+        add_user_namespace(box)
+    zeros = {"path": "/dev/zeros", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 0, "gid": 7}
+    # On the host this is something else.
+    full = {"path": "/dev/shm", "type": "c", "major": 1, "minor": 7, "uid": 3}
+    block = {"path": "/dev/deep/er/none", "type": "b", "major": 7, "minor": 250}
+    box.config["linux"]["devices"] = [zeros, full, block]
+    box.config["mounts"] = [mount for mount in box.config["mounts"] if mount["destination"] != "/dev/shm"]
+    box.config["linux"]["resources"]["devices"] = [{"allow": True, "access": "rwm"}]
+    box.run("--detach").ok()
+    pid = box.pid()
+    found = {path: os.stat(f"/proc/{pid}/root{path}") for path in ("/dev/zeros", "/dev/shm", "/dev/deep/er/none")}
+    seen = [(stat.filemode(one.st_mode), one.st_rdev, one.st_uid, one.st_gid) for one in found.values()]
+    assert seen == [
+        ("crw-r-----", os.makedev(1, 5), MAPPED, MAPPED + 7),
+        ("crw-rw-rw-", os.makedev(1, 7), MAPPED + 3, MAPPED),
+        ("brw-rw-rw-", os.makedev(7, 250), MAPPED, MAPPED),
+    ]
+    wait_until(lambda: box.output() == "3\n", "the device works")
+    mounts = mounts_of(pid)
+    assert all(mounts[path].options >= {"nosuid", "noexec"} for path in found)
+    # Nothing of their making is left in the container, or was seen on the host.
+    assert not [mount for mount in mounts_of(os.getpid()).values() if "nr_inodes=2" in mount.superblock]
+    box.delete("--force").ok()
+    box.config["linux"]["devices"] = [{**zeros, "gid": 70000}]
+    one_line(box.create(), 1, "device /dev/zeros: gid 70000 is not mapped", "/linux/devices/0")
+    first.delete("--force")
 
 
 def test_the_device_cgroup_judges(bundle: MakeBundle) -> None:
