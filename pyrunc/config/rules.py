@@ -39,11 +39,11 @@ _PROC_FILES: "Final" = (
 
 # Options that are not data for a file system (config.md, "Linux mount options").
 _WORDS: "Final" = (
-    "async atime bind defaults dev diratime dirsync exec idmap iversion lazytime loud mand noatime nodev nodiratime "
-    "noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev "
-    "rdiratime relatime remount rexec ridmap rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid "
-    "rnosymfollow ro rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared "
-    "silent slave strictatime suid symfollow sync tmpcopyup unbindable"
+    "async atime bind copy-symlink defaults dest-nofollow dev diratime dirsync exec idmap iversion lazytime loud mand "
+    "noatime nodev nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private "
+    "ratime rbind rdev rdiratime relatime remount rexec ridmap rnoatime rnodev rnodiratime rnoexec rnorelatime "
+    "rnostrictatime rnosuid rnosymfollow ro rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow "
+    "runbindable rw shared silent slave src-nofollow strictatime suid symfollow sync tmpcopyup unbindable"
 )
 _OPTIONS: "Final" = frozenset(_WORDS.split())
 

@@ -163,6 +163,7 @@ def _compile(container: Container, wanted: "list[Any]", add: bool, pidfd: int) -
             raise ConfigError("mounts with mapped ids can only be made by create", pointer=pointer)
         if step.options.bind and not step.options.remount:
             step.tree = mounts.OpenTree(step.source, step.options.recursive, pointer)
+            step.tree.follow = not step.options.keeps_link()
             steps.append(step.tree)
         step.locked = "user" in joined or host.rootless or host.in_user_namespace
         made.append(step)

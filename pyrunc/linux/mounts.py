@@ -24,13 +24,18 @@ def attach(mount_fd: int, target_fd: int) -> None:
     _linux.move_mount(mount_fd, "", target_fd, "", _EMPTY_PATHS)
 
 
-def clone(source_fd: int, path: str = "", *, recursive: bool = False) -> int:
-    """A detached copy of the mount (or of the tree of mounts) at path. Raises OSError."""
+def clone(source_fd: int, path: str = "", *, recursive: bool = False, follow: bool = True) -> int:
+    """A detached copy of the mount (or of the tree of mounts) at path; follow: of what a link there leads to.
+
+    Raises OSError.
+    """
     flags = _linux.OPEN_TREE_CLONE | _linux.OPEN_TREE_CLOEXEC
     if not path:
         flags |= _linux.AT_EMPTY_PATH
     if recursive:
         flags |= _linux.AT_RECURSIVE
+    if not follow:
+        flags |= _linux.AT_SYMLINK_NOFOLLOW
     return _linux.open_tree(source_fd, path, flags)
 
 

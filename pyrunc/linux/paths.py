@@ -55,6 +55,11 @@ def is_directory(fd: int) -> bool:
     return posix.fstat(fd).st_mode & 0o170000 == 0o040000
 
 
+def is_link(fd: int) -> bool:
+    """Whether fd is a symbolic link itself (S_IFLNK)."""
+    return posix.fstat(fd).st_mode & 0o170000 == 0o120000
+
+
 def make_directories(root_fd: int, path: str, mode: int = 0o755) -> int:
     """A descriptor (O_PATH) of the directory at path below root_fd; what is missing of it is created.
 

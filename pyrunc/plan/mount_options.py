@@ -76,6 +76,9 @@ _SUPERBLOCK: "Final[dict[str, tuple[str, int, bool]]]" = {
     "noiversion": ("iversion", _L.MS_I_VERSION, True),
 }
 
+# crun's, for bind mounts: (attribute of Options).
+_LINKS: "Final" = {"copy-symlink": "copy_symlink", "src-nofollow": "source_link", "dest-nofollow": "target_link"}
+
 # Accepted without an effect: the mount API has no flag for them. Silent and loud are about the kernel's log.
 _IGNORED: "Final" = ("defaults", "silent", "loud")
 
@@ -87,6 +90,8 @@ class Options:
     for it and all below. propagation: [(MS_*, recursive)] in order. parameters: fsconfig(2) parameters;
     superblock: names of superblock flags to set, with their MS_*; cleared: words that take such a flag away.
     atime: the one of noatime, relatime and strictatime that is asked for, or "". idmap: "", "idmap" or "ridmap".
+    copy_symlink: a source that is a link is made anew at the destination; source_link: it is bound itself; target_link:
+    a destination that is a link is mounted on itself.
     """
 
     __slots__ = (
@@ -95,6 +100,7 @@ class Options:
         "attr_set",
         "bind",
         "cleared",
+        "copy_symlink",
         "idmap",
         "parameters",
         "propagation",
@@ -102,7 +108,9 @@ class Options:
         "rec_set",
         "recursive",
         "remount",
+        "source_link",
         "superblock",
+        "target_link",
         "tmpcopyup",
     )
 
@@ -121,6 +129,22 @@ class Options:
         self.cleared: "list[str]" = []
         self.idmap = ""
         self.tmpcopyup = False
+        self.copy_symlink = False
+        self.source_link = False
+        self.target_link = False
+
+    def keeps_link(self) -> bool:
+        """Whether a source that is a symbolic link is not followed."""
+        return self.copy_symlink or self.source_link
+
+    def times(self) -> "tuple[int, int]":
+        """What to set and to clear of how access times are kept, as the MOUNT_ATTR_*: (0, 0) for nothing asked."""
+        all_of_them = _L.MOUNT_ATTR__ATIME | _L.MOUNT_ATTR_NODIRATIME
+        named = self.attr_set & _L.MOUNT_ATTR_NODIRATIME | (self.rec_set | self.rec_clr) & all_of_them
+        if not (self.atime or named):
+            return 0, 0
+        set_ = (self.attr_set & ~self.rec_clr | self.rec_set) & all_of_them
+        return set_, all_of_them & ~set_ | _L.MOUNT_ATTR__ATIME
 
     def bind_attributes(self, existing: "int | None") -> "tuple[int, int]":
         """What to set and to clear of a bind mount: as mount(2) does it in runc and crun, by a remount.
@@ -141,7 +165,7 @@ class Options:
                     if self.attr_clr & attribute:
                         raise PermissionError(errno.EPERM, "mount_setattr")
                     wanted |= attribute
-            if changes_times and times != _times(existing):
+            if changes_times and times != times_of(existing):
                 raise PermissionError(errno.EPERM, "mount_setattr")
             changes_times = False
         clear = _BASIC & ~wanted
@@ -173,7 +197,7 @@ class Options:
         return flags
 
 
-def _times(flags: int) -> int:
+def times_of(flags: int) -> int:
     """How access times are kept, from ST_* to MOUNT_ATTR_*."""
     times = _L.MOUNT_ATTR_NODIRATIME if flags & 2048 else 0
     if flags & 1024:
@@ -207,11 +231,15 @@ def parse(options: "list[str]", pointer: str) -> Options:
             result.idmap = option
         elif option == "tmpcopyup":
             result.tmpcopyup = True
+        elif option in _LINKS:
+            setattr(result, _LINKS[option], True)
         elif option not in _IGNORED and option:
             if "\0" in option:
                 raise ConfigError("a mount option holds a NUL byte", pointer=pointer + "/options/" + str(index))
             key, equals, value = option.partition("=")
             result.parameters.append((key, value if equals else None))
+    if result.copy_symlink and (result.source_link or result.target_link):
+        raise ConfigError("copy-symlink excludes src-nofollow and dest-nofollow", pointer=pointer + "/options")
     return result
 
 

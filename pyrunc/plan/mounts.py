@@ -8,7 +8,7 @@ import errno
 import posix
 
 from pyrunc import _linux
-from pyrunc.errors import PyruncError, reason
+from pyrunc.errors import ConfigError, PyruncError, reason
 from pyrunc.linux import files, mounts, paths, procfs
 from pyrunc.plan import mount_options, mount_record, mountpoint
 from pyrunc.plan.step import CONTAINER, RUNTIME, Step
@@ -36,13 +36,15 @@ _ALL: "Final" = _linux.MOUNT_ATTR_RDONLY | _linux.MOUNT_ATTR_NOSUID | _linux.MOU
 class OpenTree(Step):
     """Open a source that the container's user namespace may not reach, before the container process is made."""
 
-    __slots__ = ("attributes", "fd", "mapping", "path", "recursive", "slave")
+    __slots__ = ("attributes", "fd", "follow", "mapping", "path", "recursive", "slave")
     name = "source"
     section = "config.md#mounts"
 
     def __init__(self, path: str, recursive: bool, pointer: str, slave: bool = True, attributes: int = 0) -> None:
         Step.__init__(self, pointer)
         self.attributes = attributes
+        # Whether a symbolic link at the path is followed.
+        self.follow = True
         self.path = path
         self.recursive = recursive
         self.slave = slave
@@ -55,7 +57,7 @@ class OpenTree(Step):
         return words + (" for the user namespace" if self.mapping is None else " and map its ids")
 
     def apply(self, context: "Context") -> None:
-        self.fd = open_source(self.path, self.recursive)
+        self.fd = open_source(self.path, self.recursive, self.follow)
         if self.slave:
             # The copy is still of its original's peer group: what the container mounts there would show on the host.
             mounts.set_attributes(self.fd, 0, 0, propagation=_linux.MS_SLAVE, recursive=True)
@@ -71,10 +73,10 @@ class OpenTree(Step):
             self.fd = -1
 
 
-def open_source(path: str, recursive: bool) -> int:
+def open_source(path: str, recursive: bool, follow: bool = True) -> int:
     """A detached copy of the mount at a path of the host. Raises PyruncError naming the path."""
     try:
-        return mounts.clone(-100, path, recursive=recursive)
+        return mounts.clone(-100, path, recursive=recursive, follow=follow)
     except OSError as error:
         if error.errno == errno.ENOENT:
             raise PyruncError("mount source " + path + " does not exist", errno=error.errno) from None
@@ -222,6 +224,8 @@ class MountStep(Step):
         """rootfs: its path on the host, or ""; a destination below it is meant to be inside, as in runc."""
         Step.__init__(self, pointer)
         self.options = mount_options.parse(mount.get("options") or [], pointer)
+        if (self.options.keeps_link() or self.options.target_link) and (self.options.remount or not self.options.bind):
+            raise ConfigError("options about symbolic links are for bind mounts", pointer=pointer + "/options")
         destination = mount["destination"]
         if rootfs and (destination + "/").startswith(rootfs + "/"):
             destination = destination[len(rootfs) :]
@@ -251,6 +255,10 @@ class MountStep(Step):
             from pyrunc.plan import copyup
 
             self.helper = copyup
+        elif self.options.copy_symlink:
+            from pyrunc.plan import link_copy
+
+            self.helper = link_copy
 
     def describe(self) -> str:
         words = "mount " + (self.source if self.options.bind else self.fstype) + " on " + self.destination
@@ -291,13 +299,17 @@ class MountStep(Step):
         if self.tree is not None:
             tree = self.tree.fd
         elif self.inside:
-            source = paths.open_in_root(root_fd, self.inside)
+            flags = posix.O_PATH | (posix.O_NOFOLLOW if options.keeps_link() else 0)
+            source = paths.open_in_root(root_fd, self.inside, flags)
             tree = mounts.clone(source, recursive=options.recursive)
             posix.close(source)
             if self.mapping is not None:
                 self.mapping[0].apply(tree, self.mapping[1], options.idmap == "ridmap", self.source, context)
         else:
-            tree = open_source(self.source, options.recursive)
+            tree = open_source(self.source, options.recursive, not options.keeps_link())
+        if options.copy_symlink and paths.is_link(tree):
+            self.helper.copy(self, context, tree)
+            return
         target = self._mountpoint(context, directory=paths.is_directory(tree))
         place = mountpoint.check(context, target, _linux.fstatfs(tree)[0] == _linux.PROC_SUPER_MAGIC, self.destination)
         set_, clear = options.bind_attributes(_linux.fstatfs(tree)[1] if self.locked else None)
@@ -338,7 +350,12 @@ class MountStep(Step):
             # This process enters a joined pid namespace only later: see order.py.
             tree = procfs.open_of(joined[0], parameters, attributes)
         else:
-            tree = mounts.create(self.fstype, self.source or self.fstype, parameters, attributes)
+            try:
+                tree = mounts.create(self.fstype, self.source or self.fstype, parameters, attributes)
+            except OSError as error:
+                if self.fstype != "sysfs" or not self.locked or error.errno != errno.EPERM:
+                    raise
+                tree = self._host_sysfs()
         if options.tmpcopyup:
             self.helper.copy(target, tree, context.self_fd)
         if self.mapping is not None:
@@ -351,6 +368,15 @@ class MountStep(Step):
         mounts.attach(tree, target)
         posix.close(target)
         self.done(tree, place, context)
+
+    def _host_sysfs(self) -> int:
+        """The host's, for a network namespace that does not belong to the user namespace (as crun): the kernel gives
+        no new one then. All that is mounted in it gets the restrictions, too."""
+        tree = open_source("/sys", True) if self.tree is None else self.tree.fd
+        restrictions = self.options.attr_set & _ALL
+        if restrictions:
+            mounts.set_attributes(tree, restrictions, recursive=True)
+        return tree
 
     def done(self, tree: int, place: str, context: "Context") -> None:
         """The mount is at its place, a path from the root: note it, and hold or let go of its descriptor."""
@@ -377,7 +403,10 @@ class MountStep(Step):
     def _mountpoint(self, context: "Context", *, directory: bool) -> int:
         """What is to be mounted on, made if it is missing; directory: and so must the mount point be."""
         try:
-            fd = (paths.make_directories if directory else paths.make_file)(context.root_fd, self.destination)
+            if self.options.target_link:
+                fd = paths.open_in_root(context.root_fd, self.destination, posix.O_PATH | posix.O_NOFOLLOW)
+            else:
+                fd = (paths.make_directories if directory else paths.make_file)(context.root_fd, self.destination)
         except OSError as error:
             if error.errno == errno.ENOTDIR and _is_there(context.root_fd, self.destination):
                 raise self._failure(self._unlike(directory), error.errno) from None
@@ -538,7 +567,7 @@ class PivotRoot(Step):
     def _move(self, root_fd: int) -> None:
         # On a root that cannot be pivoted (ramfs) the host's tree stays below: /proc and /sys go first, or a
         # container could mount them anew without their masks (runc does the same).
-        for line in _mount_points():
+        for line in mount_points():
             if line.startswith(("/proc/", "/sys/")) or line in ("/proc", "/sys"):
                 try:
                     _linux.mount_setattr(-100, line, _linux.AT_RECURSIVE, 0, 0, _linux.MS_SLAVE, 0)
@@ -573,7 +602,7 @@ class ChangeRoot(Step):
         posix.chdir("/")
 
 
-def _mount_points() -> "list[str]":
+def mount_points() -> "list[str]":
     """The mount points of the caller's namespace, the latest first (proc(5), mountinfo)."""
     lines = files.read("/proc/self/mountinfo", limit=16 << 20).decode("utf-8", "surrogateescape").split("\n")
     return [procfs.unescape(line.split(" ")[4]) for line in reversed(lines) if line]
@@ -701,7 +730,7 @@ class MountNamespaceUndo(Step):
 
 def unmount_below(rootfs: str) -> None:
     """Unmount the rootfs and what is mounted below it in the caller's own mount namespace, the latest first."""
-    for point in _mount_points():
+    for point in mount_points():
         if point == rootfs or point.startswith(rootfs + "/"):
             above, _, name = point.rpartition("/")
             try:

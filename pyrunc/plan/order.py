@@ -84,6 +84,8 @@ class _Builder:
         self.foreign = self.spaces.has("user")
         self.locked = self.foreign and "mount" in self.spaces.new and not host.rootless
         self.trees: "list[mounts.OpenTree]" = []
+        # What is done with some of them before.
+        self.early: "list[Step]" = []
         self.root_tree: "mounts.OpenTree | None" = None
         self.null_tree: "mounts.OpenTree | None" = None
         self.mount_steps = self._mount_steps()
@@ -131,6 +133,7 @@ class _Builder:
             steps += self.mapper.steps
         if not self.locked:
             steps += self.trees
+        steps += self.early
         if self.linux.get("memoryPolicy"):
             from pyrunc.plan import tuning
 
@@ -414,10 +417,22 @@ class _Builder:
                 steps += self._opened_late(step.tree)
             elif step.options.bind and not step.inside:
                 step.tree = self._tree(step.source, step.options.recursive, pointer, always=mapped)
+            elif step.fstype == "sysfs" and "network" not in self.spaces.new:
+                # Of the host's network namespace the kernel gives a user namespace no new one.
+                step.tree = self._tree("/sys", True, pointer)
+            if step.options.bind and step.tree is not None:
+                step.tree.follow = not step.options.keeps_link()
+                self._set_times(step)
             if mapped:
                 self._map_ids(mount, step, pointer)
             steps.append(step)
         return steps
+
+    def _set_times(self, step: "mounts.MountStep") -> None:
+        if step.tree in self.trees and step.options.times() != (0, 0) and not self.host.in_user_namespace:
+            from pyrunc.plan import access_times
+
+            self.early.append(access_times.SetTimes(step.tree, step.options))
 
     def _map_ids(self, mount: "Any", step: "mounts.MountStep", pointer: str) -> None:
         from pyrunc.plan import idmap_mount

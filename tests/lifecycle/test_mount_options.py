@@ -16,7 +16,7 @@ import pytest
 from ..conftest import MakeBundle
 from ..spaces import command, own_mounts
 from ..workplace import Bundle, Workplace
-from .support import add_user_namespace
+from .support import MAPPED, add_user_namespace, running, set_namespaces
 
 ATIMES = {"noatime", "relatime"}  # neither: strictatime
 
@@ -436,6 +436,163 @@ def test_tmpcopyup_follows_nothing_out_of_the_image(bundle: MakeBundle, workplac
     assert (box.rootfs / outside.relative_to("/")).is_dir()
 
 
+# ---- symbolic links, as crun ----
+
+
+def linked(bundle: MakeBundle, sources: Sources, user: bool, *options: str, source: str = "link") -> Bundle:
+    """A source that is a link to a directory, and a mount point that is one, too."""
+    place = sources.make("source", "rw")
+    (place / "link").symlink_to("below")
+    (place / "below/file").touch()
+    box = with_mount(bundle, bind(place / source, "bind", *options))
+    (box.rootfs / "real").mkdir()
+    (box.rootfs / "m").symlink_to("real")
+    if user:
+        add_user_namespace(box)
+        os.chown(box.rootfs, MAPPED, MAPPED)
+    box.config["root"]["readonly"] = False
+    return box
+
+
+USERS = pytest.mark.parametrize("user", [False, True], ids=["", "user namespace"])
+
+
+@USERS
+def test_links_are_followed(bundle: MakeBundle, sources: Sources, user: bool) -> None:
+    assert "/real" in mounts_of(linked(bundle, sources, user))
+
+
+@USERS
+def test_both_nofollow(bundle: MakeBundle, sources: Sources, user: bool) -> None:
+    """A link is bound on a link."""
+    box = linked(bundle, sources, user, "src-nofollow", "dest-nofollow", "nosuid")
+    found = mounts_of(box)
+    assert "/real" not in found and "nosuid" in found["/m"].options
+    box.config["process"]["args"] = ["readlink", "/m"]
+    assert box.run().ok().stdout == "below\n"
+    assert os.readlink(box.rootfs / "m") == "real"
+
+
+@USERS
+def test_dest_nofollow(bundle: MakeBundle, sources: Sources, user: bool) -> None:
+    box = linked(bundle, sources, user, "dest-nofollow", source="below/file")
+    found = mounts_of(box)
+    assert "/m" in found and "/real" not in found
+    # A directory cannot be mounted on a link, and nothing is made in the place of one that is missing.
+    refused = linked_again(box, "bind", "dest-nofollow", source="below")
+    assert "not a directory" in refused.create().stderr
+    (box.rootfs / "m").unlink()
+    assert 'make mountpoint \\"/m\\": no such file or directory' in refused.create().stderr
+
+
+def linked_again(box: Bundle, *options: str, source: str) -> Bundle:
+    entry = box.config["mounts"][-1]
+    place = Path(entry["source"])
+    while not (place / source).exists():
+        place = place.parent
+    entry.update(source=str(place / source), options=list(options))
+    return box
+
+
+@USERS
+def test_src_nofollow(bundle: MakeBundle, sources: Sources, user: bool) -> None:
+    box = linked(bundle, sources, user, "src-nofollow")
+    (box.rootfs / "m").unlink()
+    (box.rootfs / "m").touch()
+    assert "/m" in mounts_of(box)
+    box.config["process"]["args"] = ["readlink", "/m"]
+    assert box.run().ok().stdout == "below\n"
+
+
+@USERS
+def test_copy_symlink(bundle: MakeBundle, sources: Sources, user: bool) -> None:
+    box = linked(bundle, sources, user, "copy-symlink")
+    refused = box.create()
+    assert refused.returncode == 1 and "to /m: file exists" in refused.stderr, refused.stderr
+    (box.rootfs / "m").unlink()
+    for _ in range(2):  # the second time it is there
+        assert "/m" not in mounts_of(box)
+        assert os.readlink(box.rootfs / "m") == "below"
+    # What is no link is bound.
+    box = linked_again(box, "bind", "copy-symlink", source="below")
+    (box.rootfs / "m").unlink()
+    (box.rootfs / "m").mkdir()
+    assert "/m" in mounts_of(box)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["bind", "copy-symlink", "src-nofollow"], "copy-symlink excludes src-nofollow and dest-nofollow"),
+        (["bind", "dest-nofollow", "copy-symlink"], "copy-symlink excludes src-nofollow and dest-nofollow"),
+        (["copy-symlink"], "for bind mounts"),
+        (["remount", "bind", "src-nofollow"], "for bind mounts"),
+    ],
+)
+def test_options_about_links_that_mean_nothing(bundle: MakeBundle, options: list[str], words: str) -> None:
+    refused = with_mount(bundle, {"destination": "/m", "type": "tmpfs", "source": "/tmp", "options": options}).create()
+    assert refused.returncode == 1 and words in refused.stderr and "/mounts/7/options" in refused.stderr
+
+
+# ---- in a user namespace ----
+
+
+@pytest.mark.parametrize(
+    ("option", "there"),
+    [("noatime", "noatime"), ("strictatime", "strictatime"), ("rnoatime", "noatime"), ("nodiratime", "relatime")],
+)
+@pytest.mark.parametrize("joined", [False, True])
+def test_access_times_in_a_user_namespace(
+    bundle: MakeBundle, sources: Sources, joined: bool, option: str, there: str
+) -> None:
+    """Locked in there, so set before; as long as there is nothing that must stay locked."""
+    source = sources.make("source", "relatime")
+    command("umount", str(source / "below"))
+    box = with_mount(bundle, bind(source, "rbind", option, "nosuid"))
+    (box.rootfs / "m").mkdir()
+    first = bundle("sleep", "1000")
+    add_user_namespace(first)
+    if joined:
+        set_namespaces(box, "pid", "mount", "ipc", "uts", user=running(first))
+    else:
+        add_user_namespace(box)
+    found = mounts_of(box)["/m"]
+    assert found.atime == there and "nosuid" in found.options
+    assert ("nodiratime" in found.options) == (option == "nodiratime")
+    assert "master" in found.optional or not found.optional
+    first.delete("--force")
+
+
+def test_access_times_are_no_way_to_take_locks_away(bundle: MakeBundle, sources: Sources) -> None:
+    """Of a source with a restriction, or with something mounted below, the copy keeps the kernel's locks."""
+    source = sources.make("source", "relatime,nosuid")
+    for change in (["mount", "-o", "remount,bind,suid"], ["umount"]):
+        box = with_mount(bundle, bind(source, "rbind", "noatime"))
+        (box.rootfs / "m").mkdir()
+        add_user_namespace(box)
+        assert "/m: operation not permitted" in box.create().stderr
+        # First something is mounted below a source that is restricted, then it is not restricted any more.
+        command(*change, str(source if change[0] == "mount" else source / "below"))
+    assert mounts_of(box)["/m"].atime == "noatime"
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_sysfs_in_a_user_namespace(bundle: MakeBundle, own: bool) -> None:
+    """Without a network namespace of its own the kernel gives no new one: the host's is bound, as crun does."""
+    box = bundle()
+    kinds = ["pid", "mount", "ipc", "uts", *(["network"] if own else [])]
+    box.config["linux"]["namespaces"] = [{"type": kind} for kind in kinds]
+    add_user_namespace(box)
+    found = mounts_of(box)
+    assert found["/sys"].fstype == "sysfs"
+    assert found["/sys"].options >= {"ro", "nosuid", "noexec", "nodev"}
+    below = [mount for mount in found.values() if mount.where.startswith("/sys/")]
+    assert all(mount.options >= {"ro", "nosuid", "noexec", "nodev"} for mount in below)
+    assert found["/sys/fs/cgroup"].fstype in ("tmpfs", "cgroup2")
+    box.config["process"]["args"] = ["ls", "/sys/class/net"]
+    assert box.run().ok().stdout.split() == (["lo"] if own else sorted(os.listdir("/sys/class/net")))
+
+
 # ---- the whole table ----
 
 
@@ -447,5 +604,6 @@ def test_no_option_is_left_out(runtime: Path) -> None:
     tried |= set(PROPAGATIONS) | {"r" + name for name in PROPAGATIONS}
     tried |= {"bind", "rbind", "remount", "sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand"}
     tried |= {"defaults", "silent", "loud", "iversion", "noiversion", "tmpcopyup", "idmap", "ridmap"}
+    tried |= {"copy-symlink", "src-nofollow", "dest-nofollow"}
     assert set(listed) == tried
     assert len(listed) == len(tried)

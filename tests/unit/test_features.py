@@ -84,6 +84,7 @@ def test_mount_options_are_those_that_the_plan_knows() -> None:
     assert [option for option in known if options.parse([option], "").parameters] == []
     tables = set(options._ATTRIBUTES) | {"r" + name for name in options._ATTRIBUTES}
     tables |= set(options.PROPAGATION) | set(options._SUPERBLOCK) | set(options._IGNORED)
+    tables |= set(options._LINKS)
     assert known == tables | {"bind", "rbind", "remount", "idmap", "ridmap", "tmpcopyup"}
 
 

@@ -1,0 +1,32 @@
+"""Mount option copy-symlink: a source that is a symbolic link is made anew at the destination; nothing is mounted."""
+
+import errno
+import posix
+
+from pyrunc.linux import paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrunc.plan.context import Context
+    from pyrunc.plan.mounts import MountStep
+
+
+def copy(step: "MountStep", context: "Context", link: int) -> None:
+    """Make the link, unless the very same is there. link: a descriptor of the source. Raises OSError (EEXIST)."""
+    text = posix.readlink("", dir_fd=link)
+    posix.close(link)
+    parent, name = paths.open_parent(context.root_fd, step.destination)
+    try:
+        posix.symlink(text, name, dir_fd=parent)
+    except FileExistsError:
+        if _read(name, parent) != text:
+            raise OSError(errno.EEXIST, "symlink", step.destination) from None
+    finally:
+        posix.close(parent)
+
+
+def _read(name: str, parent: int) -> "str | None":
+    try:
+        return posix.readlink(name, dir_fd=parent)
+    except OSError:
+        return None
