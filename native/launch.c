@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <signal.h>
 #include <stddef.h>
 
 #ifndef MFD_EXEC
@@ -59,8 +60,12 @@ static struct failure failure(const char *what, long result, const char *hint)
 struct failure launch(char **argv, char **env, unsigned long *stack)
 {
 	const long flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	static const long ignore[8] = {(long)SIG_IGN};
 	long result, file, copied = 0;
 
+	/* A write beyond the caller's RLIMIT_FSIZE is an error, here and in stage two, which inherits it; it ended us else.
+	 * Whatever other program is executed has reset_signals(). */
+	call(SYS_rt_sigaction, SIGXFSZ, (long)ignore, 0, 8, 0);
 	/* A descriptor of ours that took the place of a standard one would be written to, and inherited. */
 	for (long fd = 0; fd <= 2; fd++)
 		if (call(SYS_fcntl, fd, F_GETFD, 0, 0, 0) < 0 &&
@@ -73,7 +78,7 @@ struct failure launch(char **argv, char **env, unsigned long *stack)
 	if ((result = call(SYS_faccessat, AT_FDCWD, (long)LIBPYTHON, R_OK, 0, 0)) < 0)
 		return failure("the Python library " LIBPYTHON, result, "build and install pyrunc again");
 	if ((file = call(SYS_openat, AT_FDCWD, (long)STAGE2, O_RDONLY | O_CLOEXEC, 0, 0)) < 0)
-		return failure("open " STAGE2, file, "install pyrunc again");
+		return failure("open " STAGE2, file, file == -EMFILE ? "RLIMIT_NOFILE is too low" : "install pyrunc again");
 	if (enters_container(argv)) {
 		long copy = call(SYS_memfd_create, (long)"pyrunc", flags | MFD_EXEC, 0, 0, 0);
 		if (copy == -EINVAL) /* before Linux 6.3 every memfd may be executed */
@@ -84,7 +89,7 @@ struct failure launch(char **argv, char **env, unsigned long *stack)
 		while ((result = call(SYS_sendfile, copy, file, 0, 1 << 30, 0)) > 0)
 			copied += result;
 		if (result < 0 || !copied)
-			return failure("copy " STAGE2 " to memory", result, "");
+			return failure("copy " STAGE2 " to memory", result, result != -EFBIG ? "" : "RLIMIT_FSIZE is too low");
 		result = call(SYS_fcntl, copy, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE, 0, 0);
 		if (result < 0)
 			return failure("seal the runtime's copy in memory", result, "");

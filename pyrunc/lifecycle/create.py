@@ -106,11 +106,26 @@ class StateDirectory(Step):
         # Not what somebody else may have made in its place after a delete --force.
         try:
             if posix.stat(self.container.directory).st_ino == self.inode:
-                remove_tree(self.container.directory)
+                self._remove()
         except FileNotFoundError:
             pass
         if self.lock is not None:
             self.lock.release()
+
+    def _remove(self) -> None:
+        """Raises OSError. Mostly it takes no descriptor: that there are too few may be why this is undone."""
+        directory = self.container.directory
+        for name in ("/state.json", "/config.json"):
+            try:
+                posix.unlink(directory + name)
+            except FileNotFoundError:
+                pass
+        try:
+            posix.rmdir(directory)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            remove_tree(directory)
 
 
 class Creation:

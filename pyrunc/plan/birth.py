@@ -5,6 +5,7 @@ import errno
 import posix
 
 from pyrunc import _linux
+from pyrunc.errors import PyruncError
 from pyrunc.plan.namespaces import TimeNamespace
 from pyrunc.plan.step import CONTAINER, RUNTIME, Step
 
@@ -34,6 +35,8 @@ class Clone(Step):
         return "clone the container process" + (" with new namespaces: " + ", ".join(self.kinds) if self.kinds else "")
 
     def apply(self, context: "Context") -> None:
+        if context.host.rootless:
+            _require_user_namespace(context)
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         pid, pidfd = self._clone(context)
         if pid == 0:
@@ -89,6 +92,19 @@ class Clone(Step):
         if context.pidfd >= 0:
             end(context.pidfd)
             reap(context)
+
+
+def _require_user_namespace(context: "Context") -> None:
+    """Without one an ordinary user may do nothing of what follows. Raises PyruncError."""
+    for entry in (context.config.get("linux") or {}).get("namespaces") or ():
+        if entry["type"] == "user":
+            return
+    raise PyruncError(
+        "rootless container requires user namespaces",
+        pointer="/linux/namespaces",
+        errno=errno.EPERM,
+        hint="`pyrunc spec --rootless` writes a config that has one",
+    )
 
 
 def end(pidfd: int) -> None:

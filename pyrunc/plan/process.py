@@ -28,6 +28,9 @@ _SOCKET: "Final" = 0o140000
 
 CAP_SYS_ADMIN: "Final" = 1 << _linux.CAPS["CAP_SYS_ADMIN"]
 
+# With fewer than these, what fails for a number of a descriptor fails for that.
+_FEW_DESCRIPTORS: "Final" = 32
+
 # A limit of processes that one more or less does not matter to.
 _MANY_PROCESSES: "Final" = 1024
 
@@ -406,8 +409,11 @@ class BecomeProgram(Step):
         process = self.process or {"cwd": "/", "args": ["/"], "env": [], "user": {}}
         user = process.get("user") or {}
         uid, gid = user.get("uid") or 0, user.get("gid") or 0
-        _keep_only(context, self.has_fifo)
-        reopen_null(context.root_fd)
+        try:
+            _keep_only(context, self.has_fifo)
+            reopen_null(context.root_fd)
+        except OSError as error:
+            raise _cannot("arrange the descriptors of the process", error) from None
         env = _environment(process, uid, context.root_fd)
         umask = user.get("umask")
         posix.umask(0o022 if umask is None else umask & 0o777)  # umask(2) heeds no other bits
@@ -484,8 +490,14 @@ class BecomeProgram(Step):
         _linux.prctl(_linux.PR_SET_KEEPCAPS, 1)
         groups = (process.get("user") or {}).get("additionalGids") or []
         set_groups(groups, context)
-        posix.setresgid(gid, gid, gid)
-        posix.setresuid(-1 if late else uid, uid, uid)
+        try:
+            posix.setresgid(gid, gid, gid)
+        except OSError as error:
+            raise _no_id("gid", gid, error) from None
+        try:
+            posix.setresuid(-1 if late else uid, uid, uid)
+        except OSError as error:
+            raise _no_id("uid", uid, error) from None
         if not late:
             _linux.prctl(_linux.PR_SET_KEEPCAPS, 0)  # else execve(2) does it
         # setresuid(2) cleared the effective set; permitted is whole, and the filter may need CAP_SYS_ADMIN.
@@ -518,6 +530,25 @@ class BecomeProgram(Step):
                 "chdir to cwd " + cwd + ": " + reason(error), pointer="/process/cwd", errno=error.errno
             ) from None
         return True
+
+
+def _cannot(what: str, error: OSError) -> PyruncError:
+    """What could not be done; with the limit that was in the way, if that was it."""
+    number, hint = error.errno, None
+    allowed: int = _linux.prlimit(0, _linux.RLIMITS["RLIMIT_NOFILE"], None)[0]
+    if number == errno.EMFILE or (number in (errno.EINVAL, errno.EBADF) and allowed < _FEW_DESCRIPTORS):
+        # dup2(2) says EBADF, fcntl(2) EINVAL for a number beyond the limit.
+        number, hint = errno.EMFILE, "RLIMIT_NOFILE allows " + str(allowed) + ": the runtime needs a few more"
+    return PyruncError(what + ": " + posix.strerror(number or 0).lower(), errno=number, hint=hint)
+
+
+def _no_id(kind: str, number: int, error: OSError) -> PyruncError:
+    """kind: uid or gid."""
+    if error.errno == errno.EINVAL:
+        text = "cannot set" + kind + " to unmapped " + kind + " " + str(number) + " in user namespace"
+    else:
+        text = "set " + kind + " " + str(number) + ": " + reason(error)
+    return PyruncError(text, pointer="/process/user/" + kind, errno=error.errno)
 
 
 def _has_died(sync: "Any") -> bool:
@@ -558,8 +589,28 @@ def set_groups(groups: "list[int]", context: "Context") -> None:
     except PermissionError as error:
         if groups or not (context.host.rootless or context.host.in_user_namespace):
             raise PyruncError(
-                "set additional groups: " + reason(error), pointer="/process/user/additionalGids", errno=error.errno
+                "set additional groups: " + reason(error),
+                pointer="/process/user/additionalGids",
+                errno=error.errno,
+                hint="a user namespace with the caller's own group alone denies setgroups(2)",
             ) from None
+    except OSError as error:
+        raise PyruncError(
+            "set additional groups: " + (_unmapped_group(groups) or reason(error)),
+            pointer="/process/user/additionalGids",
+            errno=error.errno,
+        ) from None
+
+
+def _unmapped_group(groups: "list[int]") -> str:
+    """Which of them setgroups(2) refuses, in words; "" when each alone is right."""
+    for group in groups:
+        try:
+            posix.setgroups([group])
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return "unmapped gid " + str(group) + " in user namespace"
+    return ""
 
 
 def own_streams(uid: int) -> None:
@@ -579,26 +630,42 @@ def own_streams(uid: int) -> None:
 
 
 def _keep_only(context: "Context", has_fifo: bool) -> None:
-    """Put our descriptors where finish() expects them: sync, fifo, error file, from the first that is ours."""
+    """Put our descriptors where finish() expects them: sync, fifo, error file, from the first that is ours.
+
+    All others of ours are closed first: the process may be allowed few. Raises OSError.
+    """
     keep = 3 + context.preserve_fds
     wanted = [context.sync.fileno()]
     if has_fifo:
         wanted += [context.fifo_fd, context.error_fd]
-    # Out of the way first: one of them may stand where another has to be.
-    high = [_duplicate(fd, keep + 8) for fd in wanted]
-    root = _duplicate(context.root_fd, keep + 8)
-    for offset, fd in enumerate(high):
-        posix.dup2(fd, keep + offset, inheritable=False)
+    wanted.append(context.root_fd)
+    _close_others(keep, wanted)
+    place = keep
+    while wanted:
+        fd = wanted.pop(0)
+        if fd != place:
+            if place in wanted:
+                # Another of them stands there; it has its turn later.
+                wanted[wanted.index(place)] = fcntl.fcntl(place, fcntl.F_DUPFD_CLOEXEC, place + 1)
+            posix.dup2(fd, place, inheritable=False)
+            posix.close(fd)
+        if place == keep:
+            # Its old number may be another file's from now on.
+            context.sync.detach()
+            context.sync = _socket.socket(fileno=keep)
+        context.root_fd = place  # the last
+        place += 1
     for number in range(3, keep):
         posix.set_inheritable(number, True)
-    context.root_fd = root
-    # Its old number may be another file's now.
-    context.sync.detach()
-    context.sync = _socket.socket(fileno=keep)
 
 
-def _duplicate(fd: int, least: int) -> int:
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least)
+def _close_others(first: int, wanted: "list[int]") -> None:
+    """Close all descriptors from the first on but the wanted ones. Raises OSError."""
+    for fd in sorted(wanted):
+        if fd > first:
+            _linux.close_range(first, fd - 1, 0)
+        first = max(first, fd + 1)
+    _linux.close_range(first, 0xFFFFFFFF, 0)
 
 
 def _environment(process: "Any", uid: int, root_fd: int) -> "list[str]":
