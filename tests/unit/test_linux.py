@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import select
 import signal
 import socket
@@ -17,6 +18,8 @@ import seccomp
 
 from pyrunc import _linux
 from pyrunc.lifecycle.console import keep_newlines
+
+from ..conftest import TOP
 
 KEEP = 20  # where the harness puts finish()'s descriptors
 ENOENT_RECORD = b"E" + bytes([_linux.STAGES.index("execve")]) + struct.pack("=I", errno.ENOENT)
@@ -112,6 +115,15 @@ def test_a_number_that_does_not_fit_is_refused(name: str, arguments: "tuple[obje
     """Where its low bits were taken, 2**32 + 1 named process 1."""
     with pytest.raises(OverflowError):
         getattr(_linux, name)(*arguments)
+
+
+def test_no_number_is_masked() -> None:
+    """PyArg's own formats for unsigned numbers take the low bits of what does not fit: none is used in our C."""
+    formats = []
+    for path in sorted((TOP / "native").glob("*.c")):
+        formats += re.findall(r'(?:PARSE|PARSE_KW|PyArg_Parse\w+)\((?:[^"()]*, )?"([^":]*)', path.read_text())
+    assert len(formats) > 20
+    assert not [one for one in formats if set(one) & set("bBhHIkK")]
 
 
 def test_the_wrong_types_are_refused() -> None:
