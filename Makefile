@@ -9,6 +9,7 @@ VENV = .venv
 BENCH_ARGS =
 SOAK_ARGS =
 CONFORMANCE_ARGS =
+BATS_ARGS =
 SANITIZE_ARGS =
 # What is quick comes first, the virtual machine last.
 FIRST = tests/unit tests/lifecycle tests/security
@@ -53,9 +54,10 @@ build: packages pyrunc/config/_check.py # the default: build/pyrunc, which runs 
 # All in one call of apt. Who is not root is told what is missing, and goes on without: pytest says which tests it skips.
 PACKAGES = build run
 demo: PACKAGES = build run demo
-conformance bench: PACKAGES = build run demo peers tools
+bench: PACKAGES = build run demo peers tools
+conformance: PACKAGES = build run demo peers tools bats
 soak: PACKAGES = build run demo tools vm
-test: PACKAGES = build run demo peers tools compilers engines vm
+test: PACKAGES = build run demo peers tools bats compilers engines vm
 test-vm: PACKAGES = build run demo tools vm
 # Where apt is not to be called, what is missing is told.
 check: APT = --tell
@@ -129,8 +131,10 @@ test-vm: venv build # tests/vm: cgroup v2 and systemd, in a virtual machine by e
 peers: packages venv
 	@tools/peers.sh $(VENV)
 
-conformance: build peers # runtime-tools' suite against pyrunc, runc and crun, as a table; 7 minutes; root
-	$(Q)$(VENV)/bin/python -m tests.conformance $(CONFORMANCE_ARGS)
+# What runc's suite says of runc is recorded; BATS_ARGS="--peers live" asks anew.
+conformance: build peers # runtime-tools' suite against pyrunc, runc and crun, runc's own against pyrunc; 40 minutes; root
+	$(Q)$(VENV)/bin/python -m tests.conformance $(CONFORMANCE_ARGS); first=$$?; \
+		$(VENV)/bin/python -m tests.conformance.bats $(BATS_ARGS) && exit $$first
 
 manual: # docs/pyrunc.1.md, from the command table
 	$(Q)$(PYTHON) tools/manual.py docs/pyrunc.1.md

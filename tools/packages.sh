@@ -56,6 +56,8 @@ for group in "$@"; do
         wanted="$wanted clang musl-dev" ;;
     peers) # runtimes to compare with, and to build runc
         wanted="$wanted crun libseccomp-dev pkg-config ca-certificates" ;;
+    bats) # what runc's own suite calls
+        wanted="$wanted bats jq gawk iproute2 uidmap busybox-static" ;;
     engines)
         wanted="$wanted podman buildah netavark aardvark-dns conmon containerd docker.io runc skopeo umoci iproute2 iptables"
         wanted="$wanted tmux strace util-linux debootstrap criu containernetworking-plugins" ;;

@@ -21,8 +21,9 @@ _PASSWD = (
     "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\nnobody:x:65534:65534::/home:/bin/false\n"
 )
 _GROUP = "root:x:0:\ndaemon:x:1:\ntty:x:5:\nnogroup:x:65534:\n"
-_FOLDERS = {"dev": 0o755, "etc": 0o755, "home": 0o755, "mnt": 0o755, "proc": 0o755, "root": 0o700, "run": 0o755}
-_FOLDERS.update({"sys": 0o755, "tmp": 0o1777, "usr": 0o755, "var": 0o755})
+#: No /proc and no /sys in the first, as in the image that the suite would download: it makes links of its own there.
+_FOLDERS = {"dev": 0o755, "etc": 0o755, "home": 0o755, "root": 0o700, "tmp": 0o1777, "usr": 0o755, "var": 0o755}
+_MORE = {"mnt": 0o755, "proc": 0o755, "run": 0o755, "sys": 0o755}
 
 
 def make(folder: Path, architecture: str) -> None:
@@ -34,7 +35,7 @@ def make(folder: Path, architecture: str) -> None:
             if applet != "busybox":
                 _link(tar, f"bin/{applet}", tarfile.LNKTYPE, "bin/busybox")
     with tarfile.open(folder / f"debian-{architecture}.tar.xz", "w") as tar:
-        _common(tar, {**_FOLDERS, "usr/bin": 0o755, "usr/sbin": 0o755, "usr/lib": 0o755, "usr/lib64": 0o755})
+        _common(tar, {**_FOLDERS, **_MORE, "usr/bin": 0o755, "usr/sbin": 0o755, "usr/lib": 0o755, "usr/lib64": 0o755})
         for name in ("bin", "sbin", "lib", "lib64"):
             _link(tar, name, tarfile.SYMTYPE, f"usr/{name}")
         _link(tar, "usr/bin/sh", tarfile.SYMTYPE, "bash")

@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import pty
+import select
 import shutil
 import signal
 import subprocess
@@ -78,31 +79,32 @@ def reach(path: Path) -> None:
 
 
 def hierarchies() -> "list[str]":
-    """Mount every controller's hierarchy at its real root below OUTSIDE. Gives their names."""
+    """Mount every controller's hierarchy at its real root below OUTSIDE, and the unified one. Gives their names."""
     OUTSIDE.mkdir()
     mount("-t", "tmpfs", "-o", "mode=700", "tmpfs", OUTSIDE)
-    found = []
-    lines = Path("/proc/cgroups").read_text().splitlines()[1:]
-    for name, option in [(line.split("\t")[0],) * 2 for line in lines] + [("systemd", "none,name=systemd")]:
-        place = OUTSIDE / name
-        place.mkdir(parents=True)
-        if mount("-t", "cgroup", "-o", option, "cgroup", place, check=False):
-            found.append(name)
-    return found
+    controllers = [line.split("\t")[0] for line in Path("/proc/cgroups").read_text().splitlines()[1:]]
+    return [name for name in (*controllers, "systemd", "unified") if mount_hierarchy(name, OUTSIDE / name)]
+
+
+def mount_hierarchy(name: str, place: Path) -> bool:
+    """As a hybrid host has it: each controller by itself as cgroup v1, systemd's names, and a cgroup v2 without any."""
+    place.mkdir()
+    if name == "unified":
+        return mount("-t", "cgroup2", "cgroup2", place, check=False)
+    return mount("-t", "cgroup", "-o", "none,name=systemd" if name == "systemd" else name, "cgroup", place, check=False)
 
 
 def own_cgroups(names: "list[str]", cgroup: str) -> None:
     """Make a cgroup in each hierarchy."""
     for name in names:
         place = OUTSIDE / name / cgroup
-        place.mkdir(parents=True)
+        place.mkdir()
         if name == "cpuset":
-            for above in (place.parent, place):
-                for file in ("cpuset.cpus", "cpuset.mems"):
-                    (above / file).write_text((above.parent / file).read_text())
-        for above in (place.parent, place) if name == "cpu" and (place / "cpu.rt_runtime_us").exists() else ():
-            try:  # half of the machine's, for the tests of real-time scheduling
-                (above / "cpu.rt_runtime_us").write_text("500000")
+            for file in ("cpuset.cpus", "cpuset.mems"):
+                (place / file).write_text((place.parent / file).read_text())
+        if name == "cpu" and (place / "cpu.rt_runtime_us").exists():
+            try:  # what the tests of real-time scheduling need, if nobody has it
+                (place / "cpu.rt_runtime_us").write_text("700000")
             except OSError:
                 pass
 
@@ -117,7 +119,6 @@ def remove_cgroups(names: "list[str]", cgroup: str) -> None:
     for name in names:
         for folder, _, _ in os.walk(OUTSIDE / name / cgroup, topdown=False):
             remove(Path(folder))
-        remove((OUTSIDE / name / cgroup).parent)
 
 
 def remove(folder: Path) -> None:
@@ -142,12 +143,12 @@ def enter(names: "list[str]", job: "dict[str, Any]") -> None:
     subprocess.run(["umount", "-R", "-l", OUTSIDE], check=True)
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", CGROUPS)
     for name in names:
-        place = CGROUPS / name
-        place.mkdir()
-        mount("-t", "cgroup", "-o", "none,name=systemd" if name == "systemd" else name, "cgroup", place)
+        if not mount_hierarchy(name, CGROUPS / name):
+            raise OSError(f"cannot mount the hierarchy of {name}")
     if "cgroup" in job["set"]:
         for name in names:
-            delegate(name)
+            if name != "unified":
+                delegate(name)
 
 
 def delegate(name: str) -> None:
@@ -209,35 +210,25 @@ def reap(wanted: "int | None") -> int:
 
 
 def session(job: "dict[str, Any]", names: "list[str]") -> None:
-    """The child: bats on a terminal of its own, whose output goes to the log."""
+    """In the child: joins the cgroups, and starts this program again where they are the roots. Does not return."""
     join(names, job["name"])
-    if "--in-cgroup" not in sys.argv:
-        argv = [
-            "unshare",
-            "--cgroup",
-            "--mount",
-            "--propagation",
-            "private",
-            "--",
-            sys.executable,
-            __file__,
-            json.dumps(job),
-            "--in-cgroup",
-            *names,
-        ]
-        os.execvp("unshare", argv)
+    argv = ["unshare", "--cgroup", "--mount", "--propagation", "private", "--", sys.executable, __file__]
+    os.execvp("unshare", [*argv, json.dumps(job), "--in-cgroup", *names])
 
 
 def on_terminal(job: "dict[str, Any]") -> int:
+    """Until bats ends: what a failed test has left running may hold the terminal longer."""
     pid, master = pty.fork()
     if pid == 0:
         os.close(job["log"])
         fcntl.ioctl(0, termios.TIOCSWINSZ, b"\x18\0\x50\0\0\0\0\0")
         bats(job)
+    ended = os.pidfd_open(pid)
     with open(job["log"], "wb") as log:
         while True:
+            ready = select.select([master, ended], [], [])[0]
             try:
-                data = os.read(master, 65536)
+                data = os.read(master, 65536) if master in ready else b""
             except OSError:
                 data = b""
             if not data:

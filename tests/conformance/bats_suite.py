@@ -59,7 +59,8 @@ def _build(folder: Path) -> None:
     module = Path(json.loads(said.stdout)["Dir"])
     shutil.copytree(module / "tests", folder / "tests", copy_function=shutil.copy)
     subprocess.run(["chmod", "-R", "u+w", folder], check=True)
-    for script in (folder / "tests/integration").glob("*.sh"):
+    shutil.copy(module / "go.mod", folder)
+    for script in (folder / "tests").rglob("*.sh"):
         script.chmod(0o755)  # a module keeps no such bit
     for name in HELPERS:
         target = folder / "tests/cmd/_bin" / name
@@ -76,6 +77,7 @@ def work(runtime: Path) -> Iterator[Path]:
         folder = Path(name)
         folder.chmod(0o755)
         shutil.copytree(suite / "tests", folder / "tests")
+        shutil.copy(suite / "go.mod", folder)
         for made, mode in (("bin", 0o755), ("home", 0o777), ("tmp", 0o1777)):
             (folder / made).mkdir()
             (folder / made).chmod(mode)
@@ -83,7 +85,8 @@ def work(runtime: Path) -> Iterator[Path]:
         if TOP in runtime.parents:
             (folder / "bin/runc").symlink_to(runtime)
         else:
-            shutil.copy(runtime, folder / "bin/runc")
+            shutil.copyfile(runtime, folder / "bin/runc")
+            (folder / "bin/runc").chmod(0o755)
         go = folder / "bin/go"  # asked for the architecture's name only
         go.write_text(f"#!/bin/sh\necho {ARCHITECTURES[os.uname().machine]}\n")
         go.chmod(0o755)
@@ -103,7 +106,7 @@ def run(file: str, features: str, folder: Path, log: Path) -> Results:
         "file": file,
         "set": features,
         "reach": str(TOP),
-        "name": f"pyrunc-conformance/{os.getpid()}",
+        "name": f"pyrunc-conformance-{os.getpid()}",
         "mounts": os.readlink("/proc/self/ns/mnt"),
     }
     argv = [
