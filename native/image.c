@@ -75,8 +75,8 @@ int image_make(int argc, char **argv)
 
 	run = PyObject_GetAttrString(boot, "run");
 	environment = PyObject_GetAttrString(posix, "environ");
-	if (argc != 2 || !run || !environment)
-		return report(argv, "usage: maker IMAGE", 0, "");
+	if (argc < 2 || argc > 3 || !run || !environment)
+		return report(argv, "usage: maker IMAGE [COMMANDS]", 0, "");
 	PyOS_BeforeFork();
 	image_is_restored = 1;
 	return dump(argv[1], heap_seal(), &library, STAGE2) < 0 ? report(argv, "write the image", errno, "") : 0;

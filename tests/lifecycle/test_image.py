@@ -19,6 +19,7 @@ import pytest
 
 from tests.conftest import MakeBundle
 from tools import image as maker
+from tools import training
 
 RECORD = 2 * 8 + 5 * 8 + 6 * 8 + 12 * 56
 PAGE = os.sysconf("SC_PAGESIZE")
@@ -254,3 +255,18 @@ def test_a_signal_ends_it(image: Path, runtime: Path, bundle: MakeBundle) -> Non
     process.send_signal(signal.SIGKILL)
     process.wait(20)
     box.delete("--force").ok()
+
+
+def test_every_kind_of_training_works_here(image: Path, runtime: Path, tmp_path: Path) -> None:
+    """So an image that is made here has seen all of them; and the maker has nothing to complain of."""
+    ordinary = runtime.with_name("pyrunc-ordinary")
+    if not ordinary.exists():
+        pytest.skip("no pyrunc-ordinary: an installation has none")
+    commands = training.prepare(tmp_path, ordinary)
+    assert commands is not None
+    lines = commands.read_text().splitlines()
+    assert len(lines) == 3 * 8 * training.ROUNDS
+    bundles = {line.split("\t--bundle\t")[1].split("\t")[0] for line in lines if "--bundle" in line}
+    assert {Path(bundle).name for bundle in bundles} == {
+        f"{kind}-{end}" for kind in ("_spec", "_engine", "_pod") for end in ("ends", "stays")
+    }
