@@ -19,6 +19,8 @@ _MANAGER: "Final" = ("/org/freedesktop/systemd1", _SERVICE + ".Manager")
 # Seconds: for one answer, and for a job to be done (runc waits as long for a job).
 _ANSWER: "Final" = 25.0
 _JOB: "Final" = 30.0
+# What it says of a unit that has ended: by its name, by its invocation, and by its object.
+_GONE: "Final" = ("NoSuchUnit", "NoUnitForInvocationID", "UnknownObject")
 # What the bus says while systemd executes itself anew, as at an upgrade; and the waits between attempts.
 _AWAY: "Final" = ("org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.Disconnected")
 _PAUSES: "Final" = (0.2, 0.5, 1.0, 2.0, 0.0)
@@ -80,7 +82,7 @@ class Systemd:
         try:
             self._job("Stop", "s", ("replace",), name, (unit, _SERVICE + ".Unit"))
         except Failure as error:
-            if not error.name.endswith(("NoSuchUnit", "UnitMasked", "UnknownObject", "UnknownMethod")):
+            if not error.name.endswith((*_GONE, "UnitMasked")):
                 raise
 
     def forget_failure(self, unit: str) -> None:
@@ -125,7 +127,7 @@ class Systemd:
         try:
             return str(self._call(method, signature, body)[0])
         except Failure as error:
-            if error.name.endswith(("NoSuchUnit", "NoUnitForInvocationID")):
+            if error.name.endswith(_GONE):
                 return None
             raise
 

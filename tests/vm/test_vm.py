@@ -23,6 +23,11 @@ PATIENCE = 1800.0
 
 #: Tests of other rooms, which hold on cgroup v2 and in a machine with all capabilities as well.
 OTHERS = {
+    "lifecycle/test_cgroup_left.py": (
+        "test_exec_and_ps_follow_the_process",
+        "test_ps_of_a_process_at_the_root_is_an_error",
+        "test_without_a_cgroup_and_a_pid_namespace",
+    ),
     "lifecycle/test_concurrency.py": (
         "test_two_creates_in_one_cgroup",
         "test_a_cgroup_that_has_gone_to_another_container",

@@ -103,6 +103,12 @@ def as_user(script: str, timeout: float = 120) -> "subprocess.CompletedProcess[s
     return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False, cwd="/")
 
 
+def as_login(script: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
+    """Run a shell script as the ordinary user after a login by PAM: in a session's scope, which is root's."""
+    argv = ["runuser", "--login", "user", "--command", f"PATH=/usr/local/bin:/usr/bin:/bin; {script}"]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False, cwd="/")
+
+
 def user_scopes() -> set[str]:
     done = as_user("systemctl --user --all --no-legend --plain list-units '*.scope'")
     assert done.returncode == 0, done

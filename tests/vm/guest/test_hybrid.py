@@ -1,12 +1,15 @@
 """systemd on cgroup v1, in a boot of its own: the controllers' hierarchies are v1's, systemd's own tree is v2's."""
 
 import os
+import shlex
 from pathlib import Path
+
+import pytest
 
 from ...conftest import MakeBundle
 from ...workplace import Bundle, hierarchies, wait_until
 from .support import DISK, TOP, command, limit, properties, put_in_scope, read, refused, scopes, unit
-from .test_systemd import run
+from .test_systemd import SYSTEMD, run
 
 CONTROLLERS = ("memory", "pids", "cpu", "cpuset", "devices", "freezer")
 
@@ -54,6 +57,12 @@ def test_a_life_in_a_scope(bundle: MakeBundle) -> None:
     assert read(where["freezer"], "freezer.state") == "FROZEN" and box.status() == "paused"
     box.call("resume", box.id).ok()
     assert box.status() == "running"
+    for flags, quota in (("--cpu-quota=30000", "30000 50000"), ("--cpu-period=40000", "30000 40000"),
+                         ("--cpu-quota=-1", "-1 40000"), ("--cpu-quota=20000", "20000 40000")):  # fmt: skip
+        box.call("update", flags, box.id).ok()
+        found = read(where["cpu"], "cpu.cfs_quota_us") + " " + read(where["cpu"], "cpu.cfs_period_us")
+        assert found == quota, flags
+        command("systemctl", "daemon-reload")
     box.call("update", "--memory=90m", "--pids-limit=40", "--cpu-share=300", box.id).ok()
     assert read(where["memory"], "memory.limit_in_bytes") == str(90 << 20)
     assert properties(unit(box), "MemoryLimit", "CPUShares") == {"MemoryLimit": str(90 << 20), "CPUShares": "300"}
@@ -96,14 +105,34 @@ def test_memory_that_runs_out(bundle: MakeBundle) -> None:
 
 
 def test_without_systemd(bundle: MakeBundle) -> None:
-    """The manager of the files beside it, on v1; systemd's own tree has no part in it."""
+    """The manager of the files beside it, on v1, and in the tree in which systemd tracks its units."""
     box = bundle("sleep", "1000")
     limit(box, memory={"limit": 64 << 20}, pids={"limit": 30})
     box.run("--detach").ok()
     assert read(box.cgroup_dir("memory"), "memory.limit_in_bytes") == str(64 << 20)
     assert read(box.cgroup_dir("pids"), "cgroup.procs") == str(box.pid())
+    assert read(TOP / "unified" / box.cgroup.lstrip("/"), "cgroup.procs") == str(box.pid())
+    assert box.exec("tail", "-n1", "/proc/self/cgroup").ok().stdout == f"0::{box.cgroup}\n"
     box.delete("--force").ok()
-    assert not any(box.cgroup_dir(name).exists() for name in CONTROLLERS)
+    assert not any(box.cgroup_dir(name).exists() for name in (*CONTROLLERS, "unified"))
+
+
+@pytest.mark.parametrize("flags", [(), SYSTEMD])
+def test_it_outlives_the_service_of_its_caller(bundle: MakeBundle, flags: tuple[str, ...]) -> None:
+    box = bundle("sleep", "1000")
+    if flags:
+        put_in_scope(box)
+    service = f"pyrunc-test-caller{os.getpid()}"
+    call = shlex.join([str(box.place.runtime), "--root", str(box.place.root), *flags, "run", "--detach", "--bundle",
+                       str(box.save()), box.id])  # fmt: skip
+    command("systemd-run", "--quiet", f"--unit={service}", "sh", "-c", f"{call}; sleep 1000")
+    try:
+        wait_until(lambda: box.call("state", box.id).returncode == 0 and box.status() == "running", "it runs")
+    finally:
+        command("systemctl", "stop", service)
+    assert box.status() == "running"
+    box.delete("--force").ok()
+    assert not folders(box)
 
 
 def test_what_only_v2_has(bundle: MakeBundle) -> None:

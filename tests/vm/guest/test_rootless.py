@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ...workplace import make_rootfs
-from .support import PYRUNC, USER, as_user, user_scopes
+from .support import PYRUNC, TOP, USER, as_login, as_user, user_scopes
 
 HOME = Path("/home/user")
 
@@ -31,10 +31,13 @@ class Session:
     def program(self, *args: str) -> None:
         self.config["process"]["args"] = list(args)
 
+    def save(self) -> None:
+        (self.path / "config.json").write_text(json.dumps(self.config))
+
     def shell(self, script: str, status: int = 0) -> str:
         """Run it as the user; what it wrote."""
         if hasattr(self, "config"):
-            (self.path / "config.json").write_text(json.dumps(self.config))
+            self.save()
         done = as_user(f"B={self.path}; cd $B; {script}")
         assert done.returncode == status, f"{script}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
@@ -110,6 +113,35 @@ def test_a_life_in_a_scope_of_the_users_manager(session: Session) -> None:
     ]
 
 
+def test_a_life_from_a_login_session(session: Session) -> None:
+    """The session's scope is not below the user's manager, so nobody moves from there by himself: systemd is asked."""
+    session.map_range()
+    session.config["linux"].setdefault("resources", {})["pids"] = {"limit": 20}
+    session.program("sleep", "1000")
+    session.save()
+    scope = f"/user.slice/user-{USER}.slice/user@{USER}.service/user.slice/pyrunc-rootless1.scope"
+    # An exec, one that goes to a cgroup of the container's own, and one where the scope takes no process any more.
+    script = f"""
+    cd {session.path}
+    grep -q session- /proc/self/cgroup && echo session
+    pyrunc --systemd-cgroup run --detach rootless1 >/dev/null 2>&1 </dev/null || exit 1
+    pyrunc exec rootless1 id -u || exit 2
+    pyrunc exec --detach rootless1 sleep 1001 || exit 3
+    grep -c . /sys/fs/cgroup{scope}/cgroup.procs
+    mkdir /sys/fs/cgroup{scope}/inner
+    pyrunc exec --cgroup inner rootless1 cat /proc/self/cgroup || exit 4
+    pyrunc exec --cgroup nowhere rootless1 true 2>&1 | grep -c 'exec failed'
+    for pid in $(cat /sys/fs/cgroup{scope}/cgroup.procs); do echo $pid >/sys/fs/cgroup{scope}/inner/cgroup.procs; done
+    echo +pids >/sys/fs/cgroup{scope}/cgroup.subtree_control || exit 5
+    pyrunc exec rootless1 cat /proc/self/cgroup || exit 6
+    pyrunc ps --format=json rootless1 | grep -o , | grep -c .
+    pyrunc update --pids-limit 30 rootless1 && cat /sys/fs/cgroup{scope}/pids.max
+    pyrunc delete --force rootless1 && echo deleted
+    """
+    done = as_login(script)
+    assert done.stdout.split() == ["session", "0", "2", "0::/inner", "1", "0::/inner", "1", "30", "deleted"], done
+
+
 def test_a_life_in_a_cgroup_of_its_own(session: Session) -> None:
     session.config["linux"].setdefault("resources", {})["pids"] = {"limit": 20}
     session.program("sleep", "1000")
@@ -125,10 +157,10 @@ def test_a_life_in_a_cgroup_of_its_own(session: Session) -> None:
 
 
 def test_without_the_right_to_make_cgroups(session: Session) -> None:
-    """Outside of the user's own manager: no cgroup when none is asked for, a clear error for a limit."""
+    """Outside of the user's own manager: no cgroup when none is asked for, a clear error for a limit or a path."""
 
     def run() -> "subprocess.CompletedProcess[str]":
-        (session.path / "config.json").write_text(json.dumps(session.config))
+        session.save()
         argv = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "env", "HOME=/home/user"]
         argv += [f"XDG_RUNTIME_DIR=/run/user/{USER}", PYRUNC, "run", "--bundle", str(session.path), "rootless1"]
         return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
@@ -136,10 +168,31 @@ def test_without_the_right_to_make_cgroups(session: Session) -> None:
     session.program("cat", "/proc/self/cgroup")
     done = run()
     assert (done.returncode, done.stdout) == (0, "0::/\n"), done
+    # One of the container's name where it would be, with somebody else's process.
+    home = TOP / Path("/proc/self/cgroup").read_text().strip().removeprefix("0::/")
+    foreign = home.parent / "rootless1"
+    foreign.mkdir()
+    other = subprocess.Popen(["sleep", "1000"])
+    try:
+        (foreign / "cgroup.procs").write_text(str(other.pid))
+        done = run()
+        assert (done.returncode, done.stdout) == (0, "0::/\n"), done
+        assert other.poll() is None and (foreign / "cgroup.procs").read_text() == f"{other.pid}\n"
+    finally:
+        other.kill()
+        other.wait()
+        foreign.rmdir()
+    session.config["linux"]["cgroupsPath"] = "/pyrunc-not-for-users"
+    done = run()
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done
+    assert "unable to apply cgroup configuration" in done.stderr and "permission denied" in done.stderr
+    assert "/linux/cgroupsPath" in done.stderr
+    del session.config["linux"]["cgroupsPath"]
     session.config["linux"].setdefault("resources", {})["pids"] = {"limit": 20}
     done = run()
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done
-    assert "cannot limit pids.max" in done.stderr and "/linux/resources/pids/limit" in done.stderr
+    assert "cannot limit pids.max: rootless needs no limits + no cgrouppath" in done.stderr
+    assert "/linux/resources/pids/limit" in done.stderr
 
 
 def test_without_a_bus(session: Session) -> None:
