@@ -12,6 +12,7 @@ that its type has no code for stops the build: nothing is lost by accident.
 import json
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -287,12 +288,36 @@ def words(values: list[Any], place: str) -> str:
     return "{" + ", ".join(map(repr, values)) + "}"
 
 
+def names(schemas: dict[str, Any], files: Iterable[str]) -> set[str]:
+    """The names of all properties, at any depth: what a property that is in none of these may be a misspelling of."""
+    found: set[str] = set()
+    seen: set[str] = set()
+
+    def walk(value: Any) -> None:
+        if isinstance(value, list):
+            for item in value:
+                walk(item)
+        elif isinstance(value, dict):
+            if isinstance(value.get("properties"), dict):
+                found.update(value["properties"])
+            if isinstance(value.get("$ref"), str) and value["$ref"] not in seen:
+                seen.add(value["$ref"])
+                walk(find(schemas, value["$ref"]))
+            for item in value.values():
+                walk(item)
+
+    for file in files:
+        walk(schemas[file])
+    return found
+
+
 def generate(schemas: dict[str, Any]) -> str:
     """The text of _check.py."""
     code = Code(schemas)
     exports = [f"{name} = {code.reference('#/definitions/' + file)}\n" for name, file in ENTRIES.items()]
+    known = f"NAMES = frozenset(({', '.join(map(repr, sorted(names(schemas, ENTRIES.values()))))}))\n"
     head = '"""Made by tools/gencheck.py from spec/: do not edit."""\nclass Mismatch(Exception):\n pass\n'
-    return head + HELPERS.replace("    ", " ") + "".join(code.functions.values()) + "".join(exports)
+    return head + HELPERS.replace("    ", " ") + known + "".join(code.functions.values()) + "".join(exports)
 
 
 def main(arguments: list[str]) -> None:

@@ -7,7 +7,7 @@ from which a manager is made again.
 
 import posix
 
-from pyrunc.cgroups.v1 import HYBRID, Manager
+from pyrunc.cgroups.v1 import HYBRID, Manager, exists_at
 from pyrunc.errors import ConfigError, PyruncError
 from pyrunc.linux import files, procfs
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HYBRID",
+    "TOP",
     "Host",
     "Manager",
     "detect",
-    "directory",
-    "exists",
+    "exists_at",
     "files_manager",
     "manager",
     "membership",
@@ -34,10 +34,11 @@ __all__ = [
     "own_procs",
     "parse_mountinfo",
     "paths",
+    "relative",
 ]
 
-_TOP = "/sys/fs/cgroup"
-_UNIFIED = _TOP + "/unified"
+TOP = "/sys/fs/cgroup"
+_UNIFIED = TOP + "/unified"
 
 
 class Host:
@@ -89,7 +90,7 @@ def paths(host: Host, cgroups_path: "str | None", container_id: str) -> "dict[st
     Raises ConfigError for a path that leaves its place or names the place itself, PyruncError without cgroup v1.
     """
     if not host.mounts and host.mode != "v2":
-        raise PyruncError("no cgroup hierarchy is mounted", hint="mount the controllers below " + _TOP)
+        raise PyruncError("no cgroup hierarchy is mounted", hint="mount the controllers below " + TOP)
     asked = cgroups_path or container_id
     parts = [part for part in asked.split("/") if part not in ("", ".")]
     if ".." in parts or "\0" in asked or not parts:
@@ -100,10 +101,10 @@ def paths(host: Host, cgroups_path: "str | None", container_id: str) -> "dict[st
     below = "/" + "/".join(parts)
     if host.mode == "v2":
         if asked[0] == "/":
-            return {"": _TOP + below}
+            return {"": TOP + below}
         # Beside our own cgroup, not below it: one that has processes can't pass controllers on (as runc).
         own = host.own.get("", "/").rpartition("/")[0]
-        return {"": _TOP + ("" if own.startswith("/..") else own) + below}
+        return {"": TOP + ("" if own.startswith("/..") else own) + below}
     result = {}
     for name, (point, root) in host.mounts.items():
         if not name.startswith("name=") or name == "name=systemd":
@@ -118,37 +119,25 @@ def paths(host: Host, cgroups_path: "str | None", container_id: str) -> "dict[st
 
 def _base(point: str, root: str, own: "str | None") -> str:
     """A hierarchy's mount point, or with own the directory of that cgroup in it."""
-    return (point if point != "/" else "") + (_relative(own, root) if own is not None else "")
+    return (point if point != "/" else "") + (relative(own, root) if own is not None else "")
 
 
 def own_paths(host: Host) -> "dict[str, str]":
     """controller → the directory of this process's own cgroup, as paths() has them: "" is cgroup v2's. Pure."""
     if host.mode == "v2":
         own = host.own.get("", "/").rstrip("/")
-        return {"": _TOP + ("" if own.startswith("/..") else own)}
+        return {"": TOP + ("" if own.startswith("/..") else own)}
     return {name: _base(point, root, host.own.get(name, "/")) for name, (point, root) in host.mounts.items()}
-
-
-def directory(host: Host, controller: str, path: str) -> str:
-    """The directory of a cgroup that /proc/PID/cgroup names. Raises PyruncError when none is mounted that shows it."""
-    if controller == "":
-        point, root = _TOP, "/"
-    else:
-        point, root = (host.unified if controller == HYBRID else host.mounts.get(controller)) or ("", "")
-    way = _relative(path, root)
-    if not point or path.startswith("/..") or (not way and path not in ("/", root)):
-        raise PyruncError("the cgroup " + path + " cannot be seen from here", step="cgroup")
-    return point + way
 
 
 def own_procs(host: Host) -> "str | None":
     """The file by which a process goes into the cgroup of this one that counts processes; None without one."""
     if host.mode == "v2":
-        return _TOP + host.own.get("", "/").rstrip("/") + "/cgroup.procs"
+        return TOP + host.own.get("", "/").rstrip("/") + "/cgroup.procs"
     if "pids" not in host.mounts:
         return None
     point, root = host.mounts["pids"]
-    return point + _relative(host.own.get("pids", "/"), root) + "/tasks"
+    return point + relative(host.own.get("pids", "/"), root) + "/tasks"
 
 
 def manager(
@@ -195,7 +184,7 @@ def parse_mountinfo(data: bytes, hierarchies: "list[str]") -> "dict[str, tuple[s
             continue
         for name in names:
             before = found.get(name, ("", ""))[0]
-            if before in ("", point) or (point.startswith(_TOP + "/") and not before.startswith(_TOP + "/")):
+            if before in ("", point) or (point.startswith(TOP + "/") and not before.startswith(TOP + "/")):
                 found[name] = (point, root)
     return found
 
@@ -208,31 +197,22 @@ def _usual_mounts(own: "list[tuple[str, str]]") -> "dict[str, tuple[str, str]] |
     """
     mounts: dict[str, tuple[str, str]] = {}
     try:
-        device = posix.stat(_TOP).st_dev
+        device = posix.stat(TOP).st_dev
         for names, _ in own:
             if names:
-                point = _TOP + "/" + names.removeprefix("name=")
+                point = TOP + "/" + names.removeprefix("name=")
                 if posix.stat(point + "/cgroup.sane_behavior").st_dev == device:
                     return None
                 for name in names.split(","):
                     mounts[name] = (point, "/")
     except OSError:
         return None
-    if mounts and exists(_UNIFIED + "/cgroup.procs"):
-        if exists(_UNIFIED + "/cgroup.type"):
+    if mounts and exists_at(_UNIFIED + "/cgroup.procs"):
+        if exists_at(_UNIFIED + "/cgroup.type"):
             # Every cgroup of v2 has a type but the root: it is not whole.
             return None
         mounts[""] = (_UNIFIED, "/")
     return mounts or None
-
-
-def exists(path: str) -> bool:
-    """Whether a path is there, as far as we may see."""
-    try:
-        posix.stat(path)
-    except OSError:
-        return False
-    return True
 
 
 def membership(data: bytes) -> "list[tuple[str, str]]":
@@ -246,7 +226,7 @@ def membership(data: bytes) -> "list[tuple[str, str]]":
     return result
 
 
-def _relative(own: str, root: str) -> str:
+def relative(own: str, root: str) -> str:
     """The way from a mount's root to our own cgroup: "" or "/some/where". Pure.
 
     /proc/self/cgroup counts from the cgroup namespace's root, and in a container without such a namespace from the

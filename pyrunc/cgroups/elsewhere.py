@@ -22,9 +22,21 @@ def paths(saved: "Mapping[str, str]", pid: int) -> "dict[str, str]":
     for names, path in cgroups.membership(data):
         for name in names.split(","):
             key = cgroups.HYBRID if not name and "" not in saved else name
-            if key in saved and not cgroups.exists(saved[key]):
-                found[key] = cgroups.directory(host, key, path)
+            if key in saved and not cgroups.exists_at(saved[key]):
+                found[key] = _directory(host, key, path)
     return found
+
+
+def _directory(host: cgroups.Host, controller: str, path: str) -> str:
+    """The directory of a cgroup that /proc/PID/cgroup names. Raises PyruncError when none is mounted that shows it."""
+    if controller == "":
+        point, root = cgroups.TOP, "/"
+    else:
+        point, root = (host.unified if controller == cgroups.HYBRID else host.mounts.get(controller)) or ("", "")
+    way = cgroups.relative(path, root)
+    if not point or path.startswith("/..") or (not way and path not in ("/", root)):
+        raise PyruncError("the cgroup " + path + " cannot be seen from here", step="cgroup")
+    return point + way
 
 
 def manager(before: "cgroups.AnyManager", pid: int) -> "cgroups.FilesManager":

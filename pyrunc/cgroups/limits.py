@@ -7,7 +7,7 @@ import posix
 from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM
 
 from pyrunc.cgroups import devices
-from pyrunc.cgroups.files import failure, no_limits, read_file, write_file
+from pyrunc.cgroups.files import failure, read_file, write_file
 from pyrunc.errors import ConfigError, PyruncError
 
 TYPE_CHECKING = False
@@ -249,7 +249,9 @@ class Limits:
         directory = self.paths.get(controller)
         if directory is None:
             if self.optional:
-                raise no_limits(file, self.pointer(pointer))
+                from pyrunc.cgroups import refusals
+
+                raise refusals.no_limits(file, self.pointer(pointer))
             raise ConfigError(
                 f"cannot set {file} to {str(value)!r}: the {controller} cgroup is not mounted",
                 pointer=self.pointer(pointer),

@@ -11,7 +11,7 @@ from errno import EACCES, EBUSY, EPERM
 from pyrunc import cgroups
 from pyrunc.cgroups import devices, limits2, units, v2
 from pyrunc.cgroups.bus import Told, connect
-from pyrunc.cgroups.files import failure, not_empty
+from pyrunc.cgroups.files import failure
 from pyrunc.cgroups.units import INFINITY, share
 from pyrunc.cgroups.v1 import make
 from pyrunc.errors import ConfigError, PyruncError
@@ -237,7 +237,9 @@ class Manager:
         if others:
             # Between systemd's mkdir and our lock; they have nothing to do with us, and shall outlive this create.
             self.inner.foreign = True
-            raise not_empty(len(others), directories[0])
+            from pyrunc.cgroups import refusals
+
+            raise refusals.not_empty(len(others), directories[0])
         if isinstance(self.inner, v2.Manager):
             # Of what systemd does not pass on: hugetlb, misc, rdma.
             self.inner.enable_above()

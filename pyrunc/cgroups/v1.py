@@ -7,7 +7,7 @@ processes or child cgroups to look at, stats.py for events.
 import posix
 from errno import EBUSY, EINVAL
 
-from pyrunc.cgroups.files import REFUSED, WRITE, failure, frozen, not_empty, not_made, read_file, usable, write_file
+from pyrunc.cgroups.files import REFUSED, WRITE, failure, read_file, write_file
 from pyrunc.errors import ConfigError, PyruncError
 
 TYPE_CHECKING = False
@@ -63,10 +63,12 @@ class Manager:
         """
         if self.optional:
             # Somebody else's, which has the container's name by chance.
-            for controller in [name for name in self.paths if not usable(self.paths[name])]:
+            from pyrunc.cgroups import refusals
+
+            for controller in [name for name in self.paths if not refusals.usable(self.paths[name])]:
                 del self.paths[controller]
         for directory in self._directories():
-            if _exists(directory):
+            if exists_at(directory):
                 self._check(directory)
 
     def create(self) -> None:
@@ -97,12 +99,16 @@ class Manager:
                     if controller in ("name=systemd", HYBRID) or (self.optional and exc.errno in REFUSED):
                         del self.paths[controller]
                         continue
-                    raise not_made(directory, exc) from exc
+                    from pyrunc.cgroups import refusals
+
+                    raise refusals.not_made(directory, exc) from exc
             freezer = self.paths.get("freezer")
             try:
                 # Under a frozen parent the container process would stop for good as it joins, before it could say so.
                 if freezer and read_file(freezer + "/freezer.state") != "THAWED":
-                    raise frozen(freezer)
+                    from pyrunc.cgroups import refusals
+
+                    raise refusals.frozen(freezer)
             except OSError as exc:
                 raise failure("read " + str(freezer) + "/freezer.state", exc) from exc
         except PyruncError:
@@ -228,11 +234,11 @@ class Manager:
     # --- life
 
     def exists(self) -> bool:
-        return any(_exists(directory) for directory in self._directories())
+        return any(exists_at(directory) for directory in self._directories())
 
     def complete(self) -> bool:
         """Whether all of it is there: a process that has left its cgroups lets others remove them."""
-        return all(_exists(directory) for directory in self._directories())
+        return all(exists_at(directory) for directory in self._directories())
 
     def reachable(self, sub: "Mapping[str, str] | None" = None) -> bool:
         """Nothing is asked of what is above both cgroups: who may write to one may move there."""
@@ -387,13 +393,18 @@ class Manager:
         inside = pids((directory,))
         if inside:
             self.foreign = True
-            raise not_empty(len(inside), directory)
+            from pyrunc.cgroups import refusals
+
+            raise refusals.not_empty(len(inside), directory)
         if directory == self.paths.get("freezer") and self.frozen():
             self.foreign = True
-            raise frozen(directory)
+            from pyrunc.cgroups import refusals
+
+            raise refusals.frozen(directory)
 
 
-def _exists(directory: str) -> bool:
+def exists_at(directory: str) -> bool:
+    """Whether a path is there, as far as we may see."""
     try:
         posix.stat(directory)
     except OSError:

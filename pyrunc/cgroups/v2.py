@@ -5,7 +5,7 @@ import select
 import time
 from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP, EPERM, EROFS
 
-from pyrunc.cgroups.files import REFUSED, failure, frozen, no_limits, not_empty, not_made, read_file, usable, write_file
+from pyrunc.cgroups.files import REFUSED, failure, read_file, write_file
 from pyrunc.errors import ConfigError, PyruncError
 
 TYPE_CHECKING = False
@@ -72,15 +72,20 @@ class Manager:
 
     def check(self) -> None:
         """Refuse a cgroup that has processes or is frozen (as runc ≥ 1.2). Raises PyruncError."""
-        if self.optional and not usable(self.directory):
-            # Somebody else's, which has the container's name by chance.
-            self._do_without()
+        if self.optional:
+            from pyrunc.cgroups import refusals
+
+            if not refusals.usable(self.directory):
+                # Somebody else's, which has the container's name by chance.
+                self._do_without()
         if not self.exists():
             return
         inside = self.pids()
         if inside or self.frozen():
             self.foreign = True
-            raise not_empty(len(inside), self.directory) if inside else frozen(self.directory)
+            from pyrunc.cgroups import refusals
+
+            raise refusals.not_empty(len(inside), self.directory) if inside else refusals.frozen(self.directory)
 
     def create(self) -> None:
         """Make the directory and its parents, with every controller that is there passed down. Raises PyruncError.
@@ -129,7 +134,9 @@ class Manager:
             if self.optional and exc.errno in REFUSED:
                 self._do_without()
                 return
-            raise not_made(current, exc) from exc
+            from pyrunc.cgroups import refusals
+
+            raise refusals.not_made(current, exc) from exc
         except PyruncError:
             if made:
                 self._remove_quietly(made)
@@ -199,7 +206,9 @@ class Manager:
         if self._absent():
             asked = limits2.settings(resources, pointer or "", self.directory)
             if asked:
-                raise no_limits(asked[0][0], (pointer or "") + asked[0][2])
+                from pyrunc.cgroups import refusals
+
+                raise refusals.no_limits(asked[0][0], (pointer or "") + asked[0][2])
             return limits2.warnings(resources)
         try:
             rules = devices.parse(resources.get("devices") or ())

@@ -166,7 +166,7 @@ def _prefix(place: str) -> str:
 def misspelled(value: object, part: str = "config") -> "list[tuple[dict[str, Any], str, str, str]]":
     """Properties that would be known if upper and lower case did not count, as they do not to Go's reader.
 
-    Each as (the object, its JSON pointer, the name in it, the known name, which the object lacks).
+    Each as (the object, its JSON pointer, the name in it, the known name).
     """
     found: list[tuple[dict[str, Any], str, str, str]] = []
     bundle = schemas()
@@ -185,7 +185,7 @@ def misspelled(value: object, part: str = "config") -> "list[tuple[dict[str, Any
                     walk(known[name], entry, place + pointer(name))
                 elif isinstance(other, dict):
                     walk(other, entry, place + pointer(name))
-                elif meant and meant[0] not in item:
+                elif meant:
                     found.append((item, place, name, meant[0]))
 
     walk(bundle["definitions"][_FILES[part]], value, "")
@@ -193,11 +193,33 @@ def misspelled(value: object, part: str = "config") -> "list[tuple[dict[str, Any
 
 
 def respell(value: object, part: str = "config") -> bool:
-    """Give misspelled properties their known names, in place. Whether there were any."""
-    found = misspelled(value, part)
-    for item, _, name, meant in found:
-        item[meant] = item.pop(name)
-    return bool(found)
+    """Give misspelled properties their known names, in place. Whether there were any.
+
+    Of two spellings in one object the later one counts; objects are merged, as by Go's reader.
+    """
+    return bool(_respelled(value, part))
+
+
+def _respelled(value: object, part: str = "config") -> "list[tuple[str, str, str]]":
+    """respell(), and what was done: (JSON pointer of the object, the name, the known name)."""
+    found = []
+    # What is below a misspelled name is looked at when that is known. Each round leaves fewer names.
+    while names := misspelled(value, part):
+        for item, place, name, meant in names:
+            found.append((place, name, meant))
+            _rename(item, name, meant)
+    return found
+
+
+def _rename(item: "dict[str, Any]", name: str, meant: str) -> None:
+    """In its place, since the order tells which of two is the later one."""
+    entries = list(item.items())
+    item.clear()
+    for key, entry in entries:
+        key = meant if key == name else key
+        before = item.pop(key, None)
+        both = isinstance(before, dict) and isinstance(entry, dict)
+        item[key] = {**before, **entry} if both else entry
 
 
 def problems(bundle: str, config: "str | None" = None) -> "tuple[list[Violation], list[str]]":
@@ -212,10 +234,8 @@ def problems(bundle: str, config: "str | None" = None) -> "tuple[list[Violation]
         value = load.parse(data)
     except ConfigError as error:
         return [Violation(error.pointer or "", "", "", "", error.message)], []
-    names = misspelled(value)
+    names = _respelled(value)
     found = explain(value)
-    if found and respell(value):
-        found = explain(value)
     if found:
         return found, []
     if b"\\u0000" in data:
@@ -225,7 +245,7 @@ def problems(bundle: str, config: "str | None" = None) -> "tuple[list[Violation]
             found.append(Violation(error.pointer or "", "", "", section(error.pointer or ""), error.message))
     for place, text in rules.violations(value):
         found.append(Violation(place, "", "", section(place), text))
-    odd = [f"{place}: {quote(name)} is unknown: {quote(meant)} may be meant" for _, place, name, meant in names]
+    odd = [f"{place}: {quote(name)} is read as {quote(meant)}" for place, name, meant in names]
     return found, odd + rules.warnings(value) + _unknown_capabilities(value)
 
 

@@ -4,7 +4,7 @@ import posix
 
 from pyrunc.config import rules, schema
 from pyrunc.errors import ConfigError, PyruncError
-from pyrunc.jsontext import MAX_BYTES, loads
+from pyrunc.jsontext import MAX_BYTES, dumps, loads
 from pyrunc.linux import files
 
 TYPE_CHECKING = False
@@ -74,18 +74,19 @@ def _drop_nulls(value: "Any") -> None:
 
 
 def load_bundle(bundle: str, config: "str | None" = None) -> "tuple[Config, bytes]":
-    """The checked config of a bundle, and its text as read.
+    """The checked config of a bundle, and its text: as read, but for names in another case than the specification's.
 
     bundle: directory. config: path of the config where it is not config.json in the bundle.
     Raises ConfigError.
     """
     data = read(config or bundle + "/config.json", "config.json")
     value = parse(data)
-    schema.check(value)
+    respelled = schema.check(value)
     if b"\\u0000" in data:
         rules.check_nul(value)
     rules.check(value)
-    return value, data
+    # Whoever reads the text later, an exec for one, is to find what was checked.
+    return value, dumps(value).encode("utf-8", "surrogateescape") if respelled else data
 
 
 def load_process(data: bytes) -> "Process":

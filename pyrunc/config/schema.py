@@ -5,6 +5,10 @@
 
 from pyrunc.errors import ConfigError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 def accepts(value: object, part: str = "config") -> bool:
     """Whether a value fits its schema. part: "config", "process", "resources", "state" or "features"."""
@@ -24,14 +28,43 @@ def accepts(value: object, part: str = "config") -> bool:
     return True
 
 
-def check(value: object, part: str = "config") -> None:
-    """Raises ConfigError, with the pointer, for the first thing in a value that its schema does not allow."""
-    if not accepts(value, part):
-        from pyrunc.config.explain import explain, respell
+def check(value: "Any", part: str = "config") -> bool:
+    """Raises ConfigError, with the pointer, for the first thing in a value that its schema does not allow.
 
-        # What runc takes, whose reader is Go's: "pagesize" for "pageSize".
-        if respell(value, part) and accepts(value, part):
-            return
+    Names in another case, "pagesize" for "pageSize", are what they are to runc, whose reader is Go's: they get their
+    known spelling, in place. Returns whether there were any.
+    """
+    respelled = False
+    if _has_odd_names(value):
+        from pyrunc.config.explain import respell
+
+        respelled = respell(value, part)
+    if not accepts(value, part):
+        from pyrunc.config.explain import explain
+
         for violation in explain(value, part):
             raise ConfigError(violation.message, pointer=violation.pointer or None)
         raise ConfigError("not a valid " + part + " of the runtime specification")
+    return respelled
+
+
+def _has_odd_names(value: "Any") -> bool:
+    """Whether a name is there that is unknown, and known but for upper and lower case. Where it stands is not asked."""
+    try:
+        from pyrunc.config._check import NAMES
+    except ImportError:
+        return True
+    known: "set[str]" = set()
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            if not NAMES.issuperset(item):
+                known = known or {name.lower() for name in NAMES}
+                for name in item:
+                    if name not in NAMES and name.lower() in known:
+                        return True
+            waiting += item.values()
+        elif isinstance(item, list) and item and not isinstance(item[0], str):
+            waiting += item
+    return False

@@ -780,20 +780,40 @@ def test_null_is_as_good_as_absent(tmp_path: Path) -> None:
 
 
 def test_names_in_another_case(tmp_path: Path) -> None:
-    """Taken where they are missed, told of by validate: to Go's reader upper and lower case are the same."""
+    """Taken as their own, told of by validate: to Go's reader upper and lower case are the same."""
     bundle: Any = resources(hugepageLimits=[{"pagesize": "2MB", "LIMIT": 4096}])
     bundle |= {"Hostname": "x", "annotations": {"Root": "y"}, "org.example": {"hostname": 1}}
     bundle["linux"]["namespaces"] = [{"type": "uts"}]
     (tmp_path / "config.json").write_text(json.dumps(bundle))
-    config, _ = load.load_bundle(str(tmp_path))
+    config, text = load.load_bundle(str(tmp_path))
     assert config["linux"]["resources"]["hugepageLimits"] == [{"pageSize": "2MB", "limit": 4096}]
-    assert config["annotations"] == {"Root": "y"}
+    assert config["annotations"] == {"Root": "y"} and config["hostname"] == "x"
+    assert json.loads(text) == config
     found, odd = explain.problems(str(tmp_path))
     assert (found, len(odd)) == ([], 3)
-    bundle = {**minimal(), "Hostname": "x", "hostNAME": "y"}
+
+
+def test_names_in_another_case_where_the_schema_is_met_without(tmp_path: Path) -> None:
+    """Of two the later counts, and objects are merged."""
+    bundle: Any = resources(cpu={"shares": 5, "cpus": "0"})
+    bundle["linux"]["resources"]["CPU"] = {"Cpus": "1", "Mems": "0"}
+    bundle |= {"Hostname": "x", "hostNAME": "y"}
+    bundle["linux"]["namespaces"] = [{"type": "uts"}]
     (tmp_path / "config.json").write_text(json.dumps(bundle))
+    config, text = load.load_bundle(str(tmp_path))
+    assert config["linux"]["resources"]["cpu"] == {"shares": 5, "cpus": "1", "mems": "0"}
+    assert config["hostname"] == "y" and json.loads(text) == config
     found, odd = explain.problems(str(tmp_path))
-    assert (found, odd) == (
-        [],
-        [': "Hostname" is unknown: "hostname" may be meant', ': "hostNAME" is unknown: "hostname" may be meant'],
-    )
+    assert found == [] and {': "Hostname" is read as "hostname"', ': "hostNAME" is read as "hostname"'} <= set(odd)
+    data = json.dumps({"CPU": {"Cpus": "0"}, "MEMORY": {"Limit": 5, "limit": 6}, "unified": {"CPU": "1"}}).encode()
+    assert load.load_resources(data) == {"cpu": {"cpus": "0"}, "memory": {"limit": 6}, "unified": {"CPU": "1"}}
+    with pytest.raises(ConfigError) as caught:
+        load.load_resources(b'{"CPU": {"Shares": "many"}}')
+    assert caught.value.pointer == "/cpu/shares"
+
+
+def test_a_plain_config_is_not_read_twice(tmp_path: Path) -> None:
+    """Its text is kept byte by byte, and what explains is not loaded."""
+    text = json.dumps(minimal(), indent=3).encode()
+    (tmp_path / "config.json").write_bytes(text)
+    assert load.load_bundle(str(tmp_path))[1] == text
