@@ -8,6 +8,7 @@ byte is read and built again at each start. Line numbers stay, for the one line 
 
 import ast
 import marshal
+import runpy
 import sys
 import sysconfig
 from pathlib import Path
@@ -82,6 +83,12 @@ def literal(data: bytes) -> str:
     return "\n".join(lines)
 
 
+def compiler(tree: Path) -> tuple[str, bytes]:
+    """The module that says what compiles seccomp profiles, which the launcher need not read to know."""
+    digest = runpy.run_path(str(tree / "pyrunc/plan/seccomp_digest.py"))["of"](str(tree / "pyrunc/plan"))
+    return "pyrunc.plan._compiler", code(f'DIGEST = "{digest}"\n'.encode(), "pyrunc/plan/_compiler.py")
+
+
 def main(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     output, tree = [Path(word) for word in arguments if word != "--debug"]
@@ -96,6 +103,9 @@ def main(arguments: list[str]) -> int:
         data = code(path.read_bytes(), str(path.relative_to(tree)) if path.is_relative_to(tree) else name)
         sizes[name] = len(data)
         table.append((name, data, path))
+    name, data = compiler(tree)
+    sizes[name] = len(data)
+    table.append((name, data, tree / "pyrunc/plan/_compiler.py"))
     if debug:
         table.append(("_pyrunc_sizes", code(b"BYTES = " + repr(sizes).encode(), "_pyrunc_sizes"), tree))
     for index, (_, data, _) in enumerate(table):

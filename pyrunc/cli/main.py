@@ -7,7 +7,7 @@ import posix
 
 from pyrunc import log
 from pyrunc.cli.parse import Call, absolute, parse
-from pyrunc.errors import EXIT_EXEC_FAILURE, EXIT_FAILURE, PyruncError, UsageError, reason
+from pyrunc.errors import EXIT_EXEC_FAILURE, EXIT_FAILURE, PyruncError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -138,18 +138,9 @@ def state_root(value: str, given: bool) -> "tuple[str, bool]":
     directory = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
     if not directory or not _is_private_user():
         return "/run/pyrunc", False
-    root = directory + "/pyrunc"
-    try:
-        _make(root)
-        # Sticky, or the XDG base directory specification lets a cleaner remove what lies unused.
-        posix.chmod(root, 0o1700)
-    except OSError as e:
-        raise PyruncError(
-            "state directory " + root + ": " + reason(e),
-            errno=e.errno,
-            hint="the path in $XDG_RUNTIME_DIR must be writable by the user",
-        ) from None
-    return root, False
+    from pyrunc.cli.user_root import make
+
+    return make(directory + "/pyrunc"), False
 
 
 def _is_private_user() -> bool:
@@ -162,14 +153,3 @@ def _is_private_user() -> bool:
         return posix.stat("/proc/self/ns/user").st_ino != _FIRST_USER_NAMESPACE
     except OSError:
         return False
-
-
-def _make(path: str) -> None:
-    """mkdir -p with mode 0700. Raises OSError."""
-    try:
-        posix.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
-    except FileNotFoundError:
-        _make(path.rpartition("/")[0])
-        posix.mkdir(path, 0o700)

@@ -59,7 +59,18 @@ def parse(data: bytes, what: str = "config.json") -> "Any":
     value = loads(data, what)
     if b"null" in data:
         _drop_nulls(value)
+    if isinstance(value, dict) and isinstance(value.get("linux"), dict):
+        _drop_empty(value["linux"])
     return value
+
+
+def _drop_empty(linux: "dict[str, Any]") -> None:
+    """What runc takes for absent: rootfsPropagation "", and a seccomp that says nothing of any system call."""
+    if linux.get("rootfsPropagation") == "":
+        del linux["rootfsPropagation"]
+    seccomp = linux.get("seccomp")
+    if isinstance(seccomp, dict) and seccomp.get("defaultAction", "") == "" and seccomp.get("syscalls", []) == []:
+        del linux["seccomp"]
 
 
 def _drop_nulls(value: "Any") -> None:

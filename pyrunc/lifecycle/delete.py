@@ -65,7 +65,7 @@ def _delete_malformed(store: "Store", directory: str, error: Malformed) -> None:
     """
     _check_is_ours(directory)
     pid, start = error.fields.get("pid"), error.fields.get("start")
-    if state_file.pid(pid) and state_file.number(start):
+    if state_file.fits(pid, "pid") and state_file.fits(start, "number"):
         known: "Any" = {"id": directory.rpartition("/")[2], "pid": pid, "start": start, "cgroup": {}}
         if not kill.kill_everything(Container(store, directory, known), PATIENCE):
             raise PyruncError("container init still running")

@@ -14,7 +14,6 @@ from pyrunc.linux import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, Final
 
 # The format of state.json. A newer pyrunc reads the older ones; an unknown one is an error.
@@ -85,130 +84,91 @@ def _check_owner(fd: int, path: str, kind: int) -> None:
 
 # ---- what is in it ----
 
-
-def _text(value: "Any") -> bool:
-    return type(value) is str and "\0" not in value
-
-
-def _texts(value: "Any") -> bool:
-    return type(value) is list and all(_text(item) for item in value)
-
-
-def number(value: "Any") -> bool:
-    """Whether it is a whole number that the kernel could have given."""
-    return type(value) is int and 0 <= value < 1 << 63
-
-
-def pid(value: "Any") -> bool:
-    """Whether it can be a process number: PID_MAX_LIMIT of the kernel's linux/threads.h."""
-    return type(value) is int and 0 <= value <= 1 << 22
-
-
-def _truth(value: "Any") -> bool:
-    return type(value) is bool
-
-
-def _path(value: "Any") -> bool:
-    return _text(value) and value[:1] == "/" and ".." not in value.split("/")
-
-
-def _annotations(value: "Any") -> bool:
-    return type(value) is dict and all(type(item) is str for item in value.values())
-
-
-def _cgroup(value: "Any") -> bool:
-    return type(value) is dict and all(_path(item) for item in value.values())
-
-
-def _hook(value: "Any") -> bool:
-    return (
-        type(value) is dict
-        and _text(value.get("path"))
-        and _texts(value.get("args") or [])
-        and _texts(value.get("env") or [])
-        and (value.get("timeout") is None or (number(value["timeout"]) and value["timeout"] > 0))
-    )
-
-
-def _hooks(value: "Any") -> bool:
-    return type(value) is dict and all(type(item) is list and all(map(_hook, item)) for item in value.values())
-
-
-def _unit(value: "Any") -> bool:
-    return value is None or (
-        type(value) is dict
-        and _text(value.get("unit"))
-        and _text(value.get("slice"))
-        and _truth(value.get("user"))
-        and (value.get("invocation") is None or _text(value["invocation"]))
-    )
-
-
-def _mount(value: "Any") -> bool:
-    return (
-        type(value) is dict
-        and _text(value.get("destination"))
-        and _text(value.get("path"))
-        and _truth(value.get("unique"))
-        and all(type(value.get(name)) is int for name in ("id", "device", "inode"))
-    )
-
-
-def _mounts(value: "Any") -> bool:
-    return type(value) is list and all(map(_mount, value))
-
-
-def _resctrl(value: "Any") -> bool:
-    return (
-        type(value) is dict
-        and _path(value.get("clos"))
-        and (value.get("monitoring") == "" or _path(value.get("monitoring")))
-        and _truth(value.get("remove"))
-    )
-
-
-# In the order of the file. What a newer pyrunc of the same format adds is left alone.
-_NEEDED: "Final[dict[str, Callable[[Any], bool]]]" = {
-    "ociVersion": _text,
-    "id": _text,
-    "phase": lambda value: value in ("creating", "created"),
-    "pid": pid,
-    "start": number,
-    "bundle": _text,
-    "rootfs": _text,
-    "created": _text,
-    "annotations": _annotations,
-    "cgroup": _cgroup,
-    "hooks": _hooks,
+# What a value must be, as data: a word for fits(), a list of one, an object with these properties ("?" for one that may
+# be missing, "*" for any), or a tuple: that or null.
+_HOOK: "Final" = {"path": "text", "args?": ["text"], "env?": ["text"], "timeout?": "number"}
+_MOUNT: "Final" = {
+    "destination": "text",
+    "path": "text",
+    "id": "number",
+    "unique": "truth",
+    "device": "number",
+    "inode": "number",
 }
-# Older states lack some of them.
-_OPTIONAL: "Final[dict[str, Callable[[Any], bool]]]" = {
-    "systemd": _unit,
-    "ownMounts": _truth,
-    "ownPids": _truth,
-    "privatePids": _truth,
-    "ownKeyring": _truth,
-    "rootless": _truth,
-    "hasProcess": _truth,
-    "trustAnnotations": _truth,
-    "mounts": _mounts,
-    "intelRdt": _resctrl,
+# In the order of the file. Older states lack some; what a newer pyrunc of the same format adds is left alone.
+_FIELDS: "Final[dict[str, Any]]" = {
+    "ociVersion": "text",
+    "id": "text",
+    "phase": "phase",
+    "pid": "pid",
+    "start": "number",
+    "bundle": "text",
+    "rootfs": "text",
+    "created": "text",
+    "annotations": {"*": "any text"},
+    "cgroup": {"*": "path"},
+    "systemd?": ({"unit": "text", "slice": "text", "user": "truth", "invocation?": ("text",)},),
+    "hooks": {"*": [_HOOK]},
+    "ownMounts?": "truth",
+    "ownPids?": "truth",
+    "privatePids?": "truth",
+    "ownKeyring?": "truth",
+    "rootless?": "truth",
+    "hasProcess?": "truth",
+    "trustAnnotations?": "truth",
+    "intelRdt?": {"clos": "path", "monitoring": "text", "remove": "truth"},
+    "mounts?": [_MOUNT],
 }
+
+
+def fits(value: "Any", shape: "Any") -> bool:
+    """Whether a value is of a shape, as above. Pure."""
+    kind = type(shape)
+    if kind is tuple:
+        return value is None or fits(value, shape[0])
+    if kind is list:
+        return type(value) is list and all(fits(item, shape[0]) for item in value)
+    if kind is dict:
+        return type(value) is dict and not _misfit(value, shape)
+    if shape == "truth":
+        return type(value) is bool
+    if shape == "number":
+        return type(value) is int and 0 <= value < 1 << 63
+    if shape == "pid":
+        return type(value) is int and 0 <= value <= 1 << 22  # PID_MAX_LIMIT of the kernel's linux/threads.h
+    if shape == "phase":
+        return value in ("creating", "created")
+    if type(value) is not str or (shape != "any text" and "\0" in value):
+        return False
+    return shape != "path" or (value[:1] == "/" and ".." not in value.split("/"))
+
+
+def _misfit(value: "dict[str, Any]", shape: "dict[str, Any]") -> str:
+    """The first property that is missing or does not fit, "" for none."""
+    for name, inner in shape.items():
+        key = name.rstrip("?")
+        if name == "*":
+            found = list(value.values())
+        elif key in value:
+            found = [value[key]]
+        elif key != name:
+            continue
+        else:
+            return key
+        for item in found:
+            if not fits(item, inner):
+                return key
+    return ""
 
 
 def _problem(fields: "dict[str, Any]", container_id: str) -> str:
     """What is wrong with it, to be put after the file's name; "" for nothing."""
     if type(fields.get("format")) is not int or not 1 <= fields["format"] <= FORMAT:
         return " has a format that this pyrunc does not know"
-    for name, is_good in _NEEDED.items():
-        if name not in fields or not is_good(fields[name]):
-            return " is malformed: " + name
-    for name, is_good in _OPTIONAL.items():
-        if name in fields and not is_good(fields[name]):
-            return " is malformed: " + name
-    if fields["id"] != container_id:
-        return " is of another container"
-    return ""
+    name = _misfit(fields, _FIELDS)
+    if name:
+        return " is malformed: " + name
+    return "" if fields["id"] == container_id else " is of another container"
 
 
 # ---- what it names ----

@@ -79,17 +79,22 @@ class Store:
 
 
 def make_directories(path: str, mode: int) -> None:
-    """mkdir -p. Raises OSError."""
-    try:
-        posix.mkdir(path, mode)
-    except FileExistsError:
-        return
-    except FileNotFoundError:
-        make_directories(path.rpartition("/")[0] or "/", mode)
+    """mkdir -p of an absolute path. Raises OSError."""
+    missing = []
+    while True:
+        try:
+            posix.mkdir(path, mode)
+            break
+        except FileExistsError:
+            break
+        except FileNotFoundError:
+            missing.append(path)
+            path = path.rpartition("/")[0] or "/"
+    for path in reversed(missing):
         try:
             posix.mkdir(path, mode)
         except FileExistsError:
-            return
+            continue
 
 
 class Container:

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Final
 
-# Raised whenever the same profile would compile to another program, or entries to other bytes.
-COMPILER: "Final" = 5
-
 # struct sock_filter (linux/filter.h), and how many of them the kernel takes: BPF_MAXINSNS (linux/bpf_common.h).
 INSTRUCTION: "Final" = 8
 MAX_INSTRUCTIONS: "Final" = 4096
@@ -116,13 +113,27 @@ def key(seccomp: "Mapping[str, Any]") -> "str | None":
     library = _library()
     if library is None:
         return None
+    compiler = _compiler()
     host = posix.uname()
     # Only what the program depends on: the listener's metadata may be another for every container. marshal's second
     # format is the last without back references, which depend on how an object came about; here equal is equal.
     profile = [seccomp.get(name) for name in ("defaultAction", "defaultErrnoRet", "architectures", "flags", "syscalls")]
     return blake2b(
-        marshal.dumps([COMPILER, library, host.release, host.machine, profile], 2), digest_size=20
+        marshal.dumps([compiler, library, host.release, host.machine, profile], 2), digest_size=20
     ).hexdigest()
+
+
+def _compiler() -> str:
+    """A digest of the code that compiles: what another version of it has made is another entry. Raises OSError."""
+    try:
+        from pyrunc.plan._compiler import DIGEST
+    except ImportError:
+        # No launcher, whose build has written it down.
+        from pyrunc.plan import seccomp_digest
+
+        return seccomp_digest.of(__file__.rpartition("/")[0])
+    digest: str = DIGEST
+    return digest
 
 
 def _library() -> "tuple[str, int, int] | None":

@@ -15,6 +15,7 @@ import pytest
 
 from pyrunc import _linux
 from pyrunc.cli.table import GLOBAL
+from pyrunc.plan import seccomp
 from tests.conftest import MakeBundle
 
 SEALS = _linux.F_SEAL_SEAL | _linux.F_SEAL_SHRINK | _linux.F_SEAL_GROW | _linux.F_SEAL_WRITE
@@ -404,3 +405,12 @@ def loaded(program: Path, tmp_path: Path, *argv: "str | Path") -> "list[Any]":
         )
     assert done.returncode == 0
     return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def test_the_launcher_names_filters_as_the_package_does(bundle: MakeBundle) -> None:
+    """The digest of the compiler that its build wrote down is that of the files."""
+    box = bundle("true")
+    box.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
+    box.run().ok()
+    names = os.listdir(box.place.root / "@seccomp")
+    assert names == [seccomp.key(box.config["linux"]["seccomp"])]

@@ -5,10 +5,13 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from ..conftest import MakeBundle
 from ..workplace import Workplace, hierarchies, wait_until
-from .support import environment_of, one_line, receiver, running, with_descriptors
+from .support import environment_of, mounts_of, one_line, receiver, running, status_of, with_descriptors
 
 # ---- descriptors ----
 
@@ -209,3 +212,31 @@ def test_cgroups_path_relative_and_unset(bundle: MakeBundle) -> None:
     for name, mount in hierarchies().items():
         if name != "unified" and (mount / cgroups[name].lstrip("/") / parent).exists():
             (mount / cgroups[name].lstrip("/") / parent).rmdir()
+
+
+@pytest.mark.parametrize(
+    "seccomp", [{}, {"defaultAction": ""}, {"architectures": ["SCMP_ARCH_X86_64"], "syscalls": []}]
+)
+def test_a_filter_that_says_nothing_is_none(seccomp: "dict[str, Any]", bundle: MakeBundle) -> None:
+    """As with runc; so is a rootfsPropagation that is empty."""
+    box = bundle("sleep", "1000")
+    box.config["linux"]["seccomp"] = seccomp
+    box.config["linux"]["rootfsPropagation"] = ""
+    box.run("--detach").ok()
+    assert status_of(box.pid())["Seccomp"] == "0"
+    assert box.exec("grep", "^Seccomp:", "/proc/self/status").ok().stdout.split() == ["Seccomp:", "0"]
+    root = mounts_of(box.pid())["/"]
+    assert "shared" not in root.propagation and "unbindable" not in root.propagation
+    box.delete("--force").ok()
+    box.config["linux"]["seccomp"] = {"syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}
+    one_line(box.create(), 1, "/linux/seccomp", "defaultAction")
+
+
+def test_sockets_that_are_meant_for_nobody(bundle: MakeBundle, tmp_path: Path) -> None:
+    """LISTEN_FDS without LISTEN_PID: nothing is handed on, as with runc."""
+    box = bundle("sh", "-c", "ls /proc/self/fd; env")
+    (tmp_path / "socket").touch()
+    with_descriptors(box, f"3<{tmp_path}/socket")
+    said = box.run(env={"LISTEN_FDS": "1"}).ok().stdout
+    assert "LISTEN" not in said and said.split()[:4] == ["0", "1", "2", "3"]
+    assert said.split()[4] != "4"  # 3 is ls's own

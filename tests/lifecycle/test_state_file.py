@@ -37,6 +37,12 @@ def put_sample(box: Bundle, sample: Path) -> None:
     file.write_text(json.dumps(old))
 
 
+def remove_what_it_did_not_know(box: Bundle) -> None:
+    """Of a hybrid host's cgroup v2 a pyrunc of that time made no use, so its state does not name what ours has made."""
+    if "unified" in hierarchies() and box.cgroup_dir("unified").exists():
+        box.cgroup_dir("unified").rmdir()
+
+
 def test_there_is_a_sample_of_each_format() -> None:
     assert [sample.name for sample in SAMPLES] == [
         f"state-v{number}.json" for number in range(1, state_file.FORMAT + 1)
@@ -67,6 +73,7 @@ def test_a_container_of_that_time(sample: Path, bundle: MakeBundle) -> None:
     box.kill("KILL").ok()
     box.wait_for("stopped")
     assert box.delete().ok().stderr == ""
+    remove_what_it_did_not_know(box)
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.stem)
@@ -75,6 +82,7 @@ def test_force_takes_a_running_one_of_that_time(sample: Path, bundle: MakeBundle
     running(box)
     put_sample(box, sample)
     assert box.delete("--force").ok().stderr == ""
+    remove_what_it_did_not_know(box)
 
 
 def test_what_is_written_now_has_the_sample_s_keys(bundle: MakeBundle) -> None:

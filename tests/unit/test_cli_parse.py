@@ -323,6 +323,28 @@ def test_the_default_root(uid: int, public_tree: Path) -> None:
     assert child(code, {}, public_tree).stdout == b"/run/pyrunc\n"
 
 
+@pytest.mark.parametrize("whose", ["link", "somebody else's"])
+def test_a_default_root_that_is_not_the_user_s(whose: str, public_tree: Path) -> None:
+    """Refused, and nobody's folder gets another mode."""
+    if os.geteuid() != 0:
+        pytest.skip("no root: two users are needed")
+    runtime, precious = public_tree / f"runtime-{whose[:4]}", public_tree / f"precious-{whose[:4]}"
+    runtime.mkdir()
+    precious.mkdir(mode=0o755)
+    os.chown(runtime, 1234, 1234)
+    if whose == "link":
+        os.chown(precious, 1234, 1234)
+        (runtime / "pyrunc").symlink_to(precious)
+    else:
+        precious = runtime / "pyrunc"
+        precious.mkdir(mode=0o755)
+    code = "import posix; posix.setuid(1234)\nfrom pyrunc.cli import main\nsys.exit(main.main(['pyrunc', 'list']))"
+    got = child(code, {"XDG_RUNTIME_DIR": str(runtime)}, public_tree)
+    assert got.returncode == 1 and got.stderr.count(b"\n") == 1 and b"XDG_RUNTIME_DIR" in got.stderr, got
+    assert b"internal" not in got.stderr
+    assert precious.stat().st_mode & 0o7777 == 0o755
+
+
 def test_an_unwritable_runtime_directory_is_an_error() -> None:
     code = "from pyrunc.cli import main; main._is_private_user = lambda: True\n"
     code += "sys.exit(main.main(['pyrunc', 'list']))"
