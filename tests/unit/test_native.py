@@ -52,7 +52,7 @@ def test_no_compiler_warns(compiler: str, tmp_path: Path) -> None:
         assert set(names.replace("U ", "").split()) <= ours | {"read_record", "map_image", "enter_image"}
 
 
-@pytest.mark.parametrize("python", OTHERS, ids=lambda path: path.parent.parent.name)
+@pytest.mark.parametrize("python", OTHERS, ids=[path.parent.parent.name for path in OTHERS])
 def test_other_interpreters(python: Path, tmp_path: Path) -> None:
     """Each with its own headers and library; the launcher says which one it has in it."""
     ask = "import os, sysconfig as s; print(os.path.join(s.get_config_var('LIBDIR'), s.get_config_var('INSTSONAME')))"
