@@ -73,7 +73,7 @@ void try_image(char **argv, char **env, unsigned long *stack, int sealed)
 	    is_unchanged(STAGE2, &record.stage2)) {
 		if (sealed)
 			execute_sealed(fd, argv, env);
-		else if (map_image(fd, &record, after_environment(env))) {
+		else if (map_image(fd, &record, after_environment(env), SHORT)) {
 			call(SYS_close, fd, 0, 0, 0, 0);
 			enter_image(&record, stack);
 		}

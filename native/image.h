@@ -7,8 +7,8 @@
 
 #include <elf.h>
 
-enum { IMAGE_SEGMENTS = 12 };
-#define IMAGE_MAGIC 0x31676d69756e7970UL /* raised whenever the record changes */
+enum { IMAGE_SEGMENTS = 12, IMAGE_RUNS = 96 };
+#define IMAGE_MAGIC 0x32676d69756e7970UL /* raised whenever the record changes */
 
 /* Which file it is, for one stat(2): another version has another size or time. */
 struct file_facts {
@@ -21,12 +21,16 @@ struct record {
 	unsigned long entry, headers, segments; /* libc's entry; where the program headers are in memory, and how many */
 	struct file_facts library, stage2; /* the libpython that is linked in, and the program that does what the image can't */
 	Elf64_Phdr segment[IMAGE_SEGMENTS];
+	/* Pages that commands of a kind write soon (SHORT, LONG): made theirs by one call a run, which costs half of what a
+	 * fault for each page does. tools/warm.py writes it, when it has seen which they are. */
+	struct { unsigned first, count; } warm[2][IMAGE_RUNS]; /* counted from address 0 */
 };
+enum { SHORT, LONG };
 
-/* FNV-1a: against accidents. Who can write to the file needs no forged sum. */
+/* FNV-1a, of words: against accidents. Who can write to the file needs no forged sum. */
 static inline unsigned long record_sum(const struct record *record)
 {
-	const unsigned char *at = (const unsigned char *)&record->file_size, *end = (const unsigned char *)(record + 1);
+	const unsigned long *at = &record->file_size, *end = (const unsigned long *)(record + 1);
 	unsigned long sum = 0xcbf29ce484222325UL;
 	while (at < end)
 		sum = (sum ^ *at++) * 0x100000001b3UL;
@@ -43,8 +47,9 @@ struct ticket {
 /* Reads the record of an open image; 0 when it is none, or not whole. */
 int read_record(int fd, struct record *record);
 
-/* Maps the image and has the auxiliary vector speak of it. 0 when that fails, and then nothing is mapped. */
-int map_image(int fd, const struct record *record, unsigned long *auxiliary);
+/* Maps the image and has the auxiliary vector speak of it. 0 when that fails, and then nothing is mapped. kind: SHORT, or
+ * LONG for a command that enters a container. */
+int map_image(int fd, const struct record *record, unsigned long *auxiliary, int kind);
 
 /* Goes on in the image, on the stack as the kernel made it. */
 _Noreturn void enter_image(const struct record *record, unsigned long *stack);

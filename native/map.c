@@ -11,6 +11,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
@@ -71,7 +74,16 @@ static int map_segment(int fd, const Elf64_Phdr *segment, unsigned long page)
 	return map_at(file_pages, end, protection, MAP_ANONYMOUS, -1, 0);
 }
 
-int map_image(int fd, const struct record *record, unsigned long *auxiliary)
+static void warm(const struct record *record, int kind)
+{
+	const unsigned long page = record->page_size;
+	for (int i = 0; i < IMAGE_RUNS && record->warm[kind][i].count; i++)
+		if (call(SYS_madvise, (long)(record->warm[kind][i].first * page), (long)(record->warm[kind][i].count * page),
+			 MADV_POPULATE_WRITE, 0, 0) < 0)
+			return; /* an older kernel, or no memory: each page comes when it is written */
+}
+
+int map_image(int fd, const struct record *record, unsigned long *auxiliary, int kind)
 {
 	for (unsigned long *at = auxiliary; at[0] != AT_NULL; at += 2)
 		if (at[0] == AT_PAGESZ && at[1] != record->page_size)
@@ -87,6 +99,7 @@ int map_image(int fd, const struct record *record, unsigned long *auxiliary)
 		case AT_PHNUM: at[1] = record->segments; break;
 		case AT_ENTRY: at[1] = record->entry; break;
 		}
+	warm(record, kind);
 	return 1;
 }
 

@@ -18,7 +18,7 @@ __attribute__((used)) void sealed(unsigned long *stack)
 	char **argv = (char **)(stack + 1), **env = argv + stack[0] + 1;
 	unsigned long *auxiliary = after_environment(env);
 	struct record record;
-	int fd = (int)ticket.fd, mapped = read_record(fd, &record) && map_image(fd, &record, auxiliary);
+	int fd = (int)ticket.fd, mapped = read_record(fd, &record) && map_image(fd, &record, auxiliary, LONG);
 
 	call(SYS_close, fd, 0, 0, 0, 0);
 	if (mapped)

@@ -7,6 +7,7 @@ same: everything works without, slower.
 """
 
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from tools import training
+from tools import training, warm
 
 #: How often the image is started for the proof, one process after the other.
 STARTS = 100
@@ -31,28 +32,34 @@ def make(maker: Path, image: Path, launcher: Path) -> None:
     fresh = image.with_name(image.name + ".new")
     try:
         image.unlink(missing_ok=True)
-        _write(maker, fresh, launcher)
-        fresh.rename(image)
-        if os.geteuid() == 0:
-            # Anybody else's file is used by nobody.
-            prove(image, launcher)
-    except (OSError, subprocess.SubprocessError, NoImageError) as error:
+        if os.geteuid() != 0:
+            # Nobody uses another's file than root's.
+            _run(maker, fresh)
+            fresh.rename(image)
+            return
+        with tempfile.TemporaryDirectory(prefix="pyrunc-image-", ignore_cleanup_errors=True) as place:
+            commands = _write(maker, fresh, launcher, Path(place))
+            fresh.rename(image)
+            bundle = training.stays(commands) if commands is not None else None
+            warm.tell(image, *warm.observe(image, launcher, Path(place, "state"), bundle))
+        prove(image, launcher)
+    except (OSError, subprocess.SubprocessError, struct.error, NoImageError) as error:
         fresh.unlink(missing_ok=True)
         image.unlink(missing_ok=True)
         raise NoImageError(str(error)) from None
 
 
-def _write(maker: Path, image: Path, launcher: Path) -> None:
-    """With training where containers can be made, else without."""
-    with tempfile.TemporaryDirectory(prefix="pyrunc-image-", ignore_cleanup_errors=True) as place:
-        commands = training.prepare(Path(place), launcher) if os.geteuid() == 0 else None
-        if commands is not None:
-            try:
-                _run(maker, image, commands)
-                return
-            except NoImageError as error:
-                print(f"an image without training, half a millisecond slower: {error}")
-        _run(maker, image)
+def _write(maker: Path, image: Path, launcher: Path, place: Path) -> Path | None:
+    """With training where containers can be made, else without. Returns the commands that it was trained with."""
+    commands = training.prepare(place, launcher)
+    if commands is not None:
+        try:
+            _run(maker, image, commands)
+            return commands
+        except NoImageError as error:
+            print(f"an image without training, half a millisecond slower: {error}")
+    _run(maker, image)
+    return None
 
 
 def _run(maker: Path, *words: Path) -> None:
@@ -110,15 +117,7 @@ def starts_from(argv: Sequence[str | Path]) -> str | None:
 
     It is held up by its standard error, a pipe that is full.
     """
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    for size in (1 << 16, 1):
-        try:
-            while True:
-                os.write(writer, bytes(size))
-        except BlockingIOError:
-            pass
-    os.set_blocking(writer, True)
+    reader, writer = warm.full_pipe()
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=writer) as process:
         os.close(writer)
         try:

@@ -101,6 +101,12 @@ def _bundle(place: Path, config: dict[str, Any], args: list[str], name: str) -> 
     return str(folder)
 
 
+def stays(commands: Path) -> str:
+    """The last bundle whose program goes on until it is ended."""
+    *_, line = [line for line in commands.read_text().splitlines() if "\tcreate\t" in line]
+    return line.split("\t")[-2]
+
+
 def prepare(place: Path, launcher: Path) -> Path | None:
     """Write bundles below place, and the file that the maker reads: a command a line, its words apart by tabs.
 
@@ -115,13 +121,13 @@ def prepare(place: Path, launcher: Path) -> Path | None:
         (place / "rootfs" / name).mkdir(parents=True)
     for make in (_spec, _engine, _pod):
         ends = _bundle(place, make(place), ["/usr/bin/true"], make.__name__ + "-ends")
-        stays = _bundle(place, make(place), ["/usr/bin/sleep", "100"], make.__name__ + "-stays")
+        goes_on = _bundle(place, make(place), ["/usr/bin/sleep", "100"], make.__name__ + "-stays")
         tried: list[str | Path] = [launcher, "--root", root, "run", "--bundle", ends, "training"]
         if subprocess.run(tried, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False).returncode:
             continue
         lines += [
             ["run", "--bundle", ends, "training"],
-            ["create", "--bundle", stays, "training"],
+            ["create", "--bundle", goes_on, "training"],
             ["start", "training"],
             ["state", "training"],
             ["exec", "training", "/usr/bin/true"],

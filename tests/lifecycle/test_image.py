@@ -10,6 +10,7 @@ import random
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -19,9 +20,9 @@ import pytest
 
 from tests.conftest import MakeBundle
 from tools import image as maker
-from tools import training
+from tools import training, warm
 
-RECORD = 2 * 8 + 5 * 8 + 6 * 8 + 12 * 56
+RECORD = warm.RECORD
 PAGE = os.sysconf("SC_PAGESIZE")
 SHORT = ("state", "none")
 LONG = ("exec", "none", "true")
@@ -270,3 +271,17 @@ def test_every_kind_of_training_works_here(image: Path, runtime: Path, tmp_path:
     assert {Path(bundle).name for bundle in bundles} == {
         f"{kind}-{end}" for kind in ("_spec", "_engine", "_pod") for end in ("ends", "stays")
     }
+
+
+def test_it_was_seen_what_commands_write(image: Path, runtime: Path, tmp_path: Path) -> None:
+    """A page that is made in advance is one that a command writes, and most that it writes are."""
+    record = image.read_bytes()[-2 * warm.RUNS * 8 :]
+    entries = list(struct.iter_unpack("<2I", record))
+    short, long = (
+        {page for first, count in kind for page in range(first, first + count)}
+        for kind in (entries[: warm.RUNS], entries[warm.RUNS :])
+    )
+    assert len(short) > 20
+    assert not long or len(long) > len(short)
+    has = warm.held_up([runtime, "--root", tmp_path, "state", "none"], image)
+    assert short <= has and len(has - short) < len(short)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import freeze, image
+from tools import freeze, image, warm
 
 TOP = Path(__file__).parent.parent.parent
 
@@ -147,3 +147,10 @@ def test_an_image_that_proves_nothing_is_taken_away(tmp_path: Path, capsys: pyte
     if goal.exists():
         pytest.skip("no root: nobody's image is tried")
     assert "no image" in said and said.count("\n") == 1
+
+
+def test_runs_of_pages() -> None:
+    assert warm.runs({7, 3, 4, 5, 9}) == [(3, 3), (7, 1), (9, 1)]
+    assert warm.runs(set()) == []
+    many = warm.runs(set(range(0, 1000, 2)) | {501, 503})
+    assert len(many) == warm.RUNS and (500, 5) in many and many == sorted(many)

@@ -1,0 +1,139 @@
+"""Tells an image which of its pages commands write soon, when a few have been seen doing it.
+
+A private page that is written is copied, by a fault of its own. Stage one makes those that nearly every command writes
+in some calls for all (native/map.c). Which they are, /proc/PID/pagemap says of commands that are held up at their end:
+by standard output and error that nobody reads, or by a container that runs.
+"""
+
+import os
+import struct
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+#: native/image.h: struct record, and in it how many runs there are of each kind.
+_HEAD = struct.Struct("<2Q 5Q 6q")
+_SEGMENT = struct.Struct("<2I 6Q")
+SEGMENTS, RUNS = 12, 96
+_RUN = struct.Struct("<2I")
+RECORD = _HEAD.size + SEGMENTS * _SEGMENT.size + 2 * RUNS * _RUN.size
+PAGE = os.sysconf("SC_PAGESIZE")
+_SECONDS = 20
+
+
+def written(pid: int, image: Path) -> set[int]:
+    """Numbers of the image's pages that a process has copied or made: neither the file's nor untouched."""
+    found = set()
+    with open(f"/proc/{pid}/pagemap", "rb") as pagemap:
+        first, end = _data(image)
+        pagemap.seek(first * 8)
+        for number, (entry,) in enumerate(struct.iter_unpack("<Q", pagemap.read((end - first) * 8)), first):
+            if entry >> 63 and not entry >> 61 & 1:
+                found.add(number)
+    return found
+
+
+def _data(image: Path) -> tuple[int, int]:
+    """First page, and the one after the last, of the segment that holds Python's data and heap."""
+    record = image.read_bytes()[-RECORD:]
+    segments = [_SEGMENT.unpack_from(record, _HEAD.size + index * _SEGMENT.size) for index in range(SEGMENTS)]
+    _, address, size = max((size, address, size) for kind, flags, _, address, _, _, size, _ in segments if flags & 2)
+    return address // PAGE, (address + size + PAGE - 1) // PAGE
+
+
+def runs(pages: set[int]) -> list[tuple[int, int]]:
+    """(first page, how many), the longest if there is no room for all."""
+    found: list[list[int]] = []
+    for page in sorted(pages):
+        if found and page == sum(found[-1]):
+            found[-1][1] += 1
+        else:
+            found.append([page, 1])
+    longest = sorted(found, key=lambda run: -run[1])[:RUNS]
+    return sorted((first, count) for first, count in longest)
+
+
+def tell(image: Path, short: set[int], long: set[int]) -> None:
+    """Write both kinds into the image's record, by way of a copy: whoever has it mapped keeps what it has."""
+    data = bytearray(image.read_bytes())
+    at = len(data) - 2 * RUNS * _RUN.size
+    for kind in (short, long):
+        entries = runs(kind)
+        for first, count in entries + [(0, 0)] * (RUNS - len(entries)):
+            _RUN.pack_into(data, at, first, count)
+            at += _RUN.size
+    start = len(data) - RECORD
+    total = 0xCBF29CE484222325
+    for (word,) in struct.iter_unpack("<Q", data[start + 16 :]):
+        total = (total ^ word) * 0x100000001B3 % (1 << 64)
+    struct.pack_into("<Q", data, start + 8, total)
+    fresh = image.with_name(image.name + ".new")
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(fd, "wb") as file:
+        file.write(data)
+    fresh.rename(image)
+
+
+def full_pipe() -> tuple[int, int]:
+    """A pipe that whoever writes to waits for."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    for size in (1 << 16, 1):
+        try:
+            while True:
+                os.write(writer, bytes(size))
+        except BlockingIOError:
+            pass
+    os.set_blocking(writer, True)
+    return reader, writer
+
+
+def held_up(argv: list[str | Path], image: Path, meanwhile: Callable[[], object] = lambda: None) -> set[int]:
+    """The pages that a command has written when it waits: for its pipes, or for its container.
+
+    meanwhile: called while it waits.
+    """
+    reader, writer = full_pipe()
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer) as process:
+        os.close(writer)
+        try:
+            return written(process.pid, image) if _is_still(process) and not meanwhile() else set()
+        finally:
+            process.kill()
+            os.close(reader)
+
+
+def _is_still(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether it comes to rest: asleep for a tenth of a second without having run."""
+    deadline = time.monotonic() + _SECONDS
+    before, times = "", 0
+    while times < 10 and time.monotonic() < deadline and process.poll() is None:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        now = " ".join([fields[0], fields[7], fields[11], fields[12]])
+        times = times + 1 if now == before and fields[0] == "S" else 0
+        before = now
+        time.sleep(0.01)
+    return times == 10
+
+
+def observe(image: Path, launcher: Path, root: Path, bundle: str | None) -> tuple[set[int], set[int]]:
+    """The pages that all short commands write, and all that enter a container.
+
+    bundle: one whose program goes on until it is ended; None where no container can be made.
+    """
+    call: list[str | Path] = [launcher, "--root", root]
+    short = [held_up([*call, command, "none"], image) for command in ("state", "start", "kill", "delete")]
+    long: list[set[int]] = []
+    if bundle is None:
+        return set.intersection(*short), set()
+
+    def beside() -> None:
+        short.append(held_up([*call, "state", "warm"], image))
+        long.append(held_up([*call, "exec", "warm", "/usr/bin/sleep", "100"], image))
+
+    try:
+        long.append(held_up([*call, "run", "--bundle", bundle, "warm"], image, beside))
+    finally:
+        subprocess.run([*call, "delete", "--force", "warm"], capture_output=True, timeout=_SECONDS, check=False)
+    return set.intersection(*short), set.intersection(*long)
