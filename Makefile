@@ -14,6 +14,8 @@ SANITIZE_ARGS =
 # What is quick comes first, the virtual machine last.
 FIRST = tests/unit tests/lifecycle tests/security
 TESTS = $(FIRST) $(filter-out $(FIRST) tests/vm,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py))))) $(wildcard tests/vm)
+# A part of them again, of the program that starts from no image.
+ORDINARY = $(if $(filter file,$(origin TESTS)),$(addprefix tests/lifecycle/test_,launcher.py run.py exec.py))
 PYTEST_ARGS =
 RUNC = $(HOME)/go/bin/runc
 
@@ -95,6 +97,7 @@ check: lint types unit # linters, types, unit tests: no root, nothing installed 
 
 test: told venv lint types build peers # all that CI does; says first what it installs; root
 	$(Q)$(VENV)/bin/python -m pytest $(TESTS) $(PYTEST_ARGS)
+	$(if $(ORDINARY),$(Q)PYRUNC_IMAGE=off $(VENV)/bin/python -m pytest $(ORDINARY) $(PYTEST_ARGS))
 
 told:
 	@tools/needs.sh "$(VENV)" "$(tools_wanted)" "$(RUNC)" $(PACKAGES)

@@ -96,6 +96,11 @@ def _read(path: str) -> bytes:
     try:
         if path == "-":
             data = files.read_fd(fd, MAX_BYTES + 1)
+            # Whoever does the command in our place, once the resources are refused (schema.py), reads them again.
+            again = posix.memfd_create("resources", posix.MFD_CLOEXEC)
+            posix.write(again, data)
+            posix.lseek(again, 0, 0)
+            posix.dup2(again, 0)
         else:
             fd = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC)
             data = read_descriptor(fd, path)

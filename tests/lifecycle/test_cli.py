@@ -79,6 +79,7 @@ def test_update_by_flags_by_file_and_by_standard_input(bundle: MakeBundle, tmp_p
         got = box.call("update", "-r", "-", box.id, stdin=text)
         assert (got.returncode, got.stderr.count("\n")) == (1, 1)
         assert "internal error" not in got.stderr
+        assert ("/memory" in got.stderr) == (b"memory" in text) and ("empty" in got.stderr) == (not text)
     assert box.call("update", "-r", tmp_path / "nothing", box.id).returncode == 1
     assert (limit.read_text(), pids.read_text()) == (f"{32 << 20}\n", "9\n")
     box.delete("--force").ok()
