@@ -285,3 +285,9 @@ def test_it_was_seen_what_commands_write(image: Path, runtime: Path, tmp_path: P
     assert not long or len(long) > len(short)
     has = warm.held_up([runtime, "--root", tmp_path, "state", "none"], image)
     assert short <= has and len(has - short) < len(short)
+
+
+@pytest.mark.parametrize("command", ["state", "start", "kill", "delete"])
+def test_the_budget_of_pages(command: str, image: Path, runtime: Path, tmp_path: Path) -> None:
+    """What a start from the image costs is the pages that it writes: 150 to 160 as this is written."""
+    assert 50 < len(warm.held_up([runtime, "--root", tmp_path, command, "none"], image)) < 190
