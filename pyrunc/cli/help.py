@@ -140,7 +140,8 @@ the foreground {p} waits as it does in "{p} run".""",
 EXAMPLE:
        # echo '[{"destination": "/data", "type": "bind", "source": "/srv",
                  "options": ["bind", "ro"]}]' | {p} mounts add <container-id> -""",
-        "",
+        """Of mounts to remove the destination is enough. Only what config.json or "{p} mounts add"
+has mounted there is taken away, and nothing that lies on a procfs or sysfs.""",
     ),
     "pause": (
         "stop all processes of a container for a while",

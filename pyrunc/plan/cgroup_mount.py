@@ -52,7 +52,8 @@ def _own(context: "Context") -> "dict[str, str]":
 
     It has none without the right to make one, for some controllers or all, and with --cgroup-manager disabled.
     """
-    if context.cgroup is not None and not context.host.rootless_cgroups:
+    # By mounts add the container's /proc would be asked, which can be anything.
+    if context.cgroup is not None and (not context.host.rootless_cgroups or context.self_fd >= 0):
         return context.cgroup.paths
     found = cgroups.own_paths(cgroups.detect())
     return found if context.cgroup is None else {**found, **context.cgroup.paths}

@@ -107,9 +107,11 @@ def engine(bundle: MakeBundle, faults: Faults) -> Case:
 
 
 def user_namespace(bundle: MakeBundle, faults: Faults) -> Case:
-    """A terminal and a time namespace too."""
+    """A terminal and a time namespace too; a device that the host lacks, a bind whose access times are set before."""
     box = bundle("sleep", "1000")
     in_user_namespace(box)
+    box.config["linux"]["devices"] = [{"path": "/dev/zeros", "type": "c", "major": 1, "minor": 5}]
+    box.config["mounts"].append({"destination": "/tmp", "source": str(box.path), "options": ["rbind", "noatime"]})
     box.config["process"]["terminal"] = True
     box.config["linux"]["namespaces"].append({"type": "time"})
     box.config["linux"]["timeOffsets"] = {"boottime": {"secs": 1000}}

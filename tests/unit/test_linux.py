@@ -18,6 +18,7 @@ import seccomp
 
 from pyrunc import _linux
 from pyrunc.lifecycle.console import keep_newlines
+from pyrunc.plan import mount_record
 
 from ..conftest import TOP
 
@@ -755,3 +756,18 @@ def test_mount_id() -> None:
     assert ids[0] == ids[1] != ids[2]
     release = tuple(map(int, os.uname().release.split(".")[:2]))
     assert {unique for _, unique in ids} == {release >= (6, 8)}
+
+
+def test_a_mount_of_a_record_before_ids_were_unique(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux 5.12 to 6.7 use a mount's id again: then the device and the inode of its root must be the same, too."""
+    fd = os.open("/proc", os.O_PATH)
+    root = os.fstat(fd)
+    record = {"destination": "/x", "path": "/x", "id": 7, "unique": False, "device": root.st_dev, "inode": root.st_ino}
+    known = {(7, False): True, (8, False): False, (7, True): False}
+    for answer, same in known.items():
+        monkeypatch.setattr(_linux, "mount_id", lambda _fd, answer=answer: answer)
+        assert mount_record.is_same(record, fd) is same
+    monkeypatch.setattr(_linux, "mount_id", lambda _fd: (7, False))
+    for other in ({"device": 1}, {"inode": root.st_ino + 1}):
+        assert not mount_record.is_same({**record, **other}, fd)
+    os.close(fd)
