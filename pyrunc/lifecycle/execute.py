@@ -84,7 +84,11 @@ def _cause(plan: "Plan", context: "Context", error: PyruncError) -> PyruncError:
     context.sync.setblocking(procfs.is_ending(context.pid))
     try:
         while True:
-            sync.receive(plan, context)
+            message, fd = sync.receive(plan, context)
+            if fd >= 0:
+                posix.close(fd)
+            if not message:
+                return sync.ended(context)
     except BlockingIOError:
         return error  # it lives
     except PyruncError as its:

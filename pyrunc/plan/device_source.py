@@ -9,7 +9,7 @@ import posix
 from pyrunc import _linux
 from pyrunc.errors import PyruncError
 from pyrunc.linux import files, mounts
-from pyrunc.plan.devices import BIND_ATTRIBUTES, is_device, kind_and_number, mode_of
+from pyrunc.plan.devices import BIND_ATTRIBUTES, kind_and_number, mode_of
 from pyrunc.plan.mounts import OpenTree
 
 TYPE_CHECKING = False
@@ -31,13 +31,9 @@ class OpenDevice(OpenTree):
     def apply(self, context: "Context") -> None:
         try:
             OpenTree.apply(self, context)
-            if is_device(posix.fstat(self.fd), self.device):
-                return
-            raise PyruncError("device " + self.path + ": on the host something else stands there", errno=errno.ENOENT)
         except PyruncError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 raise
-            self.undo(context)
             try:
                 self._make(context)
             except PermissionError:

@@ -189,15 +189,13 @@ def test_a_device_that_the_host_lacks_in_a_user_namespace(joined: bool, bundle: 
     else:
         add_user_namespace(box)
     zeros = {"path": "/dev/zeros", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 0, "gid": 7}
-    # On the host this is something else.
-    full = {"path": "/dev/shm", "type": "c", "major": 1, "minor": 7, "uid": 3}
+    full = {"path": "/dev/filled", "type": "c", "major": 1, "minor": 7, "uid": 3}
     block = {"path": "/dev/deep/er/none", "type": "b", "major": 7, "minor": 250}
     box.config["linux"]["devices"] = [zeros, full, block]
-    box.config["mounts"] = [mount for mount in box.config["mounts"] if mount["destination"] != "/dev/shm"]
     box.config["linux"]["resources"]["devices"] = [{"allow": True, "access": "rwm"}]
     box.run("--detach").ok()
     pid = box.pid()
-    found = {path: os.stat(f"/proc/{pid}/root{path}") for path in ("/dev/zeros", "/dev/shm", "/dev/deep/er/none")}
+    found = {path: os.stat(f"/proc/{pid}/root{path}") for path in ("/dev/zeros", "/dev/filled", "/dev/deep/er/none")}
     seen = [(stat.filemode(one.st_mode), one.st_rdev, one.st_uid, one.st_gid) for one in found.values()]
     assert seen == [
         ("crw-r-----", os.makedev(1, 5), MAPPED, MAPPED + 7),

@@ -13,7 +13,7 @@ import pytest
 from pyrunc import _linux
 from pyrunc.config.default import default_config
 from pyrunc.errors import PyruncError
-from pyrunc.lifecycle import sync
+from pyrunc.lifecycle import execute, sync
 from pyrunc.plan.context import Context
 from pyrunc.plan.host import Host
 from pyrunc.plan.process import BecomeProgram
@@ -196,3 +196,20 @@ def test_a_listener_that_is_none(peer: Peer) -> None:
         peer.context.has_listener = True
         peer.says(b"L" + number(0))
         fails(peer, wait)
+
+
+def test_a_process_that_ended_while_the_runtime_worked(peer: Peer) -> None:
+    """A step of the runtime's fails because the process was killed: that is the error, and nothing more is awaited."""
+    step = PyruncError("a step of the runtime's")
+    signal.alarm(PATIENCE)
+    try:
+        assert execute._cause(peer.plan, peer.context, step) is step
+        os.kill(peer.context.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, peer.context.pid, os.WEXITED | os.WNOWAIT)
+        peer.socket.close()
+        assert "was killed by signal 9" in execute._cause(peer.plan, peer.context, step).message
+    finally:
+        signal.alarm(0)
+    # Both are reaped, and closed.
+    peer.children.clear()
+    peer.context.pidfd = os.open("/", os.O_PATH)
