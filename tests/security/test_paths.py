@@ -8,7 +8,7 @@ import pytest
 
 from ..conftest import MakeBundle
 from ..lifecycle.support import mounts_of, receiver, running, script
-from ..workplace import Bundle, Workplace
+from ..workplace import Bundle, Workplace, wait_until
 from .inside import Decoy, bind, end, exchanging, may, without_mount
 
 #: Of the races: so many containers are made while two names change places.
@@ -172,12 +172,16 @@ def test_exec_and_a_null_device_of_the_container_s_making(other: str, bundle: Ma
         (dev / "null").symlink_to("/etc/passwd")
     elif other == "ram-disk":
         os.mknod(dev / "null", stat.S_IFBLK | 0o666, os.makedev(1, 3))  # block, not character
-    done = box.exec("--user", "1000", "sh", "-c", "stat -L -c '%F %t:%T' /proc/self/fd/0", timeout=20).ok()
-    assert done.stdout.strip() == "character special file 1:3"
+    # Detached: in the foreground standard input is a pipe of ours.
+    seen = box.path / "seen"
+    command = "stat -L -c '%F %t:%T' /proc/self/fd/0"
+    box.exec("--detach", "--user", "1000", "sh", "-c", command, timeout=20, stdout=seen).ok()
+    wait_until(lambda: seen.read_text().endswith("\n"), "it has said what it reads from")
+    assert seen.read_text().strip() == "character special file 1:3"
     if other != "missing":
         assert os.lstat(dev / "null").st_uid == 0
     assert os.stat(f"/proc/{pid}/root/etc/passwd").st_uid == 0
-    box.delete("--force").ok()
+    end(box)
 
 
 def race_box(bundle: MakeBundle, volume: Path) -> Bundle:
