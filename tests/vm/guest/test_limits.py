@@ -228,6 +228,12 @@ def test_exec_beside_cgroups_of_the_containers_own(bundle: MakeBundle) -> None:
     assert read(cgroup(box), "cgroup.subtree_control") == "pids"
     assert box.exec("cat", "/proc/self/cgroup").ok().stdout == "0::/inner\n"
     assert box.exec("--cgroup", "/inner", "cat", "/proc/self/cgroup").ok().stdout == "0::/inner\n"
+    # Asked for by name, a cgroup is that one or an error, in words that runc's callers look for.
+    for path, why in (("/", "evice or resource busy"), ("nowhere", "o such file or directory")):
+        done = box.exec("--cgroup", path, "true")
+        assert (
+            done.returncode == 255 and " adding pid of a new process to cgroups: " in done.stderr and why in done.stderr
+        )
     box.delete("--force").ok()
 
 
