@@ -1,7 +1,7 @@
 /* finish(): the container process's last steps. From the filter's load on, the process lives under the container's
  * seccomp filter, so: system calls only, no allocation, no Python, nothing that libc does behind one's back. The
- * filter must allow what is called after it: capset, prctl, write, read, close, execve and exit_group; clone, setsid and
- * ioctl where it comes before clone_again(). */
+ * filter must allow what is called after it: capset, prctl, write, read, close, execve and exit_group; clone, setsid,
+ * ioctl and setresuid where it comes before clone_again(); sendmsg where the listener cannot be fetched. */
 #define _GNU_SOURCE
 #include "finish.h"
 

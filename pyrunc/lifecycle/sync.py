@@ -21,7 +21,7 @@ import posix
 import sys
 
 from pyrunc import _linux
-from pyrunc.errors import PyruncError
+from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import files, procfs
 from pyrunc.plan import birth
 from pyrunc.plan.process import BecomeProgram
@@ -365,8 +365,16 @@ def _listener(plan: "Plan", context: "Context", message: bytes, fd: int) -> int:
     context.has_listener = True
     try:
         fd = _linux.pidfd_getfd(context.pidfd, number)
-    except PermissionError:
+    except PermissionError as error:
         # Not ours to trace, as an ordinary user: it has to send it itself.
+        if not seccomp.allows_sendmsg():
+            raise PyruncError(
+                "fetch the seccomp listener from the container process: " + reason(error),
+                step="seccomp",
+                pointer="/linux/seccomp",
+                errno=error.errno,
+                hint="the filter does not allow sendmsg, by which it would be handed over",
+            ) from None
         send(context, b"S")
         message, fd = receive(plan, context)
         if not message:

@@ -32,10 +32,11 @@ _DIGEST: "Final" = 32
 _HEAD: "Final" = len(_MAGIC) + _DIGEST + 8
 _HOUR: "Final" = 3600
 
-# Beside the flags for seccomp(2), which have 32 bits: what clone_again() of native/finish.c calls is allowed, and a
-# later setresuid(2).
+# Beside the flags for seccomp(2), which have 32 bits: what clone_again() of native/finish.c calls is allowed, a later
+# setresuid(2), and the sendmsg(2) of a listener.
 ALLOWS_CLONE: "Final" = 1 << 32
 ALLOWS_SETRESUID: "Final" = 1 << 33
+ALLOWS_SENDMSG: "Final" = 1 << 34
 
 
 class Filter:
@@ -63,6 +64,10 @@ class Filter:
         """
         wanted = ALLOWS_CLONE | (ALLOWS_SETRESUID if user else 0)
         return self._allows & wanted == wanted
+
+    def allows_sendmsg(self) -> bool:
+        """Whether under it a descriptor may be sent. Where that is notified, nobody would answer yet."""
+        return bool(self._allows & ALLOWS_SENDMSG)
 
 
 def compile(seccomp: "Mapping[str, Any]", cache_dir: "str | None" = None) -> Filter:

@@ -14,7 +14,14 @@ import time
 
 from pyrunc import _linux, log
 from pyrunc.errors import ConfigError, PyruncError
-from pyrunc.plan.seccomp import ALLOWS_CLONE, ALLOWS_SETRESUID, INSTRUCTION, MAX_INSTRUCTIONS, open_folder
+from pyrunc.plan.seccomp import (
+    ALLOWS_CLONE,
+    ALLOWS_SENDMSG,
+    ALLOWS_SETRESUID,
+    INSTRUCTION,
+    MAX_INSTRUCTIONS,
+    open_folder,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -158,25 +165,28 @@ _SOME_USER: "Final" = 1000
 
 
 def _allowed(seccomp: "ModuleType", program: bytes) -> int:
-    """ALLOWS_CLONE and ALLOWS_SETRESUID: whether clone_again() of native/finish.c and what follows may be."""
+    """ALLOWS_*: whether clone_again() of native/finish.c, and what else comes after the load, may be."""
     arch = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}.get(posix.uname().machine)  # AUDIT_ARCH_*, linux/audit.h
     if arch is None:
         return 0
-    calls = (
-        ("capset", 0, 0),
-        ("clone", _linux.CLONE_PARENT, 0),
-        ("setsid", 0, 0),
-        ("ioctl", 0, _linux.TIOCSCTTY),
-        ("write", 3, 0),
-        ("read", 3, 0),
-        ("setresuid", _SOME_USER, _SOME_USER),
-    )
-    allowed = [
-        _allows(program, arch, seccomp.resolve_syscall(_native(seccomp), name), first, second)
-        for name, first, second in calls
-    ]
-    clone = ALLOWS_CLONE if all(allowed[:-1]) else 0
-    return clone | (ALLOWS_SETRESUID if allowed[-1] else 0)
+    calls = {
+        ALLOWS_CLONE: (
+            ("capset", 0, 0),
+            ("clone", _linux.CLONE_PARENT, 0),
+            ("setsid", 0, 0),
+            ("ioctl", 0, _linux.TIOCSCTTY),
+            ("write", 3, 0),
+            ("read", 3, 0),
+        ),
+        ALLOWS_SETRESUID: (("setresuid", _SOME_USER, _SOME_USER),),
+        ALLOWS_SENDMSG: (("sendmsg", 3, 0),),
+    }
+    flags = 0
+    for flag, some in calls.items():
+        numbers = [(seccomp.resolve_syscall(_native(seccomp), name), first, second) for name, first, second in some]
+        if all(_allows(program, arch, *call) for call in numbers):
+            flags |= flag
+    return flags
 
 
 def _allows(program: bytes, arch: int, number: int, first: int, second: int) -> bool:

@@ -117,6 +117,12 @@ def test_a_seccomp_agent(session: Session, no_new_privileges: bool) -> None:
         done = session.call("exec", "c", "mkdir", "/tmp/y")
         assert done.returncode == 1 and "cross-device link" in done.stderr.lower()
         assert len(agent.states) == 2
+        # In the pid namespace it must send the listener itself: not when that would be notified, and waited for.
+        config = json.loads((session.root / "c/config.json").read_text())
+        config["linux"]["seccomp"]["syscalls"][0]["names"].append("sendmsg")
+        (session.root / "c/config.json").write_text(json.dumps(config))
+        done = session.call("exec", "c", "true")
+        assert (done.returncode == 255 and "sendmsg" in done.stderr) or not no_new_privileges
         session.ok("start", "c")
         session.ok("delete", "--force", "c")
     finally:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ...conftest import MakeBundle
-from ...workplace import wait_until
+from ...lifecycle.support import add_user_namespace, running, set_namespaces
+from ...workplace import reap, wait_until
 from .support import command, refused
 
 PROFILE = """
@@ -53,3 +54,27 @@ def test_an_unknown_profile(profile: str, bundle: MakeBundle) -> None:
     box = bundle()
     box.config["process"]["apparmorProfile"] = "no-such-profile"
     assert "no-such-profile" in refused(box.run())
+
+
+def test_in_the_pid_namespace_of_a_pod_with_users_of_its_own(profile: str, bundle: MakeBundle) -> None:
+    """Where the process can have no procfs that it is in: it is written by way of the runtime's."""
+    first = bundle("sleep", "1000")
+    add_user_namespace(first)
+    pid = running(first)
+    show = "cat /proc/self/attr/current; sleep 1000"
+    box = bundle("sh", "-c", show)
+    set_namespaces(box, "mount", user=pid, network=pid, ipc=pid, uts=pid, pid=pid)
+    box.config["linux"].update({key: first.config["linux"][key] for key in ("uidMappings", "gidMappings")})
+    box.config["process"]["apparmorProfile"] = profile
+    try:
+        box.run("--detach").ok()
+        wait_until(lambda: "\n" in box.output(), "it has said under which profile it is")
+        assert box.output() == f"{profile} (enforce)\n"
+        assert box.exec("cat", "/proc/self/attr/current").ok().stdout == f"{profile} (enforce)\n"
+        assert (
+            first.exec("--apparmor", profile, "cat", "/proc/self/attr/current").ok().stdout == f"{profile} (enforce)\n"
+        )
+    finally:
+        box.delete("--force").ok()
+        reap()
+        first.delete("--force").ok()
