@@ -83,14 +83,14 @@ def is_plain() -> bool:
 
 
 def keep() -> None:
-    """In the container process: go on writing to where standard error leads now, whatever it will be."""
+    """In the container process: go on writing to the same file, whatever its number stands for later."""
     global _fd
-    if _debug and _fd == 2:
+    if _debug:
         import fcntl
 
         try:
             # Out of the way of the descriptors that the process keeps.
-            _fd = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 500)
+            _fd = fcntl.fcntl(_fd, fcntl.F_DUPFD_CLOEXEC, 500)
         except OSError:
             pass
 

@@ -113,7 +113,7 @@ def violations(config: "Config") -> "Broken":
         if paths and "mount" not in kinds:
             yield "/linux/" + name, "unable to restrict sys entries without a private MNT namespace"
     if "sysctl" in linux:
-        yield from _sysctl(linux["sysctl"], kinds)
+        yield from _sysctl(linux["sysctl"], kinds, bool(config.get("domainname")))
     for index, device in enumerate(linux.get("devices") or ()):
         for name in ("major", "minor"):
             if name not in device and device["type"] != "p":
@@ -203,7 +203,7 @@ def sysctl_path(name: str) -> str:
     return "" if len(parts) < 2 or "" in parts or "." in parts or ".." in parts else name
 
 
-def _sysctl(sysctl: "dict[str, str]", kinds: "dict[str, str]") -> "Broken":
+def _sysctl(sysctl: "dict[str, str]", kinds: "dict[str, str]", domain: bool) -> "Broken":
     """Only parameters that belong to a namespace of the container: all others would change the host."""
     for name in sysctl:
         path = sysctl_path(name)
@@ -218,10 +218,9 @@ def _sysctl(sysctl: "dict[str, str]", kinds: "dict[str, str]") -> "Broken":
         elif top == "net":
             if "network" not in kinds or (kinds["network"] and _same_network(kinds["network"])):
                 text = shown + " not allowed in host network namespace"
-        elif path == "kernel/domainname" and "uts" in kinds:
-            pass
-        elif path == "kernel/hostname" and "uts" in kinds:
-            text = shown + ' is not allowed as it conflicts with the OCI "hostname" field'
+        elif path in ("kernel/domainname", "kernel/hostname") and "uts" in kinds:
+            if rest == "hostname" or domain:
+                text = shown + ' is not allowed as it conflicts with the OCI "' + rest + '" field'
         elif top == "user":
             if "user" not in kinds:
                 text = "setting ucounts without a user namespace not allowed: " + quote(name)[1:-1]

@@ -14,7 +14,7 @@ from pyrunc.jsontext import dumps
 from pyrunc.lifecycle import execute
 from pyrunc.lifecycle.state_file import FORMAT
 from pyrunc.lifecycle.store import OCI_VERSION, Container, Lock, make_directories, remove_tree, timestamp
-from pyrunc.linux import files, procfs
+from pyrunc.linux import files, procfs, sockets
 from pyrunc.plan import files_step, mount_record, order
 from pyrunc.plan.context import Context
 from pyrunc.plan.host import read_host
@@ -413,7 +413,7 @@ def connect(path: str) -> "Any":
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            sock.connect(path)
+            sockets.connect(sock, path)
             return sock
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ECONNREFUSED) or time.monotonic() > deadline:

@@ -8,6 +8,7 @@ import posix
 
 from pyrunc.errors import PyruncError, reason
 from pyrunc.jsontext import dumps
+from pyrunc.linux import sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def hand_over(context: "Context", listener: int) -> None:
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         try:
-            sock.connect(path)
+            sockets.connect(sock, path)
         except OSError as error:
             raise _error("failed to connect with seccomp agent at " + path, error) from None
         text = dumps(_process_state(context)).encode("utf-8", "surrogateescape")

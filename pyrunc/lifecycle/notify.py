@@ -10,6 +10,7 @@ import select
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, reason
+from pyrunc.linux import sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Notify:
         """
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
         try:
-            sock.connect(b"\0" + self.manager[1:] if self.manager[:1] == b"@" else self.manager)
+            sockets.connect(sock, b"\0" + self.manager[1:] if self.manager[:1] == b"@" else self.manager)
             sock.send(b"READY=1\n")
             sock.send(b"MAINPID=" + str(pid).encode("ascii") + b"\n")
             if barrier:

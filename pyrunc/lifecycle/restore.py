@@ -16,7 +16,7 @@ from pyrunc.lifecycle import create, criu, delete
 from pyrunc.lifecycle.checkpoint import DESCRIPTORS, EXTERNAL_NAMESPACES, STREAMS
 from pyrunc.lifecycle.store import make_directories, timestamp
 from pyrunc.linux import files, network
-from pyrunc.plan import birth, cgroup, external, hooks, namespaces
+from pyrunc.plan import birth, cgroup, external, hooks, namespaces, streams
 from pyrunc.plan.host import read_host
 from pyrunc.plan.mounts import OpenTree
 from pyrunc.plan.step import Step
@@ -140,6 +140,9 @@ def _steps(creation: "Creation", wanted: "Options") -> "list[Step]":
         mapped = step.name == "idmap" or (isinstance(step, OpenTree) and step.mapping is not None)
         if mapped or isinstance(step, namespaces.OpenNamespaces):
             steps.append(step)
+    program: "Any" = creation.context.config.get("process") or {}
+    if not creation.options.detach and not program.get("terminal"):
+        steps.append(RestorePipes(program, linux, _descriptors(wanted.image_path)))
     process = CriuProcess(creation, wanted)
     if manager is not None and not manager.needs_process:
         # As if the limit were small: CRIU is not born in the cgroup, it joins.
@@ -149,6 +152,23 @@ def _steps(creation: "Creation", wanted: "Options") -> "list[Step]":
         steps.append(cgroup.MakeCgroup(manager, linux.get("resources") or {}))
     steps.append(RestoreProcesses(creation, wanted, process))
     return steps
+
+
+class RestorePipes(streams.MakePipes):
+    """For those of the standard streams that were pipes; CRIU opens the others by their names."""
+
+    __slots__ = ("names",)
+
+    def __init__(self, process: "Any", linux: "Any", names: "list[str]") -> None:
+        streams.MakePipes.__init__(self, process, linux)
+        self.names = names
+
+    def apply(self, context: "Context") -> None:
+        streams.MakePipes.apply(self, context)
+        assert context.streams is not None
+        for number in range(3):
+            if not self.names[number : number + 1] or not self.names[number].startswith("pipe:"):
+                context.streams.leave(number)
 
 
 class CriuProcess(Step):
@@ -239,7 +259,9 @@ class CriuProcess(Step):
                 [dumps([names, told]).encode("utf-8", "surrogateescape")],
                 [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, ours.fileno().to_bytes(4, "little"))],
             )
-            return (0, 1, 2, theirs.detach(), images, work, *(fd for _, fd in self.descriptors))
+            pipes = context.streams.theirs if context.streams is not None else [-1, -1, -1]
+            standard = [fd if fd >= 0 else number for number, fd in enumerate(pipes)]
+            return (*standard, theirs.detach(), images, work, *(fd for _, fd in self.descriptors))
         except BaseException as error:
             number = getattr(error, "errno", None) or 0
             if isinstance(error, PyruncError):
@@ -316,11 +338,11 @@ class RestoreProcesses(Step):
         for controllers, path in _cgroups(self.service.pid):
             for controller in controllers.split(","):
                 options.cg_root.add(ctrl=controller, path=path)
-        streams = _descriptors(self.wanted.image_path)[:3]
-        for number, name in enumerate(streams):
+        standard = _descriptors(self.wanted.image_path)[:3]
+        for number, name in enumerate(standard):
             if name.startswith("pipe:"):
                 options.inherit_fd.add(key=name, fd=number)
-            elif name.startswith("tty[") and name not in streams[:number]:
+            elif name.startswith("tty[") and name not in standard[:number]:
                 if not posix.isatty(number):
                     raise PyruncError(
                         "the checkpoint is of a shell job: its " + STREAMS[number] + " has to be a terminal",

@@ -51,6 +51,15 @@ class Streams:
         self.close()
         return ours
 
+    def leave(self, number: int) -> None:
+        """Do without one of them."""
+        if number == 1 and self.ours[2] < 0:
+            self.ours[1], self.ours[2] = -1, self.ours[1]
+        for ends in (self.ours, self.theirs):
+            if ends[number] >= 0:
+                posix.close(ends[number])
+            ends[number] = -1
+
     def close(self) -> None:
         for fd in self.ours + self.theirs:
             if fd >= 0:

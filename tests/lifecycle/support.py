@@ -104,13 +104,21 @@ def with_descriptors(box: Bundle, redirections: str) -> None:
     box.place.runtime = wrapper
 
 
+def bind(sock: socket.socket, path: Path) -> None:
+    """bind(2) to a path of any length: an address has room for 107 bytes."""
+    before = Path.cwd()
+    os.chdir(path.parent)
+    sock.bind(path.name)
+    os.chdir(before)
+
+
 class Receiver:
     """A socket that takes the descriptors which the runtime sends."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.bind(str(path))
+        bind(self.socket, path)
         self.socket.listen()
         self.socket.settimeout(PATIENCE)
         self.taken: list[int] = []

@@ -15,7 +15,7 @@ import pytest
 
 from ..conftest import MakeBundle
 from ..workplace import PATIENCE, Bundle, wait_until
-from .support import MAPPED, add_user_namespace, environment_of, mounts_of
+from .support import MAPPED, add_user_namespace, bind, environment_of, mounts_of
 
 PLACE = "/run/notify/notify.sock"
 
@@ -26,7 +26,10 @@ class Manager:
     def __init__(self, path: str) -> None:
         self.env = {"NOTIFY_SOCKET": path}
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.sock.bind("\0" + path[1:] if path.startswith("@") else path)
+        if path.startswith("@"):
+            self.sock.bind("\0" + path[1:])
+        else:
+            bind(self.sock, Path(path))
         self.sock.settimeout(PATIENCE)
 
     def hear(self) -> str:
@@ -45,9 +48,10 @@ class Manager:
         return False
 
 
-@pytest.fixture(params=["file", "abstract"])
+@pytest.fixture(params=["file", "long", "abstract"])
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
-    made = Manager(str(tmp_path / "manager") if request.param == "file" else f"@pyrunc-test-{os.getpid()}")
+    places = {"file": str(tmp_path / "manager"), "abstract": f"@pyrunc-test-{os.getpid()}"}
+    made = Manager(places.get(request.param, str(tmp_path / ("n" * 105))))
     yield made
     made.sock.close()
 

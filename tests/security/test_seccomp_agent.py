@@ -20,6 +20,7 @@ import pytest
 import seccomp as bindings
 
 from ..conftest import MakeBundle
+from ..lifecycle.support import bind
 from ..workplace import Bundle, Workplace, reap
 
 # linux/seccomp.h
@@ -68,7 +69,7 @@ class Agent:
         self.descriptors: list[list[int]] = []
         self.seen: list[Notification] = []
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.bind(str(path))
+        bind(self.socket, path)
         self.socket.listen()
         self.threads = [threading.Thread(target=self._accept, daemon=True)]
         self.threads[0].start()

@@ -425,6 +425,11 @@ ONE = [{"containerID": 0, "hostID": 100000, "size": 1}]
             'sysctl "kernel.hostname" is not allowed as it conflicts with the OCI "hostname" field',
         ),
         (
+            {**linux("uts", sysctl={"kernel.domainname": "x"}), "domainname": "y"},
+            "/linux/sysctl/kernel.domainname",
+            'sysctl "kernel.domainname" is not allowed as it conflicts with the OCI "domainname" field',
+        ),
+        (
             linux(sysctl={"kernel.domainname": "x"}),
             "/linux/sysctl/kernel.domainname",
             'sysctl "kernel.domainname" is not in a separate kernel namespace',
