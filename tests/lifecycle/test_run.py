@@ -128,18 +128,6 @@ def test_a_program_that_is_not_there(command: str, bundle: MakeBundle) -> None:
     assert words[command] in got.stderr
 
 
-def test_a_program_that_cannot_be_executed(bundle: MakeBundle, tmp_path: Path) -> None:
-    """Said without the runtime's name, as a shell does, but with the place in the config and the hint, as in a log."""
-    box = bundle("/bin/nonsense")
-    (box.rootfs / "bin/nonsense").write_bytes(b"\x7fELF is not enough")
-    (box.rootfs / "bin/nonsense").chmod(0o755)
-    line = one_line(box.run(), 126, "exec /bin/nonsense: exec format error", "(config.json /process/args/0): hint: the")
-    assert line.startswith("exec ")
-    log = tmp_path / "log"
-    box.call("run", "--bundle", box.save(), box.id, flags=("--log", log))
-    assert line.strip() in log.read_text()
-
-
 # ---- signals ----
 
 TRAPS = """
