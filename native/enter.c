@@ -7,14 +7,8 @@
 #include "launch.h"
 #include "sys.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <linux/memfd.h>
 #include <sys/stat.h>
-
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x0010U
-#endif
 
 /* The program that native/sealed.c is. */
 extern const char sealed_start[], sealed_end[];
@@ -46,18 +40,14 @@ static long ticket_at(void)
 
 static void execute_sealed(int image, char **argv, char **env)
 {
-	const long flags = MFD_CLOEXEC | MFD_ALLOW_SEALING, size = sealed_end - sealed_start;
+	const long size = sealed_end - sealed_start, copy = memory_file();
 	const struct ticket ticket = {TICKET_MAGIC, image};
-	long copy = call(SYS_memfd_create, (long)"pyrunc", flags | MFD_EXEC, 0, 0, 0);
 
-	if (copy == -EINVAL) /* before Linux 6.3 every memfd may be executed */
-		copy = call(SYS_memfd_create, (long)"pyrunc", flags, 0, 0, 0);
 	if (copy < 0)
 		return;
 	if (call(SYS_write, copy, (long)sealed_start, size, 0, 0) == size &&
 	    call(SYS_pwrite64, copy, (long)&ticket, sizeof ticket, ticket_at(), 0) == sizeof ticket &&
-	    call(SYS_fcntl, copy, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE, 0, 0) == 0 &&
-	    call(SYS_fcntl, image, F_SETFD, 0, 0, 0) == 0)
+	    seal(copy) == 0 && call(SYS_fcntl, image, F_SETFD, 0, 0, 0) == 0)
 		call(SYS_execveat, copy, (long)"", (long)argv, (long)env, AT_EMPTY_PATH);
 	call(SYS_close, copy, 0, 0, 0, 0);
 }

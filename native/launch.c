@@ -57,9 +57,23 @@ static struct failure failure(const char *what, long result, const char *hint)
 	return (struct failure){what, hint, result < 0 ? (int)-result : EIO};
 }
 
-struct failure launch(char **argv, char **env, unsigned long *stack)
+long memory_file(void)
 {
 	const long flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	long file = call(SYS_memfd_create, (long)"pyrunc", flags | MFD_EXEC, 0, 0, 0);
+
+	if (file == -EINVAL) /* before Linux 6.3 every memfd may be executed */
+		file = call(SYS_memfd_create, (long)"pyrunc", flags, 0, 0, 0);
+	return file;
+}
+
+long seal(long file)
+{
+	return call(SYS_fcntl, file, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE, 0, 0);
+}
+
+struct failure launch(char **argv, char **env, unsigned long *stack)
+{
 	static const long ignore[8] = {(long)SIG_IGN};
 	long result, file, copied = 0;
 
@@ -80,9 +94,7 @@ struct failure launch(char **argv, char **env, unsigned long *stack)
 	if ((file = call(SYS_openat, AT_FDCWD, (long)STAGE2, O_RDONLY | O_CLOEXEC, 0, 0)) < 0)
 		return failure("open " STAGE2, file, file == -EMFILE ? "RLIMIT_NOFILE is too low" : "install pyrunc again");
 	if (enters_container(argv)) {
-		long copy = call(SYS_memfd_create, (long)"pyrunc", flags | MFD_EXEC, 0, 0, 0);
-		if (copy == -EINVAL) /* before Linux 6.3 every memfd may be executed */
-			copy = call(SYS_memfd_create, (long)"pyrunc", flags, 0, 0, 0);
+		long copy = memory_file();
 		if (copy < 0)
 			return failure("memfd_create for a sealed copy of the runtime", copy, copy != -EACCES ? "" :
 				       "the sysctl vm.memfd_noexec is 2, which forbids programs in memory: set it to 1 or 0");
@@ -90,8 +102,7 @@ struct failure launch(char **argv, char **env, unsigned long *stack)
 			copied += result;
 		if (result < 0 || !copied)
 			return failure("copy " STAGE2 " to memory", result, result != -EFBIG ? "" : "RLIMIT_FSIZE is too low");
-		result = call(SYS_fcntl, copy, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE, 0, 0);
-		if (result < 0)
+		if ((result = seal(copy)) < 0)
 			return failure("seal the runtime's copy in memory", result, "");
 		file = copy;
 	}

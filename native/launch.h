@@ -12,6 +12,10 @@ int steers_loader(const char *variable);
 /* The auxiliary vector of an environment that is where the kernel has put it. */
 unsigned long *after_environment(char **env);
 
+/* A file in memory for a program, and its sealing: nobody changes it any more. Below 0 it is -errno. */
+long memory_file(void);
+long seal(long file);
+
 /* Executes stage two, or goes on in the image if there is one and stack is where the kernel has put argc; NULL for no
  * image. Comes back only when that failed, and says why. */
 struct failure launch(char **argv, char **env, unsigned long *stack);
