@@ -25,18 +25,25 @@ SMALL_MEMORY: "Final" = 4 << 20
 class MakeCgroup(Step):
     """Make the cgroup in every hierarchy and write linux.resources."""
 
-    __slots__ = ("manager", "owner", "resources", "small")
+    __slots__ = ("manager", "owner", "private_pids", "resources", "small")
     name = "cgroup"
     section = "config-linux.md#control-groups"
 
     def __init__(
-        self, manager: "AnyManager", resources: "dict[str, Any]", small: bool = False, owner: "int | None" = None
+        self,
+        manager: "AnyManager",
+        resources: "dict[str, Any]",
+        small: bool = False,
+        owner: "int | None" = None,
+        private_pids: bool = True,
     ) -> None:
         """small: the memory limit is, and the process must not be charged for what it does before it joins.
 
         owner: the host's uid that is to own the cgroup, since the container may make others below it.
+        private_pids: whether the container has a pid namespace of its own, whose end takes all processes with it.
         """
         Step.__init__(self, "/linux/resources")
+        self.private_pids = private_pids
         self.owner = owner
         self.small = small
         self.manager = manager
@@ -67,6 +74,12 @@ class MakeCgroup(Step):
         context.cgroup_fds = self.manager.join_fds()
         if not self.small:
             context.cgroup_directory_fd = self.manager.clone_fd()
+        if not self.private_pids and not self.manager.paths:
+            # runc's last words, by which scripts know it.
+            context.warnings.append(
+                "the container has neither a cgroup nor a pid namespace of its own: not all its processes can be found "
+                "and killed. Such configuration is strongly discouraged"
+            )
 
     def undo(self, context: "Context") -> None:
         self.manager.release()

@@ -93,7 +93,11 @@ class _Builder:
 
     def _make_cgroup(self, manager: "AnyManager") -> "cgroup.MakeCgroup":
         return cgroup.MakeCgroup(
-            manager, self.linux.get("resources") or {}, has_small_memory(self.linux), self._cgroup_owner(manager)
+            manager,
+            self.linux.get("resources") or {},
+            has_small_memory(self.linux),
+            self._cgroup_owner(manager),
+            "pid" in self.spaces.new,
         )
 
     def _cgroup_owner(self, manager: "AnyManager") -> "int | None":
