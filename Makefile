@@ -32,7 +32,7 @@ export PYRUNC ?= $(CURDIR)/build/pyrunc
 export RUNC
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: all help build deb demo install uninstall check told test test-vm lint fmt types unit sanitize conformance manual bench soak clean packages venv peers
+.PHONY: all help build deb demo install uninstall check told test test-hosts test-vm lint fmt types unit sanitize conformance manual bench soak clean packages venv peers
 .NOTPARALLEL:
 
 # A line a step; make V=1 shows the commands.
@@ -59,8 +59,9 @@ demo: PACKAGES = build run demo
 bench: PACKAGES = build run demo peers tools
 conformance: PACKAGES = build run demo peers tools bats
 soak: PACKAGES = build run demo tools vm
-test: PACKAGES = build run demo peers tools bats compilers engines vm
+test: PACKAGES = build run demo peers tools bats compilers engines hosts vm
 test-vm: PACKAGES = build run demo tools vm
+test-hosts: PACKAGES = build run demo tools hosts
 # Where apt is not to be called, what is missing is told.
 check: APT = --tell
 packages:
@@ -133,6 +134,10 @@ test-vm: venv build # tests/vm: cgroup v2 and systemd, in a virtual machine by e
 # runc 1.5.2 and Debian's crun, for comparisons.
 peers: packages venv
 	@tools/peers.sh $(VENV)
+
+# Debian 12, 13 and testing, each a tree by debootstrap in namespaces of its own.
+test-hosts: venv build # tests/hosts in full: the build, the tests and the package on other releases of Debian; root
+	$(Q)PYRUNC_HOSTS=all $(VENV)/bin/python -m pytest tests/hosts $(PYTEST_ARGS)
 
 # What runc's suite says of runc is recorded; BATS_ARGS="--peers live" asks anew.
 conformance: build peers # runtime-tools' suite against pyrunc, runc and crun, runc's own against pyrunc; 40 minutes; root

@@ -50,7 +50,7 @@ for group in "$@"; do
         wanted="$wanted busybox-static" ;;
     tools) # the development tools' own needs; our D-Bus messages are compared with jeepney's
         wanted="$wanted python3-venv git python3-jeepney" ;;
-    deb) # what makes a package, and judges it
+    deb) # what makes a package
         wanted="$wanted dpkg-dev binutils" ;;
     compilers) # besides gcc and glibc, for tests/unit/test_native.py
         wanted="$wanted clang musl-dev" ;;
@@ -61,6 +61,8 @@ for group in "$@"; do
     engines)
         wanted="$wanted podman buildah netavark aardvark-dns conmon containerd docker.io runc skopeo umoci iproute2 iptables"
         wanted="$wanted tmux strace util-linux debootstrap criu containernetworking-plugins" ;;
+    hosts) # other releases of Debian
+        wanted="$wanted debootstrap util-linux debian-archive-keyring" ;;
     vm) # a machine of another kind, by emulation
         wanted="$wanted qemu-system-x86 mmdebstrap e2fsprogs lz4 kmod" ;;
     *)

@@ -1,0 +1,32 @@
+"""One host a release, for all tests of it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .. import workplace
+from . import host as hosts
+from .host import Host
+
+#: Parent of the containers' cgroups, which are the machine's.
+CGROUP = f"/pyrunc-test-hosts-{os.getpid()}"
+#: `make test` tries one release in full and the others in short; `make test-hosts` all in full.
+FULL = hosts.SUITES if os.environ.get("PYRUNC_HOSTS") == "all" else ("trixie",)
+
+
+@pytest.fixture(scope="module", params=hosts.SUITES)
+def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A host with the source tree in /root/pyrunc and nothing built."""
+    why = hosts.impossible()
+    if why:
+        pytest.skip(why)
+    place: Path = tmp_path_factory.mktemp("hosts")
+    one = Host(request.param, place)
+    try:
+        one.put_sources("/root/pyrunc")
+        yield one
+    finally:
+        one.close()
+        workplace.remove_cgroups(CGROUP)
