@@ -25,7 +25,8 @@ from tools import documents  # noqa: E402
 
 MAINTAINER = "The pyrunc maintainers <pyrunc@packages.invalid>"
 DOC = "usr/share/doc/pyrunc"
-STAGE2 = "usr/libexec/pyrunc/stage2"
+LIBEXEC = "usr/libexec/pyrunc"
+STAGE2 = f"{LIBEXEC}/stage2"
 SCRIPTS = TOP / "tools/debian"
 
 CONTROL = """\
@@ -76,9 +77,11 @@ def main(arguments: list[str]) -> int:
     root = output / "root"
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(staged, root, symlinks=True)
-    (root / "usr/libexec/pyrunc/installed").unlink()  # of make uninstall; here dpkg knows
+    (root / LIBEXEC / "installed").unlink()  # of make uninstall; here dpkg knows
     for cache in list(root.rglob("__pycache__")):
         shutil.rmtree(cache)  # compiled where it is installed, by that Python
+    if (root / LIBEXEC / "maker").exists():
+        shutil.copyfile(TOP / "tools/image.py", root / LIBEXEC / "image.py")  # for the postinst
     for extension in root.rglob("*.so"):
         subprocess.run(["strip", "--strip-unneeded", extension], check=True)
     write_documents(root)
@@ -136,7 +139,7 @@ def write_control(root: Path) -> None:
         "maintainer": MAINTAINER,
         "size": str(sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) // 1024 + 1),
         "depends": f"{shared_libraries(root)}, {python}, python3-seccomp, procps",
-        "built_using": printed("dpkg-query", "-W", "-f", "${source:Package} (= ${source:Version})", "libc6-dev"),
+        "built_using": ", ".join(built_using(root)),
     }
     (folder / "control").write_text(CONTROL.format(**facts))
     # The launcher holds the interpreter: whatever it leaves of what is made here is made anew when libpython changes.
@@ -148,6 +151,15 @@ def write_control(root: Path) -> None:
         (folder / name).chmod(0o755)
     sums = [f"{printed('md5sum', path).split()[0]}  {path.relative_to(root)}\n" for path in installed_files(root)]
     (folder / "md5sums").write_text("".join(sums))
+
+
+def built_using(root: Path) -> list[str]:
+    """The sources of what is linked statically: libc, and for the image libpython."""
+    packages = ["libc6-dev"]
+    if (root / LIBEXEC / "maker").exists():
+        packages.append(f"libpython3.{sys.version_info.minor}-dev")
+    form = "${source:Package} (= ${source:Version})"
+    return [printed("dpkg-query", "-W", "-f", form, package) for package in packages]
 
 
 def installed_files(root: Path) -> list[Path]:

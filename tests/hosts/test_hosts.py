@@ -77,17 +77,20 @@ def test_the_life_of_the_package(host: Host) -> None:
         host.ok(f"test -f /usr/share/man/{name} || grep -q path-exclude=/usr/share/man /etc/dpkg/dpkg.cfg.d/*")
     host.ok("bash -n /usr/share/bash-completion/completions/pyrunc")
     if host.suite in FULL:
-        host.ok(
-            "zsh -n /usr/share/zsh/vendor-completions/_pyrunc && fish -n /usr/share/fish/vendor_completions.d/pyrunc.fish"
-        )
-    host.ok("cd / && python3 -c 'import pyrunc; pyrunc.Runtime()'")
+        host.ok("zsh -n /usr/share/zsh/vendor-completions/_pyrunc")
+        host.ok("fish -n /usr/share/fish/vendor_completions.d/pyrunc.fish")
+    assert host.ok("cd / && python3 -c 'import pyrunc; print(pyrunc.Runtime().program)'") == "/usr/bin/pyrunc\n"
+    image = "cd /usr/libexec/pyrunc && if [ -e maker ]; then ls image; else echo image; fi"
+    assert host.ok(image) == "image\n"
     start_box(host)
 
     second = made(host, "0.0.2")
     host.ok(f"apt-get -qq install -y --no-install-recommends {second}")
     assert "pyrunc version 0.0.2" in host.ok("pyrunc --version")
     assert host.ok("pyrunc exec box /bin/busybox echo entered") == "entered\n"
+    assert host.ok(image) == "image\n"
     triggered(host)
+    assert host.ok(image) == "image\n"
     host.ok("apt-get -qq remove -y pyrunc")
     assert host.run("pyrunc --version").returncode == 127
     assert "box" in host.ok("ls /run/pyrunc")  # its state is not the package's
@@ -148,7 +151,7 @@ import pyrunc
 assert pyrunc.validate_bundle("/root/box").valid
 assert len(pyrunc.plan_bundle("/root/box").steps) > 20
 try:
-    pyrunc.Runtime()
+    print(pyrunc.Runtime().program)
 except pyrunc.PyruncError as error:
     print(error.line())
 """

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -22,13 +23,17 @@ NEWER = (
     ),
     *("MPOL_PREFERRED_MANY", "MPOL_F_NUMA_BALANCING", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"),
 )
-#: Other interpreters than the distribution's, as pyenv leaves them. Each release that is tried, wherever it comes from.
-OTHERS = [path for path in Path.home().glob(".pyenv/versions/3.1[1-9].*/bin/python3") if path.exists()]
+#: Interpreters of other releases than the distribution's, as pyenv leaves them.
+OTHERS = [
+    path
+    for path in sorted(Path.home().glob(".pyenv/versions/3.1[1-9].*/bin/python3"))
+    if not path.parts[-3].startswith(f"3.{sys.version_info.minor}.")
+]
 
 
-def build(folder: Path, *settings: str) -> None:
+def build(folder: Path, *words: str) -> None:
     """All programs, in a folder of their own; a warning is an error."""
-    argv = ["make", "-C", str(TOP / "native"), f"BUILD={folder}", f"MODULES={folder}", "CI=true", *settings]
+    argv = ["make", "-C", str(TOP / "native"), f"BUILD={folder}", f"MODULES={folder}", "CI=true", *words]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
 
@@ -77,7 +82,7 @@ def test_headers_of_an_older_kernel_and_another_libc(tmp_path: Path) -> None:
         if any(name in text for name in NEWER):
             lines = [line for line in text.splitlines() if not any(name in line for name in NEWER)]
             path.write_text("\n".join(lines) + "\n")
-    build(tmp_path / "build")
+    build(tmp_path / "build", f"{tmp_path}/build/native/constants.inc")
     places = [
         f'-D{name}=""'
         for name in ("STAGE2", "LIBPYTHON", "PYTHON", "STDLIB", "DYNLOAD", "SITE", "PACKAGE", "IMAGE_PATH", "SEALED")
