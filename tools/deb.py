@@ -81,7 +81,9 @@ def main(arguments: list[str]) -> int:
     for cache in list(root.rglob("__pycache__")):
         shutil.rmtree(cache)  # compiled where it is installed, by that Python
     if (root / LIBEXEC / "maker").exists():
-        shutil.copyfile(TOP / "tools/image.py", root / LIBEXEC / "image.py")  # for the postinst
+        (root / LIBEXEC / "tools").mkdir()
+        for name in ("__init__.py", "image.py", "training.py"):  # for the postinst
+            shutil.copyfile(TOP / "tools" / name, root / LIBEXEC / "tools" / name)
     for extension in root.rglob("*.so"):
         subprocess.run(["strip", "--strip-unneeded", extension], check=True)
     write_documents(root)
