@@ -155,6 +155,8 @@ bench: build peers # pyrunc, runc and crun by turns; root
 soak: venv build # containers by the thousand; half an hour; root
 	$(PYTHON) -m bench.soak $(SOAK_ARGS)
 	PYRUNC_ROUNDS=1000 $(VENV)/bin/python -m pytest tests/lifecycle/test_concurrency.py -k "not killed"
+	PYRUNC_ROUNDS=1000 $(VENV)/bin/python -m pytest tests/lifecycle/test_streams.py \
+		tests/lifecycle/test_relayed_terminal.py -k every_byte
 	PYRUNC_MANY=200 $(VENV)/bin/python -m pytest tests/vm -q -k "systemd and many_leave_nothing or after_all"
 	@cat build/vm/many.txt
 

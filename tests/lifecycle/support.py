@@ -31,6 +31,15 @@ def running(box: Bundle) -> int:
     return box.pid()
 
 
+def in_foreground(box: Bundle, command: str, *args: str, tty: bool = False) -> list[str | Path]:
+    """The call that has args executed by exec in the container that runs, or by run in a new one."""
+    if command == "exec":
+        return ["exec", *(["--tty"] if tty else []), box.id, *args]
+    box.config["process"]["terminal"] = tty
+    box.config["process"]["args"] = list(args)
+    return ["run", "--bundle", box.save(), box.id]
+
+
 def status_of(pid: int) -> dict[str, str]:
     """/proc/PID/status."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import termios
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +17,13 @@ import pytest
 
 from ..conftest import MakeBundle
 from ..workplace import PATIENCE, Bundle, wait_until
-from .support import running
+from .support import in_foreground
 from .test_streams import MUCH, collect, feed
-
-
-@pytest.fixture(params=["run", "exec"])
-def command(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def box(command: str, bundle: MakeBundle) -> Iterator[Bundle]:
-    made = bundle("sleep", "1000")
-    made.config["root"]["readonly"] = False
-    if command == "exec":
-        running(made)
-    yield made
-    if command == "exec":
-        made.delete("--force").ok()
-
-
-def argv(box: Bundle, command: str, text: str) -> list[str | Path]:
-    """The call that has a shell execute text on a terminal."""
-    if command == "exec":
-        return ["exec", "--tty", box.id, "sh", "-c", text]
-    box.config["process"]["terminal"] = True
-    box.config["process"]["args"] = ["sh", "-c", text]
-    return ["run", "--bundle", box.save(), box.id]
 
 
 def spawn(box: Bundle, command: str, text: str, **how: Any) -> subprocess.Popen[bytes]:
     how = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, **how}
-    return box.place.spawn(*argv(box, command, text), **how)
+    return box.place.spawn(*in_foreground(box, command, "sh", "-c", text, tty=True), **how)
 
 
 # ---- to the last byte ----
@@ -108,7 +82,12 @@ class Job:
     """The runtime as a job of a shell on a terminal of ours: in the background until it is told otherwise."""
 
     def __init__(self, box: Bundle, command: str, text: str, *, background: bool) -> None:
-        call = [str(box.place.runtime), "--root", str(box.place.root), *map(str, argv(box, command, text))]
+        call = [
+            str(box.place.runtime),
+            "--root",
+            str(box.place.root),
+            *map(str, in_foreground(box, command, "sh", "-c", text, tty=True)),
+        ]
         #: The shell gives it a process group, waits, and writes its status.
         shell = box.path / "shell.py"
         shell.write_text(
@@ -200,7 +179,7 @@ def test_debug_lines_go_to_the_log_alone(log: bool, command: str, box: Bundle, t
     """By then its number may be another file's: the terminal's master, on which they would be typed."""
     call = [str(box.place.runtime), "--root", str(box.place.root), "--debug"]
     call += ["--log", str(tmp_path / "log")] if log else []
-    call += map(str, argv(box, command, "cat; exit 3"))
+    call += map(str, in_foreground(box, command, "sh", "-c", "cat; exit 3", tty=True))
     done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)
     assert done.returncode == 3
     assert re.sub(rb"[\^D\x08]", b"", done.stdout) == b""

@@ -9,53 +9,22 @@ import socket
 import subprocess
 import termios
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
 from ..conftest import MakeBundle
-from ..workplace import PATIENCE, Bundle, descendants, reap, wait_until
-from .support import MAPPED, add_user_namespace, one_line, running, set_namespaces
+from ..workplace import PATIENCE, Bundle, wait_until
+from .support import MAPPED, add_user_namespace, in_foreground, one_line, running, set_namespaces
 
 #: Bytes each way through a relay: 10 MiB, and 100 MiB in `make soak`.
 MUCH = int(os.environ.get("PYRUNC_ROUNDS", "100")) * (100 << 10)
 DATA = random.Random(1).randbytes(1 << 20)
 
 
-@pytest.fixture(params=["run", "exec"])
-def command(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def box(command: str, bundle: MakeBundle) -> Iterator[Bundle]:
-    """A container that runs, for exec; one that is yet to be made, for run."""
-    made = bundle("sleep", "1000")
-    made.config["root"]["readonly"] = False
-    # Without a pid namespace, whose first process takes no signal that it has no handler for.
-    set_namespaces(made, "mount")
-    if command == "exec":
-        running(made)
-    yield made
-    if command == "exec":
-        wait_until(_reaped, "all have ended but its first")
-        made.delete("--force").ok()
-
-
-def _reaped() -> bool:
-    """Detached ones are our children."""
-    reap()
-    return not [what for what in descendants().values() if what.startswith("true ")]
-
-
-def spawn(box: Bundle, command: str, *args: str, **how: Any) -> subprocess.Popen[bytes]:
-    """Call the runtime to execute args: by exec in the container that runs, or by run."""
-    if command == "exec":
-        return box.place.spawn("exec", box.id, *args, **how)
-    box.config["process"]["args"] = list(args)
-    return box.place.spawn("run", "--bundle", box.save(), box.id, **how)
+def spawn(box: Bundle, command: str, *args: str, tty: bool = False, **how: Any) -> subprocess.Popen[bytes]:
+    return box.place.spawn(*in_foreground(box, command, *args, tty=tty), **how)
 
 
 def gone(box: Bundle, command: str) -> None:
@@ -294,14 +263,8 @@ def test_output_that_cannot_be_written(tty: bool, command: str, box: Bundle, tmp
     """The process goes on, its status is kept, the container deleted; one line says what was lost."""
     box.config["hooks"] = {"poststop": [{"path": "/bin/touch", "args": ["touch", str(tmp_path / "poststop")]}]}
     text = "echo a; sleep 0.2; echo b; sleep 0.2; seq 100000; touch /went-on; exit 3"
-    if command == "run":
-        box.config["process"]["terminal"] = tty
-        box.config["process"]["args"] = ["sh", "-c", text]
-        argv: list[str | Path] = ["run", "--bundle", box.save(), box.id]
-    else:
-        argv = ["exec", *(["--tty"] if tty else []), box.id, "sh", "-c", text]
     with open("/dev/full", "wb") as full:
-        process = box.place.spawn(*argv, stdout=full, stderr=subprocess.PIPE)
+        process = spawn(box, command, "sh", "-c", text, tty=tty, stdout=full, stderr=subprocess.PIPE)
         said = process.communicate(timeout=PATIENCE)[1].decode()
     assert process.returncode == 3
     assert said.count("\n") == 1 and "write to standard output: no space left on device" in said
@@ -316,14 +279,8 @@ def test_input_that_cannot_be_read(kind: str, tty: bool, command: str, box: Bund
     flags = {"folder": os.O_RDONLY, "write-only": os.O_WRONLY, "path": os.O_PATH}[kind]
     (tmp_path / "file").write_text("secret")
     text = "cat; exit 3"
-    if command == "run":
-        box.config["process"]["terminal"] = tty
-        box.config["process"]["args"] = ["sh", "-c", text]
-        argv: list[str | Path] = ["run", "--bundle", box.save(), box.id]
-    else:
-        argv = ["exec", *(["--tty"] if tty else []), box.id, "sh", "-c", text]
     fd = os.open(tmp_path if kind == "folder" else tmp_path / "file", flags)
-    process = box.place.spawn(*argv, stdin=fd, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = spawn(box, command, "sh", "-c", text, tty=tty, stdin=fd, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     out, said = process.communicate(timeout=PATIENCE)
     os.close(fd)
     assert (process.returncode, out.replace(b"^D\b\b", b"")) == (3, b"")
@@ -338,14 +295,8 @@ def test_input_that_cannot_be_read(kind: str, tty: bool, command: str, box: Bund
 @pytest.mark.parametrize("tty", [False, True])
 def test_signals_while_nobody_reads_and_input_never_ends(tty: bool, command: str, box: Bundle) -> None:
     text = "trap 'exit 9' TERM; yes & cat >/dev/null & while :; do sleep 0.01; done"
-    if command == "run":
-        box.config["process"]["terminal"] = tty
-        box.config["process"]["args"] = ["sh", "-c", text]
-        argv: list[str | Path] = ["run", "--bundle", box.save(), box.id]
-    else:
-        argv = ["exec", *(["--tty"] if tty else []), box.id, "sh", "-c", text]
     with open("/dev/zero", "rb") as zero:
-        process = box.place.spawn(*argv, stdin=zero, stdout=subprocess.PIPE)
+        process = spawn(box, command, "sh", "-c", text, tty=tty, stdin=zero, stdout=subprocess.PIPE)
         assert process.stdout
         wait_until(lambda: _stands_still(process), "nothing goes any more")
         process.terminate()
