@@ -45,6 +45,10 @@ def read(directory: str, container_id: str) -> "dict[str, Any]":
         raise Malformed(path + ": " + error.message, {}) from None
     if not isinstance(fields, dict):
         raise Malformed(path + " has a format that this pyrunc does not know", {})
+    number = fields.get("format")
+    if type(number) is int and number > FORMAT:
+        # A newer pyrunc's, which knows what is to be taken away.
+        raise PyruncError(path + " has a format that this pyrunc does not know")
     problem = _problem(fields, container_id)
     if problem:
         raise Malformed(path + problem, fields)

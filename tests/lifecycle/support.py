@@ -51,6 +51,14 @@ def namespaces_of(pid: int | str) -> dict[str, str]:
     return {kind: os.readlink(f"/proc/{pid}/ns/{file}") for kind, file in NAMESPACE_FILES.items()}
 
 
+def has_ended(pid: int) -> bool:
+    """Whether the process is gone or a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] in "ZX"
+    except FileNotFoundError:
+        return True
+
+
 def environment_of(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/environ").read_text().split("\0")[:-1]
 

@@ -11,21 +11,13 @@ import pytest
 
 from ..conftest import MakeBundle
 from ..workplace import Bundle, Workplace, cgroups_below, hierarchies, wait_until
-from .support import add_user_namespace, one_line, running, script, set_namespaces
+from .support import add_user_namespace, has_ended, one_line, running, script, set_namespaces
 
 TRAPS = """
 for name in HUP INT QUIT USR1 USR2 TERM WINCH; do trap "echo $name" $name; done
 echo ready
 while :; do sleep 0.01; done
 """
-
-
-def has_ended(pid: int) -> bool:
-    """Whether the process is gone or a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] in "ZX"
-    except FileNotFoundError:
-        return True
 
 
 # ---- kill ----

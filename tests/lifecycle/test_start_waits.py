@@ -18,7 +18,7 @@ import pytest
 
 from ..conftest import MakeBundle
 from ..workplace import Bundle, wait_until
-from .support import one_line, running
+from .support import has_ended, one_line, running
 
 SLEEP = [{"path": "/bin/sleep", "args": ["sleep", "1000"]}]
 
@@ -37,20 +37,28 @@ def end_of(start: "subprocess.Popen[bytes]") -> tuple[int, str]:
     return start.returncode, errors.decode()
 
 
-def has_ended(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] in "ZX"
-    except FileNotFoundError:
-        return True
-
-
 @contextmanager
-def reaped(pid: int) -> Iterator[None]:
-    """Wait for that child of ours as an engine does: it is no zombie for longer than a moment."""
+def ended(pid: int, how: str) -> Iterator[None]:
+    """The process ends: it stays "a zombie", or is "reaped" at once, as an engine does it."""
+    if how == "a zombie":
+        yield
+        return
     thread = threading.Thread(target=os.waitpid, args=(pid, 0))
     thread.start()
     yield
     thread.join(20)
+
+
+HOWS = pytest.mark.parametrize("how", ["a zombie", "reaped"])
+
+
+def has_not_begun(box: Bundle, start: "subprocess.Popen[bytes]", seen: Path) -> None:
+    """A start that is under way says so, and no poststart hook gets the number of a process that is none."""
+    status, errors = end_of(start)
+    assert status == 1 and "the container's process ended before its program" in errors
+    assert not seen.exists()
+    box.wait_for("stopped")
+    box.delete().ok()
 
 
 def children_of(pid: int) -> list[str]:
@@ -168,28 +176,20 @@ def test_a_neighbour_that_has_filled_exec_fifo(bundle: MakeBundle) -> None:
     box.delete("--force").ok()
 
 
-@pytest.mark.parametrize("how", ["a zombie", "reaped"])
+@HOWS
 def test_a_process_that_is_killed_when_it_is_to_start(how: str, bundle: MakeBundle) -> None:
-    """No success, and no poststart hook that gets the number of a process that is none."""
     box = bundle("sleep", "1000")
     seen = poststart(box)
     box.create().ok()
     pid = box.pid()
     os.kill(pid, signal.SIGSTOP)
     start = start_of(box)
-    if how == "reaped":
-        with reaped(pid):
-            os.kill(pid, signal.SIGKILL)
-    else:
+    with ended(pid, how):
         os.kill(pid, signal.SIGKILL)
-    status, errors = end_of(start)
-    assert status == 1 and "the container's process ended before its program" in errors
-    assert not seen.exists()
-    box.wait_for("stopped")
-    box.delete().ok()
+    has_not_begun(box, start, seen)
 
 
-@pytest.mark.parametrize("how", ["a zombie", "reaped"])
+@HOWS
 def test_a_process_that_is_killed_in_its_hooks(how: str, bundle: MakeBundle) -> None:
     box = bundle("sleep", "1000")
     seen = poststart(box)
@@ -198,46 +198,31 @@ def test_a_process_that_is_killed_in_its_hooks(how: str, bundle: MakeBundle) -> 
     pid = box.pid()
     start = start_of(box)
     wait_until(lambda: children_of(pid) == ["sleep"], "the hook runs")
-    if how == "reaped":
-        with reaped(pid):
-            box.kill("KILL").ok()
-    else:
+    with ended(pid, how):
         box.kill("KILL").ok()
-    status, errors = end_of(start)
-    assert status == 1 and "the container's process ended before its program" in errors
-    assert not seen.exists()
-    box.wait_for("stopped")
-    box.delete().ok()
+    has_not_begun(box, start, seen)
 
 
-@pytest.mark.parametrize("how", ["a zombie", "reaped"])
+@HOWS
 def test_a_filter_that_kills_execve(how: str, bundle: MakeBundle) -> None:
     box = bundle("sleep", "1000")
     seen = poststart(box)
     rules = [{"names": ["execve"], "action": "SCMP_ACT_KILL_PROCESS"}]
     box.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}
     box.create().ok()
-    if how == "reaped":
-        with reaped(box.pid()):
-            got = box.start()
-    else:
-        got = box.start()
-    one_line(got, 1, "the container's process ended before its program")
-    assert not seen.exists()
-    box.delete().ok()
+    with ended(box.pid(), how):
+        start = box.place.spawn("start", box.id, stderr=subprocess.PIPE)
+    has_not_begun(box, start, seen)
 
 
-@pytest.mark.parametrize("how", ["a zombie", "reaped"])
+@HOWS
 def test_a_program_that_is_over_at_once(how: str, bundle: MakeBundle) -> None:
     """It has run, whatever is left to see of it."""
     for _ in range(10):
         box = bundle("sh", "-c", "exit 3")
         seen = poststart(box)
         box.create().ok()
-        if how == "reaped":
-            with reaped(box.pid()):
-                box.start().ok()
-        else:
+        with ended(box.pid(), how):
             box.start().ok()
         assert seen.exists()
         box.delete("--force").ok()

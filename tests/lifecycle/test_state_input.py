@@ -15,7 +15,7 @@ import pytest
 
 from ..conftest import MakeBundle
 from ..workplace import Bundle, Workplace, cgroups_below, reap, remove_cgroups, wait_until
-from .support import one_line, running
+from .support import has_ended, one_line, running
 
 PATIENCE = 10.0
 
@@ -32,13 +32,6 @@ def decoy() -> "Iterator[subprocess.Popen[bytes]]":
 
 def start_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[19])
-
-
-def has_ended(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] in "ZX"
-    except FileNotFoundError:
-        return True
 
 
 def file_of(box: Bundle) -> Path:
