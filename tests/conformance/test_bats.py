@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ..workplace import Workplace
+from ..workplace import Workplace, hierarchies
 from . import bats, bats_suite
 
 #: A short file for each set.
@@ -15,6 +15,8 @@ QUICK = {"root": "start_hello.bats", "none": "create.bats", "idmap": "userns.bat
 @pytest.mark.parametrize("features", bats_suite.SETS)
 def test_a_file_of_the_suite(features: str, workplace: Workplace, tmp_path: Path) -> None:
     """What runc passes is passed, but for what has its reason."""
+    if "memory" not in hierarchies():
+        pytest.skip("cgroup v1 is not mounted, and what runc does was recorded on it")
     file = QUICK[features]
     with bats_suite.work(workplace.runtime) as folder:
         ours = bats_suite.run(file, features, folder, tmp_path / "log")
