@@ -113,20 +113,20 @@ def test_annotations_are_properties(bundle: MakeBundle) -> None:
     box.config.setdefault("annotations", {}).update(
         {
             "org.systemd.property.TimeoutStopSec": "uint64 7",
-            "org.systemd.property.Description": "'of the annotation'",
             "org.systemd.property.CollectMode": "'inactive'",
             "org.systemd.property.MemoryHigh": "uint64 41943040",
         }
     )
     run(box, "--detach").ok()
-    wanted = {"TimeoutStopUSec": "7s", "Description": "of the annotation", "MemoryHigh": "41943040"}
+    wanted = {"TimeoutStopUSec": "7s", "CollectMode": "inactive", "MemoryHigh": "41943040"}
     assert properties(unit(box), *wanted) == wanted
     box.delete("--force").ok()
 
 
 BAD_ANNOTATIONS = {
-    "code": ("org.systemd.property.Description", "__import__('os').system('id')"),
-    "no end": ("org.systemd.property.Description", "'open"),
+    "code": ("org.systemd.property.Documentation", "__import__('os').system('id')"),
+    "no end": ("org.systemd.property.Documentation", "'open"),
+    "the runtime's own": ("org.systemd.property.Description", "'of the annotation'"),
     "no name": ("org.systemd.property.A b", "true"),
     "too big": ("org.systemd.property.TimeoutStopSec", "uint64 99999999999999999999"),
     "unknown to systemd": ("org.systemd.property.Nonsense", "true"),
