@@ -65,6 +65,9 @@ License: Apache-2.0
 OVERRIDES = """\
 # The first stage runs before any library is loaded: it decides what the second one gets to see (native/launch.c).
 pyrunc: statically-linked-binary [usr/bin/pyrunc]
+"""
+#: Where there is an image.
+OVERRIDES_OF_MAKER = """\
 # It writes itself, with the interpreter started, as the image that commands start from (native/image.c), when it is
 # installed: static, for the image is mapped where it was; with its symbols, for gdb.
 pyrunc: statically-linked-binary [usr/libexec/pyrunc/maker]
@@ -113,7 +116,7 @@ def write_documents(root: Path) -> None:
     (root / DOC / "changelog.gz").write_bytes(gzip.compress(changelog().encode(), 9, mtime=0))
     overrides = root / "usr/share/lintian/overrides/pyrunc"
     overrides.parent.mkdir(parents=True)
-    overrides.write_text(OVERRIDES)
+    overrides.write_text(OVERRIDES + (OVERRIDES_OF_MAKER if (root / LIBEXEC / "maker").exists() else ""))
 
 
 def changelog() -> str:
