@@ -85,6 +85,10 @@ class Foreground:
         if self.console is not None:
             self.console.begin()
 
+    def turn(self) -> None:
+        """Do what can be done now, and wait for nothing."""
+        self._attend(self.pidfd, 0)
+
     def wait(self) -> int:
         """Until the process ends: its exit status, or 128 and the signal that ended it. finish() has to follow.
 
@@ -154,7 +158,7 @@ class Foreground:
             self.poll = select.poll()
             for fd, wanted in events.items():
                 self.poll.register(fd, wanted)
-        if self.console is not None and self.console.rests() and pidfd >= 0:
+        if patience is None and self.console is not None and self.console.rests():
             patience = _LOOK
         ready = dict(self.poll.poll(patience))
         if self.console is not None and pidfd >= 0:

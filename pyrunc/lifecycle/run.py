@@ -33,7 +33,9 @@ def run(store: "Store", container_id: str, options: "CreateOptions") -> int:
         if not options.detach:
             foreground = Foreground(context, notify)
             foreground.begin()
-        _start(container)
+        # A poststart hook may wait for what the program does, which may wait for a reader of its output.
+        meanwhile = foreground.turn if foreground is not None else None
+        start.begin(container, Lock(container.directory), meanwhile=meanwhile)
     except BaseException as error:
         # Created it was, so it goes as delete takes it away, poststop hooks and all.
         try:
@@ -61,10 +63,6 @@ def run(store: "Store", container_id: str, options: "CreateOptions") -> int:
         # Last, since a reader may take its time, or what is left behind goes on writing.
         foreground.finish(status)
     return status
-
-
-def _start(container: Container) -> None:
-    start.begin(container, Lock(container.directory))
 
 
 def _explain(container: Container, status: int) -> None:

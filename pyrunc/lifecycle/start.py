@@ -14,6 +14,7 @@ from pyrunc.plan.files_step import FIFO, HOOKS_BEGIN, HOOKS_END
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Final
 
     from pyrunc.lifecycle.notify import Notify
@@ -65,10 +66,12 @@ def await_ready(container: Container, notify: "Notify") -> None:
         posix.close(pidfd)
 
 
-def begin(container: Container, lock: Lock, listening: bool = False) -> "Notify | None":
+def begin(
+    container: Container, lock: Lock, listening: bool = False, meanwhile: "Callable[[], object] | None" = None
+) -> "Notify | None":
     """As start(), by a caller that holds the container's lock, which is released: hooks and programs take their time.
 
-    listening: make the socket on which it says that it is ready, and return it.
+    listening: make the socket on which it says that it is ready, and return it. meanwhile: as for hooks.run().
     A startContainer or poststart hook that fails ends the container: it is destroyed, and the poststop hooks run
     (runtime.md, "Lifecycle"). runc leaves it stopped.
     """
@@ -83,7 +86,7 @@ def begin(container: Container, lock: Lock, listening: bool = False) -> "Notify 
             lock.release()
         _await_program(container, pidfd, fifo)
         if container.fields["hooks"].get("poststart"):
-            _poststart(container)
+            _poststart(container, meanwhile)
     except PyruncError as error:
         if error.step == "hooks":
             _take_away(container)
@@ -233,7 +236,7 @@ def _problem(container: Container, data: bytes) -> "PyruncError | None":
     return None
 
 
-def _poststart(container: Container) -> None:
+def _poststart(container: Container, meanwhile: "Callable[[], object] | None") -> None:
     """A failing poststart hook is an error and stops the container (runtime.md, "Lifecycle", 1.3.0)."""
     from pyrunc.plan import hooks
 
@@ -242,7 +245,9 @@ def _poststart(container: Container) -> None:
     text = dumps(state).encode("utf-8", "surrogateescape")
     try:
         wanted = container.fields["hooks"]["poststart"]
-        hooks.run(wanted, "poststart", text, container.fields["bundle"], annotations=container.annotations())
+        annotations = container.annotations()
+        bundle = container.fields["bundle"]
+        hooks.run(wanted, "poststart", text, bundle, annotations=annotations, meanwhile=meanwhile)
     except PyruncError as error:
         error.step = "hooks"
         raise

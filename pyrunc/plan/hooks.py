@@ -17,7 +17,7 @@ from pyrunc.plan.step import CONTAINER, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Final
 
     from pyrunc.config.types import Hook
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _OUTPUT_LIMIT: "Final" = 4096
 # Seconds of one poll(2), which takes an int of milliseconds: longer limits are waited for in parts.
 _LONGEST: "Final" = 1_000_000.0
+# Seconds between two turns of what goes on meanwhile.
+_MEANWHILE: "Final" = 0.01
 # Seconds that nobody will see the end of, and that a float can hold.
 _FOR_EVER: "Final" = 10**12
 
@@ -105,6 +107,7 @@ def run(
     failures: "list[str] | None" = None,
     annotations: "dict[str, str] | None" = None,
     watched: int = -1,
+    meanwhile: "Callable[[], object] | None" = None,
 ) -> None:
     """Run hooks one after the other.
 
@@ -113,10 +116,11 @@ def run(
     failures: if given, problems are added to it and the next hook runs. Raises PyruncError otherwise.
     annotations: those that are heeded: crun's run.oci.hooks.stdout and .stderr name files that the hooks write to.
     watched: pidfd of a process with which the hooks end, -1 for none.
+    meanwhile: what has to go on while they run; called again and again.
     """
     for index, hook in enumerate(hooks):
         try:
-            _run_one(hook, state, cwd, default_env, annotations or {}, watched)
+            _run_one(hook, state, cwd, default_env, annotations or {}, watched, meanwhile)
         except PyruncError as error:
             error.pointer = "/hooks/" + kind + "/" + str(index)
             error.message = "error running " + kind + " hook #" + str(index) + ": " + error.message
@@ -132,6 +136,7 @@ def _run_one(
     default_env: "Sequence[str]",
     annotations: "dict[str, str]",
     watched: int,
+    meanwhile: "Callable[[], object] | None",
 ) -> None:
     files = [annotations.get("run.oci.hooks." + name) for name in ("stdout", "stderr")]
     stdin, to_hook = posix.pipe2(posix.O_CLOEXEC)
@@ -143,7 +148,7 @@ def _run_one(
     posix.close(output)
     problem = "interrupted"
     try:
-        text, problem = _attend(pidfd, to_hook, from_hook, state, hook.get("timeout"), watched)
+        text, problem = _attend(pidfd, to_hook, from_hook, state, hook.get("timeout"), watched, meanwhile)
     finally:
         posix.close(from_hook)
         # Whatever went wrong, the hook does not outlive us.
@@ -210,7 +215,13 @@ def _become_hook(
 
 
 def _attend(
-    pidfd: int, to_hook: int, from_hook: int, state: bytes, timeout: "int | None", watched: int
+    pidfd: int,
+    to_hook: int,
+    from_hook: int,
+    state: bytes,
+    timeout: "int | None",
+    watched: int,
+    meanwhile: "Callable[[], object] | None",
 ) -> "tuple[str, str]":
     """Feed the state, collect output, until the hook has ended. Returns its output, and why it must be ended now."""
     deadline = None if timeout is None else time.monotonic() + min(timeout, _FOR_EVER)
@@ -228,7 +239,9 @@ def _attend(
     try:
         while True:
             left = _LONGEST if deadline is None else max(0.0, deadline - time.monotonic())
-            ready = poll.poll(int(min(left, _LONGEST) * 1000) + 1)
+            ready = poll.poll(int(min(left, _LONGEST if meanwhile is None else _MEANWHILE) * 1000) + 1)
+            if meanwhile is not None:
+                meanwhile()
             if not ready and deadline is not None and time.monotonic() >= deadline:
                 return _text(text), "hook ran past specified timeout of " + str(timeout) + "s"
             for fd, _ in ready:

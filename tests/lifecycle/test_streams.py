@@ -329,6 +329,19 @@ def test_the_end_while_nobody_reads(tty: bool, bundle: MakeBundle) -> None:
     assert process.wait(PATIENCE) == 0
 
 
+@pytest.mark.parametrize("tty", [False, True])
+def test_output_while_a_poststart_hook_runs(tty: bool, bundle: MakeBundle) -> None:
+    """The hook waits for the program, and the program for somebody to read what it writes."""
+    box = bundle("sh", "-c", "seq 50000; touch /went-on; exit 3")
+    box.config["root"]["readonly"] = False
+    box.config["process"]["terminal"] = tty
+    wait = f"until test -e {box.rootfs}/went-on; do sleep 0.02; done"
+    box.config["hooks"] = {"poststart": [{"path": "/bin/sh", "args": ["sh", "-c", wait], "timeout": 20}]}
+    got = box.run()
+    assert (got.returncode, got.stderr) == (3, "")
+    assert got.stdout.replace("^D\b\b", "") == "".join(f"{number}\n" for number in range(1, 50001))
+
+
 def test_output_of_one_that_exec_leaves_behind(bundle: MakeBundle) -> None:
     """It is waited for, as with runc; a signal ends that."""
     box = bundle("sleep", "1000")
