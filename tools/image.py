@@ -38,10 +38,15 @@ def make(maker: Path, image: Path, launcher: Path) -> None:
             fresh.rename(image)
             return
         with tempfile.TemporaryDirectory(prefix="pyrunc-image-", ignore_cleanup_errors=True) as place:
-            commands = _write(maker, fresh, launcher, Path(place))
-            fresh.rename(image)
-            bundle = training.stays(commands) if commands is not None else None
-            warm.tell(image, *warm.observe(image, launcher, Path(place, "state"), bundle))
+            try:
+                commands = _write(maker, fresh, launcher, Path(place))
+                fresh.rename(image)
+                bundle = training.stays(commands) if commands is not None else None
+                warm.tell(image, *warm.observe(image, launcher, Path(place, "state"), bundle))
+            finally:
+                # A maker that was ended half-way has left a container.
+                left: list[str | Path] = [launcher, "--root", f"{place}/state", "delete", "--force", "training"]
+                subprocess.run(left, capture_output=True, timeout=_SECONDS, check=False)
         prove(image, launcher)
     except (OSError, subprocess.SubprocessError, struct.error, NoImageError) as error:
         fresh.unlink(missing_ok=True)
