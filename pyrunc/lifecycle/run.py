@@ -45,9 +45,8 @@ def run(store: "Store", container_id: str, options: "CreateOptions") -> int:
             if foreground is not None:
                 foreground.give_up()
         if foreground is not None and isinstance(error, PyruncError) and error.step == start.EXECVE and log.is_plain():
-            # As a shell says it: the program's failure, not the runtime's. Whoever reads it from a pipe gets runc's
-            # line alone, a person also where it was asked for and what to do.
-            log.write(2, (error.line() if posix.isatty(2) else error.message) + "\n")
+            # As a shell says it: the program's failure, not the runtime's. With the place and the hint, as in a log.
+            log.write(2, error.line() + "\n")
             return 127 if error.errno == errno.ENOENT else 126
         raise
     if foreground is None:
