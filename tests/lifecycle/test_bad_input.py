@@ -136,7 +136,6 @@ WRONG: list[tuple[tuple[str, ...], Any, str]] = [
     (("linux", "resources"), {"devices": [{"allow": "yes", "access": "rwm"}]}, "/linux/resources/devices/0/allow"),
     (("linux", "resources"), {"devices": [{"allow": True, "access": "xyz"}]}, "/linux/resources/devices/0/access"),
     (("linux", "resources"), {"unified": {"memory.max": "1"}}, "/linux/resources/unified"),
-    (("linux", "seccomp"), {}, "/linux/seccomp"),
     (("linux", "seccomp"), {"defaultAction": "SCMP_ACT_NONSENSE"}, "/linux/seccomp/defaultAction"),
     (("linux", "sysctl"), {"kernel.shmmax": 1}, "/linux/sysctl/kernel.shmmax"),
     (("linux", "netDevices"), {"no-such-device": {}}, "/linux/netDevices/no-such-device"),

@@ -341,13 +341,13 @@ def test_the_budget_of_a_command_that_needs_little(runtime: Path, tmp_path: Path
 
 #: Bytes of marshalled code that a command may load: what its start really reads. Comments and docstrings are free.
 BUDGET = {
-    "create": 500_000,
-    "start": 140_000,
-    "state": 132_000,
-    "exec": 475_000,
-    "kill": 146_000,
-    "delete": 150_000,
-    "run": 530_000,
+    "create": 520_000,
+    "start": 150_000,
+    "state": 137_000,
+    "exec": 497_000,
+    "kill": 153_000,
+    "delete": 153_000,
+    "run": 552_000,
 }
 
 
