@@ -15,6 +15,7 @@
 
 int image_is_restored;
 static PyObject *run, *environment; /* boot.py's run(), and posix.environ */
+static char *stood;                 /* the caller's directory: the command line's relative paths are of there */
 
 /* ---- what is linked in ---- */
 
@@ -104,6 +105,7 @@ static int renew_environment(void)
 int image_run(void)
 {
 	PyOS_AfterFork_Child();
+	stood = getcwd(NULL, 0); /* create and run enter their bundle before it is known that stage two is needed */
 	PyObject *list = renew_environment() < 0 ? NULL : argument_list();
 	if (list)
 		PyObject_CallOneArg(run, list); /* which ends the process */
@@ -114,6 +116,8 @@ PyObject *ordinary(PyObject *module, PyObject *args)
 {
 	if (!image_is_restored)
 		return PyErr_Format(PyExc_ImportError, "not in the image");
+	if (stood && chdir(stood) < 0)
+		return PyErr_SetFromErrnoWithFilename(PyExc_OSError, stood);
 	struct failure why = launch(arguments, environ, NULL);
 	return PyErr_Format(PyExc_OSError, "%s: %s", why.what, strerror(why.error));
 }

@@ -7,7 +7,6 @@ same: everything works without, slower.
 """
 
 import os
-import struct
 import subprocess
 import sys
 import tempfile
@@ -48,10 +47,13 @@ def make(maker: Path, image: Path, launcher: Path) -> None:
                 left: list[str | Path] = [launcher, "--root", f"{place}/state", "delete", "--force", "training"]
                 subprocess.run(left, capture_output=True, timeout=_SECONDS, check=False)
         prove(image, launcher)
-    except (OSError, subprocess.SubprocessError, struct.error, NoImageError) as error:
+    except BaseException as error:
+        # Whatever it was, an interrupt too: what is not proven is not left to be used.
         fresh.unlink(missing_ok=True)
         image.unlink(missing_ok=True)
-        raise NoImageError(str(error)) from None
+        if isinstance(error, Exception):
+            raise NoImageError(str(error) or type(error).__name__) from None
+        raise
 
 
 def _write(maker: Path, image: Path, launcher: Path, place: Path) -> Path | None:

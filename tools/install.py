@@ -53,6 +53,7 @@ def package_dir(prefix: str) -> Path:
 
 def install(places: Places) -> None:
     """Every file is renamed into place: a pyrunc that runs, or is started meanwhile, finds an old or a new one."""
+    os.umask(0o022)  # root's may be 077, but ordinary users load the modules and stage two as well
     package, libexec = places.staged(places.package), places.staged(places.libexec)
     made = [path for kind, path in _read(places) if kind == "folder"]
     for folder in (places.launcher.parent, places.libexec.parent, places.package.parent):
@@ -69,7 +70,6 @@ def install(places: Places) -> None:
     compileall.compile_dir(str(package), ddir=str(places.package), quiet=1)
     _copy(BUILD / "stage2", libexec / "stage2", 0o755)
     _copy(BUILD / "pyrunc", places.staged(places.launcher), 0o755)
-    _install_image(places)
     files = [places.launcher]
     for name, content in documents().items():
         files.append(Path(places.prefix, name))
@@ -78,10 +78,11 @@ def install(places: Places) -> None:
     lines = [*(f"file {file}" for file in files), f"tree {places.package}", f"tree {places.libexec}"]
     lines += [f"folder {folder}" for folder in dict.fromkeys(made)]
     places.list.write_text("".join(f"{line}\n" for line in lines))
+    _install_image(places)  # which takes a while: what is there can be uninstalled by now
 
 
 def _install_image(places: Places) -> None:
-    """The image is made where it is used, for its addresses and its hashes' secret are the host's own (image.py).
+    """The image is made where it is used, for its hashes' secret is the host's own (image.py).
 
     With a destdir only its maker is installed: a package's postinst calls that with the image's path.
     """

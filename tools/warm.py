@@ -72,6 +72,8 @@ def tell(image: Path, short: set[int], long: set[int]) -> None:
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(fd, "wb") as file:
         file.write(data)
+        file.flush()
+        os.fsync(fd)  # the sum is of the record alone: after a crash it must not stand behind pages that are none
     fresh.rename(image)
 
 

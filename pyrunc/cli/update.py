@@ -88,7 +88,7 @@ def from_flags(flags: "dict[str, Any]", given: "set[str]") -> "dict[str, Any]":
 
 def _read(path: str) -> bytes:
     """The whole of a file, or of standard input for "-". Raises PyruncError."""
-    from pyrunc.config.load import read_descriptor
+    from pyrunc.config.load import foresee, read_descriptor
     from pyrunc.jsontext import MAX_BYTES
 
     what = "standard input" if path == "-" else path
@@ -102,6 +102,7 @@ def _read(path: str) -> bytes:
             posix.lseek(again, 0, 0)
             posix.dup2(again, 0)
         else:
+            foresee(path)
             fd = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC)
             data = read_descriptor(fd, path)
     except OSError as e:

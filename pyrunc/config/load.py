@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def read(path: str, what: str) -> bytes:
     """The bytes of a file of at most MAX_BYTES. what: its name for errors. Raises ConfigError."""
     try:
+        foresee(path)
         # O_NONBLOCK: a FIFO that nobody writes to must not hang the open.
         descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOCTTY | posix.O_NONBLOCK)
     except FileNotFoundError as error:
@@ -37,6 +38,16 @@ def read(path: str, what: str) -> bytes:
     if len(data) > MAX_BYTES:
         raise ConfigError(what + ": larger than " + str(MAX_BYTES) + " bytes")
     return data
+
+
+def foresee(path: str) -> None:
+    """To be called before a file is opened that may be a pipe. Raises OSError.
+
+    What was read of one is gone, and whoever does the command in the image's place would find nothing. So patient.py,
+    which reads them, is not in the image.
+    """
+    if posix.stat(path).st_mode & 0o170000 != 0o100000:
+        from pyrunc.linux import patient  # noqa: F401
 
 
 def read_descriptor(descriptor: int, path: str) -> bytes:

@@ -133,6 +133,7 @@ def exec_(store: "Store", container_id: str, options: "ExecOptions") -> int:
         wanted = _process(config, options)
         _check_terminal(wanted, options)
         context, plan = compile_exec(container, config, wanted, options, pidfd)
+        plan.foresee()
         for warning in plan.warnings:
             log.warning(warning)
         _linux.close_range(3 + context.preserve_fds, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
@@ -329,7 +330,6 @@ def _namespaces(container: Container, linux: "Any") -> "dict[str, tuple[str, str
 
 
 def _carry_out(plan: Plan, context: Context, options: "ExecOptions") -> int:
-    plan.foresee()
     foreground = None
     if not options.detach:
         from pyrunc.lifecycle.foreground import Foreground, hold_signals

@@ -235,6 +235,29 @@ def test_what_it_does_not_hold(bundle: MakeBundle, image: Path) -> None:
         assert "Seccomp:\t2" in done.stdout and "refused" in done.stdout
 
 
+def test_what_it_does_not_hold_is_done_where_the_caller_stands(bundle: MakeBundle, image: Path) -> None:
+    """Relative paths are of there, though create had entered the bundle when it asked for stage two; and a config that
+    comes through a pipe, which can be read but once, has not been read."""
+    box = bundle("true")
+    syscalls = [{"names": ["swapon"], "action": "SCMP_ACT_ERRNO", "errnoRet": 99}]
+    box.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": syscalls}
+    folder = Path(box.save())
+    line = 'exec "$1" --root "$2" --log log run --bundle "$3" --pid-file pid --config /dev/stdin "$4"'
+    text = (folder / "config.json").read_bytes()
+    for number in (1, 2):  # then from the cache
+        done = subprocess.run(
+            ["sh", "-c", line, "sh", box.place.runtime, box.place.root, folder.name, box.id],
+            input=text,
+            cwd=folder.parent,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, (number, done.stderr)
+        assert (folder.parent / "pid").exists() and (folder.parent / "log").exists()
+        assert not (folder / "pid").exists() and not (folder / "log").exists()
+
+
 def test_the_ticket_is_where_it_is_looked_for() -> None:
     """The sealed program has one, and nothing that looks like one."""
     program = Path(__file__).parents[2] / "build/native/image/build-sealed"

@@ -20,6 +20,7 @@ ASKED_FOR = {
     ("pyrunc/cli/kill.py", "pyrunc.cli.regex"): "before the first container is looked up",
     ("pyrunc/cli/main.py", "pyrunc.cli.help"): "instead of a command",
     ("pyrunc/cli/parse.py", "pyrunc.cli.duration"): "parsing",
+    ("pyrunc/config/load.py", "pyrunc.linux.patient"): "before a pipe is opened, which can be read but once",
     ("pyrunc/config/schema.py", "pyrunc.config.explain"): "a config that is refused",
     ("pyrunc/plan/order.py", "pyrunc.plan.network"): "compiling the plan",
     ("pyrunc/plan/seccomp.py", "pyrunc.plan.seccomp_compile"): "foreseen",
