@@ -139,10 +139,10 @@ class Systemd:
         unit: str,
         place: "tuple[str, str]" = _MANAGER,
     ) -> None:
-        rule = "type='signal',interface='" + _SERVICE + ".Manager',member='JobRemoved'"
+        rule = "type='signal',sender='" + _SERVICE + "',interface='" + _SERVICE + ".Manager',member='JobRemoved'"
         # Before the call: the job may be done before its answer is read.
         self._send(("/org/freedesktop/DBus", "org.freedesktop.DBus"), "AddMatch", "s", (rule,), "org.freedesktop.DBus")
-        (job,) = self._send(place, method, signature, body)
+        (job,), sender = self._reply(place, method, signature, body)
         deadline = time.monotonic() + _JOB
         while True:
             try:
@@ -151,7 +151,9 @@ class Systemd:
                 raise Failure("systemd did not finish " + method + " of " + unit + " within 30 s") from None
             except (OSError, ValueError) as error:
                 raise Failure("systemd: " + str(error)) from None
-            if signal.fields.get(wire.MEMBER) == "JobRemoved" and signal.body[1:2] == [job]:
+            # Anybody on the bus may send a signal of this name: the bus tells who.
+            ours = signal.fields.get(wire.SENDER) == sender and signal.fields.get(wire.MEMBER) == "JobRemoved"
+            if ours and signal.body[1:2] == [job]:
                 result = signal.body[3]
                 break
         if result != "done":
@@ -168,7 +170,17 @@ class Systemd:
         body: "tuple[Any, ...]",
         service: str = _SERVICE,
     ) -> "Any":
-        """place: the object's path and the interface. service: whose it is."""
+        return self._reply(place, method, signature, body, service)[0]
+
+    def _reply(
+        self,
+        place: "tuple[str, str]",
+        method: str,
+        signature: str,
+        body: "tuple[Any, ...]",
+        service: str = _SERVICE,
+    ) -> "tuple[Any, Any]":
+        """What is answered, and by whom. place: the object's path and the interface. service: whose it is."""
         path, interface = place
         fields = {wire.PATH: path, wire.INTERFACE: interface, wire.MEMBER: method, wire.DESTINATION: service}
         for pause in _PAUSES:
@@ -181,7 +193,7 @@ class Systemd:
             if not (pause and name in _AWAY and method != "StartTransientUnit"):
                 raise Failure("systemd: " + method + ": " + text, name)
             time.sleep(pause)
-        return reply.body
+        return reply.body, reply.fields.get(wire.SENDER)
 
     def _ask(self, fields: "dict[int, str]", signature: str, body: "tuple[Any, ...]") -> wire.Message:
         what = fields[wire.MEMBER]

@@ -131,8 +131,8 @@ def annotated(annotations: "Mapping[str, str]") -> "list[Property]":
         if name.endswith("Sec") and not name.endswith("USec") and signature in "nqiuxt":
             # In seconds for people, in microseconds on the bus.
             name, signature, value = name[:-3] + "USec", "t", value * 1_000_000
-            if value < 0:
-                raise ConfigError("a time below zero", pointer=pointer)
+            if not 0 <= value <= INFINITY:
+                raise ConfigError("a time below zero, or beyond what systemd can count", pointer=pointer)
         found.append((name, (signature, value)))
     return found
 

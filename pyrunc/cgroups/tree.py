@@ -5,7 +5,7 @@ The container may have made the children, while we look: directories come and go
 
 import posix
 import time
-from errno import EBUSY, ENODEV, ENOENT, ENOTEMPTY
+from errno import EBUSY, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP
 
 from pyrunc.cgroups.files import failure, read_file, write_file
 from pyrunc.errors import PyruncError
@@ -177,8 +177,9 @@ def _procs(fd: int) -> "list[int]":
     try:
         pids = files.read("cgroup.procs", dir_fd=fd, limit=64 << 20)
     except OSError as exc:
-        # ENODEV: removed between open and read.
-        if exc.errno in (ENOENT, ENODEV):
+        # ENODEV: removed between open and read. EOPNOTSUPP: threaded (cgroup v2), which a container may make what is
+        # below its own; its processes are listed by the head of the threaded domain, which is above.
+        if exc.errno in (ENOENT, ENODEV, EOPNOTSUPP):
             return []
         raise
     return [int(pid) for pid in pids.split()]

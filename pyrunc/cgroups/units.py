@@ -44,7 +44,8 @@ def share(quota: int, period: int) -> int:
 
     systemd keeps hundredths of a processor, and a limit is rounded up.
     """
-    return -(-quota * 1_000_000 // (period or 100_000) // 10_000) * 10_000 if quota > 0 else INFINITY
+    # More than there is a number for is refused by the kernel, in its file.
+    return min(-(-quota * 1_000_000 // (period or 100_000) // 10_000) * 10_000, INFINITY) if quota > 0 else INFINITY
 
 
 def rounded(settings: "Sequence[Setting]") -> "list[Setting]":

@@ -21,6 +21,7 @@ SIGNAL: "Final" = 4
 PATH: "Final" = 1
 INTERFACE: "Final" = 2
 MEMBER: "Final" = 3
+SENDER: "Final" = 7
 ERROR_NAME: "Final" = 4
 REPLY_SERIAL: "Final" = 5
 DESTINATION: "Final" = 6

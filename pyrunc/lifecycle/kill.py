@@ -62,12 +62,20 @@ def send(pidfd: int, signal: int) -> None:
 def _all(container: "Container", signal: int, pidfd: int = -1) -> None:
     """To all in the cgroup; and by pidfd to the init process where that is not in there, with a warning."""
     manager = container.manager()
-    missed = pidfd >= 0 and container.pid not in manager.pids()
+    missed = pidfd >= 0 and not _is_inside(container)
     manager.kill_all(signal)
     if missed:
         if not (signal == SIGKILL and container.fields.get("privatePids")):
             _warn()
         send(pidfd, signal)
+
+
+def _is_inside(container: "Container") -> bool:
+    """Whether the init process is seen in the cgroup. What cannot be looked into stops no SIGKILL."""
+    try:
+        return container.pid in container.pids()
+    except PyruncError:
+        return False
 
 
 def _warn() -> None:
@@ -83,7 +91,7 @@ def kill_everything(container: "Container", timeout: float = 10.0) -> bool:
     pidfd = container.open_pidfd()
     if pidfd is not None:
         try:
-            if not container.fields.get("privatePids", True) and container.pid not in container.pids():
+            if not container.fields.get("privatePids", True) and not _is_inside(container):
                 # The others outlive it, and nothing tells who they are.
                 _warn()
             try:

@@ -12,7 +12,7 @@ import posix
 from pyrunc import _linux, log
 from pyrunc.errors import PyruncError, UsageError, reason
 from pyrunc.jsontext import dumps, loads
-from pyrunc.lifecycle import create, criu, delete
+from pyrunc.lifecycle import create, criu, start
 from pyrunc.lifecycle.checkpoint import DESCRIPTORS, EXTERNAL_NAMESPACES, STREAMS
 from pyrunc.lifecycle.store import make_directories, timestamp
 from pyrunc.linux import files, network
@@ -66,7 +66,7 @@ def restore(store: "Store", container_id: str, options: "CreateOptions", wanted:
     status = foreground.wait()
     try:
         if files.exists(creation.container.directory):
-            delete.delete(store, container_id, True)
+            start.take_away(creation.container)
     finally:
         foreground.finish(status)
     return status

@@ -1,17 +1,21 @@
 """run: create and start in one; in the foreground, stay with the process and delete the container at its end."""
 
 import errno
-import posix
 
 from pyrunc import _linux, log
 from pyrunc.errors import PyruncError
-from pyrunc.lifecycle import create, delete, execute, start
+from pyrunc.lifecycle import create, execute, start
 from pyrunc.lifecycle.store import Container, Lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from pyrunc.lifecycle.options import CreateOptions
     from pyrunc.lifecycle.store import Store
+
+# Steps of create whose undo is by a name that is free again once the container is destroyed.
+_NAMED: "Final" = ("state", "exec.fifo", "cgroup", "intelRdt", "unmount")
 
 
 def run(store: "Store", container_id: str, options: "CreateOptions") -> int:
@@ -39,8 +43,10 @@ def run(store: "Store", container_id: str, options: "CreateOptions") -> int:
     except BaseException as error:
         # Created it was, so it goes as delete takes it away, poststop hooks and all.
         try:
-            _delete(store, container_id, container)
+            start.take_away(container)
         finally:
+            # What has a name went with that, before the poststop hooks: by now it may be another container's.
+            context.done = [step for step in context.done if step.name not in _NAMED]
             execute.undo(context)
             if foreground is not None:
                 foreground.give_up()
@@ -57,7 +63,7 @@ def run(store: "Store", container_id: str, options: "CreateOptions") -> int:
     _explain(container, status)
     try:
         if not options.keep:
-            _delete(store, container_id, container)
+            start.take_away(container)
     finally:
         # Last, since a reader may take its time, or what is left behind goes on writing.
         foreground.finish(status)
@@ -74,11 +80,3 @@ def _explain(container: Container, status: int) -> None:
                 hint="the memory limit is too low for the program",
             )
         )
-
-
-def _delete(store: "Store", container_id: str, container: Container) -> None:
-    try:
-        posix.stat(container.directory)
-    except FileNotFoundError:
-        return  # somebody else has deleted it
-    delete.delete(store, container_id, True)

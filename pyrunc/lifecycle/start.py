@@ -89,7 +89,7 @@ def begin(
             _poststart(container, meanwhile)
     except PyruncError as error:
         if error.step == "hooks":
-            _take_away(container)
+            take_away(container)
         raise
     finally:
         for fd in (pidfd, fifo):
@@ -196,8 +196,8 @@ def _was_cut_short(said: bytes, pidfd: int) -> bool:
     return bool(info[0] & _INFO_EXIT) and int.from_bytes(info[60:64], sys.byteorder) & 0x7F in (9, 31)
 
 
-def _take_away(container: Container) -> None:
-    """The container whose hook has failed: what is left of it, and only of this one."""
+def take_away(container: Container) -> None:
+    """What is left of a container of the caller's, and only of this one: its name may be another's by now."""
     from pyrunc.lifecycle import delete, kill
 
     kill.kill_everything(container)
@@ -206,7 +206,10 @@ def _take_away(container: Container) -> None:
     except StateError:
         return  # somebody else was faster
     try:
-        now = container.store.load(container.id)
+        try:
+            now = container.store.load(container.id)
+        except StateError:
+            return  # as above, and another one is being made
         if [now.fields[name] for name in ("created", "pid", "start")] == [
             container.fields[name] for name in ("created", "pid", "start")
         ]:

@@ -90,14 +90,14 @@ def _check_owner(fd: int, path: str, kind: int) -> None:
 
 # What a value must be, as data: a word for fits(), a list of one, an object with these properties ("?" for one that may
 # be missing, "*" for any), or a tuple: that or null.
-_HOOK: "Final" = {"path": "text", "args?": ["text"], "env?": ["text"], "timeout?": "number"}
+_HOOK: "Final" = {"path": "text", "args?": ["text"], "env?": ["text"], "timeout?": "count"}
 _MOUNT: "Final" = {
     "destination": "text",
     "path": "text",
-    "id": "number",
+    "id": "unsigned",
     "unique": "truth",
-    "device": "number",
-    "inode": "number",
+    "device": "unsigned",
+    "inode": "unsigned",
 }
 # In the order of the file. Older states lack some; what a newer pyrunc of the same format adds is left alone.
 _FIELDS: "Final[dict[str, Any]]" = {
@@ -138,6 +138,10 @@ def fits(value: "Any", shape: "Any") -> bool:
         return type(value) is bool
     if shape == "number":
         return type(value) is int and 0 <= value < 1 << 63
+    if shape == "count":
+        return type(value) is int and value >= 0  # the config's, which has no bound
+    if shape == "unsigned":
+        return type(value) is int and 0 <= value < 1 << 64  # all of them: hashes, layers of an overlay
     if shape == "pid":
         return type(value) is int and 0 <= value <= 1 << 22  # PID_MAX_LIMIT of the kernel's linux/threads.h
     if shape == "phase":

@@ -99,7 +99,10 @@ def _walk(root_fd: int, path: str, mode: int, leave_last: bool) -> "tuple[int, s
             except FileNotFoundError:
                 if leave_last and not waiting:
                     return walk.take(), name
-                posix.mkdir(name, mode, dir_fd=walk.fd)
+                try:
+                    posix.mkdir(name, mode, dir_fd=walk.fd)
+                except FileExistsError:
+                    pass  # another container has made it meanwhile; what it is, into() looks at
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
@@ -203,11 +206,20 @@ def _as_directory(fd: int, path: str) -> int:
 
 def make_file(root_fd: int, path: str, mode: int = 0o644) -> int:
     """A descriptor (O_PATH) of what stands at path below root_fd; an empty file is created if nothing does."""
-    try:
-        return open_in_root(root_fd, path)
-    except OSError as error:
-        if error.errno != errno.ENOENT:
-            raise
+    for _ in range(_RETRIES):
+        try:
+            return open_in_root(root_fd, path)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+        try:
+            return _new_file(root_fd, path, mode)
+        except FileExistsError:
+            continue  # another container has made it meanwhile
+    raise OSError(errno.EAGAIN, "made and removed again and again", path)
+
+
+def _new_file(root_fd: int, path: str, mode: int) -> int:
     parent, name = _walk(root_fd, path, 0o755, True)
     try:
         if not name:

@@ -128,6 +128,34 @@ def test_a_program_that_is_not_there(command: str, bundle: MakeBundle) -> None:
     assert words[command] in got.stderr
 
 
+HOOK = "cat >/dev/null; echo >{0}/begun; while [ ! -e {0}/go ]; do sleep 0.02; done"
+
+
+@pytest.mark.parametrize("end", ["a program that cannot be executed", "deleted by somebody else"])
+def test_who_has_its_name_meanwhile_is_left_alone(end: str, bundle: MakeBundle, tmp_path: Path) -> None:
+    """A run takes its own container away, and no other that has got its name and cgroup while poststop hooks run."""
+    first, second = bundle("sleep", "1000"), bundle("sleep", "1000")
+    first.config["hooks"] = {"poststop": [{"path": "/bin/sh", "args": ["sh", "-c", HOOK.format(tmp_path)]}]}
+    if end != "deleted by somebody else":
+        (first.rootfs / "bin/nonsense").write_bytes(b"\1\2")
+        (first.rootfs / "bin/nonsense").chmod(0o755)
+        first.config["process"]["args"] = ["/bin/nonsense"]
+    second.config["linux"]["cgroupsPath"] = first.cgroup
+    null = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    calls = [first.place.spawn("run", "--bundle", first.save(), first.id, **null)]
+    if end == "deleted by somebody else":
+        wait_until(lambda: first.call("state", first.id).returncode == 0, "the first container")
+        first.wait_for("running")
+        calls.append(first.place.spawn("delete", "--force", first.id, **null))
+    wait_until((tmp_path / "begun").exists, "the poststop hook")
+    first.call("run", "--detach", "--bundle", second.save(), first.id, stdout=second.path / "stdout").ok()
+    (tmp_path / "go").touch()
+    for call in calls:
+        call.wait(60)
+    assert first.status() == "running"
+    first.delete("--force").ok()
+
+
 # ---- signals ----
 
 TRAPS = """

@@ -129,6 +129,18 @@ def test_every_value_that_is_none_of_ours(bundle: MakeBundle) -> None:
     box.delete().ok()
 
 
+def test_numbers_of_the_host_and_of_the_config_may_be_large(bundle: MakeBundle) -> None:
+    """An inode may have all 64 bits (an overlay's, a hash), and a hook's timeout any number of them."""
+    box = bundle("sleep", "1000")
+    box.config["hooks"] = {"poststop": [{"path": "/bin/true", "timeout": 1 << 63}]}
+    box.create().ok()
+    fields = json.loads(file_of(box).read_text())
+    mount = {"destination": "/a", "path": "/a", "id": 1, "unique": True, "device": 1, "inode": (1 << 64) - 1}
+    file_of(box).write_text(json.dumps({**fields, "mounts": [mount]}))
+    assert box.status() == "created"
+    box.delete("--force").ok()
+
+
 @pytest.mark.parametrize("text", ["{}", "[]", '{"format":1,"pid":"1","cgroup":{}}', '{"format":1,"pid":1}', "", "\0"])
 def test_a_file_that_is_none_of_ours(text: str, bundle: MakeBundle) -> None:
     """An error about that file, `list` has the others, and delete --force takes it away."""
