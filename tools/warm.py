@@ -102,8 +102,21 @@ def held_up(argv: list[str | Path], image: Path, meanwhile: Callable[[], object]
         try:
             return written(process.pid, image) if _is_still(process) and not meanwhile() else set()
         finally:
-            process.kill()
+            _end(process)
             os.close(reader)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a command. By SIGTERM, which exec passes on to its program.
+
+    One that was left behind in a container would keep that from ending where nobody reaps orphans, as in many a
+    container that is itself somebody's host.
+    """
+    process.terminate()
+    try:
+        process.wait(1)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _is_still(process: "subprocess.Popen[bytes]") -> bool:

@@ -160,6 +160,7 @@ except pyrunc.PyruncError as error:
 def test_pip_install(host: Host) -> None:
     """The library alone, into a virtual environment; and from the sdist by way of a wheel."""
     pip = "/root/library/bin/pip"
+    host.ok("apt-get -qq install -y --no-install-recommends python3-venv >/dev/null")
     host.ok(f"python3 -m venv /root/library && {pip} install -q .", folder=TREE)
     host.ok(f"cat >/root/library.py <<'END'\n{LIBRARY}END\n")
     said = host.ok("/root/library/bin/python /root/library.py")
