@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from pyrunc.plan.context import Context
 
 # Numbers of signal(7), the same on every architecture this project is for: _signal cannot be loaded so early.
+_SIGHUP: "Final" = 1
 _SIGPIPE: "Final" = 13
 _SIGWINCH: "Final" = 28
-# Not held: what cannot be, what the kernel sends for this process's own sake and does no harm (KILL STOP CHLD URG), and
+# Not held: what cannot be, what the kernel sends for this process's own sake and does no harm (KILL STOP URG), and
 # PIPE, which is ignored.
-_FREE: "Final" = frozenset((9, 19, 17, 23, _SIGPIPE))
+_FREE: "Final" = frozenset((9, 19, 23, _SIGPIPE))
 # Held and not passed on: TTIN and TTOU, so that a terminal neither stops us in the background nor refuses our output;
-# XFSZ, so that a file that may not grow is an error of write(2).
-_OURS: "Final" = frozenset((21, 22, 25))
+# XFSZ, so that a file that may not grow is an error of write(2); CHLD, by which wait() learns what there is to reap.
+_OURS: "Final" = frozenset((17, 21, 22, 25))
 # Real-time signals from 34 on: the C library keeps 32 and 33 for itself.
 _SIGNALS: "Final" = (*(number for number in range(1, 32) if number not in _FREE), *range(34, 65))
 # They ask for the end: HUP INT QUIT TERM.
@@ -50,7 +51,20 @@ class Foreground:
     at the end. notify: what it says it on when it is ready, of which the service manager is told.
     """
 
-    __slots__ = ("asked", "console", "done", "events", "flows", "notify", "pid", "pidfd", "poll", "problems", "signals")
+    __slots__ = (
+        "asked",
+        "console",
+        "done",
+        "events",
+        "flows",
+        "killed",
+        "notify",
+        "pid",
+        "pidfd",
+        "poll",
+        "problems",
+        "signals",
+    )
 
     def __init__(self, context: "Context", notify: "Notify | None" = None) -> None:
         self.notify = notify
@@ -61,6 +75,8 @@ class Foreground:
         self.asked = False
         #: Whether it has when there was no process any more.
         self.done = False
+        #: Whether a signal has ended the process.
+        self.killed = False
         self.console: "Console | None" = None
         self.flows: "list[Flow]" = []
         self.problems: "list[PyruncError]" = []
@@ -96,7 +112,7 @@ class Foreground:
         """
         try:
             while self.pidfd not in self._attend(self.pidfd):
-                pass
+                self._reap()
         finally:
             if self.console is not None:
                 self.console.restore()
@@ -106,8 +122,20 @@ class Foreground:
             if pid == self.pid:
                 break
         if posix.WIFSIGNALED(status):
+            self.killed = True
             return 128 + posix.WTERMSIG(status)
         return posix.WEXITSTATUS(status)
+
+    def _reap(self) -> None:
+        """What the container has left to us, its subreaper: until it is waited for it counts in its cgroup."""
+        while True:
+            try:
+                found = posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None or found.si_pid == self.pid:
+                return
+            posix.waitpid(found.si_pid, 0)
 
     def finish(self, status: int) -> None:
         """Deliver what the process has left in its terminal or its pipes, and say what went wrong with streams.
@@ -123,10 +151,12 @@ class Foreground:
         while not self.done and any(not flow.over for flow in left):
             ready = {flow.source.fd: POLLIN for flow in left if flow.last_round and not flow.full}
             if ready:
+                # A terminal may go on giving what somebody who was left behind writes.
+                self._take_signals(-1)
                 self._go(ready)
                 continue
             blocked = any(flow.full and not flow.over for flow in left)
-            if not self._attend(-1, _PATIENCE if self.asked or (status > 128 and blocked) else None):
+            if not self._attend(-1, _PATIENCE if self.asked or (self.killed and blocked) else None):
                 break
         self.end()
         self._report(status)
@@ -158,7 +188,7 @@ class Foreground:
             self.poll = select.poll()
             for fd, wanted in events.items():
                 self.poll.register(fd, wanted)
-        if patience is None and self.console is not None and self.console.rests():
+        if patience is None and pidfd >= 0 and self.console is not None and self.console.rests():
             patience = _LOOK
         ready = dict(self.poll.poll(patience))
         if self.console is not None and pidfd >= 0:
@@ -194,7 +224,8 @@ class Foreground:
             return
         for offset in range(0, len(data), _SIGNAL_SIZE):
             number = int.from_bytes(data[offset : offset + 4], "little")
-            self.asked = self.asked or number in _ENDING
+            # HUP asks a process that lives for its configuration, as often as for its end.
+            self.asked = self.asked or (number in _ENDING and not (number == _SIGHUP and pidfd >= 0))
             if number == _SIGWINCH and self.console is not None:
                 from pyrunc.lifecycle.console import resize
 

@@ -7,6 +7,7 @@ allow, the kernel moves the data (splice(2)), and no piece is held at all.
 """
 
 import errno
+import fcntl
 import posix
 import select
 
@@ -54,6 +55,9 @@ class End:
         self.waits = False
         try:
             self.kind = posix.fstat(number).st_mode & _TYPE
+            # By /proc/self/fd a pipe would open the other way, too; and of the wrong way poll(2) says nothing for ever.
+            if fcntl.fcntl(number, fcntl.F_GETFL) & posix.O_ACCMODE not in (flags, posix.O_RDWR):
+                self.fd, self.kind = posix.open("/", posix.O_PATH | posix.O_CLOEXEC), 0  # POLLNVAL, then EBADF
         except OSError:
             self.kind = 0
 

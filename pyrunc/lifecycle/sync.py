@@ -18,6 +18,7 @@ expected, where it is said, is an error.
 
 import _socket
 import posix
+import select
 import sys
 
 from pyrunc import _linux
@@ -181,7 +182,11 @@ def _program(plan: "Plan") -> "BecomeProgram | None":
 
 def await_waiting(plan: "Plan", context: "Context") -> None:
     """Wait until the process blocks on exec.fifo (create) or has executed its program (exec). Raises PyruncError."""
-    while True:
+    poll = select.poll()
+    poll.register(context.sync.fileno(), select.POLLIN)
+    # Who can take descriptors out of the process may hold its end of the socket open when it is long over.
+    poll.register(context.pidfd, select.POLLIN)
+    while context.sync.fileno() in [fd for fd, _ in poll.poll()]:
         message, fd = receive(plan, context)
         if not message:
             break

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import termios
 import threading
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -101,6 +102,52 @@ def test_output_and_error_in_one_place_keep_their_order(command: str, box: Bundl
             assert process.returncode == 0
         data = data or (tmp_path / "out").read_bytes()
         assert data == b"".join(b"%d\n%d\n" % (i, i) for i in range(1, 301))
+
+
+def test_a_stream_of_the_other_direction_is_not_turned_round(command: str, box: Bundle) -> None:
+    """Standard input that can only be written to is no input, and a pipe's reading end takes no output."""
+    reader, writer = os.pipe()
+    with subprocess.Popen(["cat"], stdin=reader, stdout=subprocess.PIPE) as consumer:
+        process = spawn(box, command, "sh", "-c", "echo hello; cat; exit 3", stdin=writer, stdout=writer)
+        os.close(writer)
+        assert process.wait(PATIENCE) == 3
+        assert consumer.communicate(timeout=PATIENCE)[0] == b"hello\n"
+    os.close(reader)
+    reader, writer = os.pipe()
+    os.write(writer, b"from the producer")
+    process = spawn(box, command, "sh", "-c", "echo out; exit 3", stdin=subprocess.DEVNULL, stdout=reader)
+    assert process.wait(PATIENCE) == 3
+    os.close(writer)
+    assert os.read(reader, 100) == b"from the producer"
+    os.close(reader)
+
+
+@pytest.mark.parametrize("end", ["exit 200", "kill -HUP $PPID; exit 0"])
+def test_a_slow_reader_gets_all(end: str, bundle: MakeBundle) -> None:
+    """A status above 128 is no kill, and a signal that the process has outlived asks for no end."""
+    box = bundle("sh", "-c", "trap : HUP; echo begun; read line; head -c 131072 /dev/zero; exit 200")
+    set_namespaces(box, "mount", "uts", "ipc", "network")
+    process = spawn(box, "run", *box.config["process"]["args"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None
+    assert os.read(process.stdout.fileno(), 6) == b"begun\n"
+    if end != "exit 200":
+        process.send_signal(signal.SIGHUP)
+    process.stdin.write(b"go on\n")
+    process.stdin.close()
+    wait_until(lambda: not box.cgroup_dir("pids").exists(), "the container's end")
+    time.sleep(1.5)  # longer than a reader is waited for after a kill
+    assert len(process.stdout.read()) == 131072
+    assert process.wait(PATIENCE) == 200
+    process.stdout.close()
+
+
+def test_what_the_container_leaves_to_us_is_reaped(bundle: MakeBundle) -> None:
+    """Without a pid namespace its orphans are run's, and count in its cgroup until run has waited for them."""
+    box = bundle("sh", "-c", "for i in $(seq 60); do sh -c 'sleep 0.01 &'; sleep 0.02; done; echo done")
+    set_namespaces(box, "mount", "uts", "ipc", "network")
+    box.config["linux"].setdefault("resources", {})["pids"] = {"limit": 20}
+    got = box.run()
+    assert (got.returncode, got.stdout, got.stderr) == (0, "done\n", "")
 
 
 # ---- exact bytes ----
