@@ -29,10 +29,10 @@ CGROUP_ROOT = f"/pyrunc-test-{os.getpid()}"
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def become_subreaper() -> None:
-    """Orphans of what the tests start become our children, by which they are found and reaped."""
+def become_subreaper(wanted: bool = True) -> None:
+    """Orphans of what the tests start become our children, by which they are found and reaped; or init's again."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 

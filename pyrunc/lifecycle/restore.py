@@ -201,6 +201,7 @@ class CriuProcess(Step):
             (EXTERNAL_NAMESPACES[kind], fd) for fd, _, kind, _ in context.namespace_fds if kind in EXTERNAL_NAMESPACES
         ]
         posix.mkdir(self.directory, 0o711)
+        self._let_through(context.config)
         cgroups = self.creation.container.fields["cgroup"]
         stage = external.Stage(self.directory, context.rootfs, context.config, self.creation.plan.steps, cgroups)
         self.sync, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
@@ -210,6 +211,17 @@ class CriuProcess(Step):
         context.pid = self.service.pid
         # So that delete --force finds what to end.
         context.on_pid(context)
+
+    def _let_through(self, config: "Any") -> None:
+        """In a user namespace CRIU finds its mounts by their path, as the root of that: both folders above let it pass.
+
+        The other containers' own folders do not, whatever the state root does.
+        """
+        spaces = (config.get("linux") or {}).get("namespaces") or []
+        if any(space["type"] == "user" for space in spaces):
+            container = self.creation.container
+            for folder in (container.store.root, container.directory):
+                posix.chmod(folder, posix.stat(folder).st_mode & 0o7777 | 0o011)
 
     def go_on(self) -> "tuple[list[tuple[str, str]], list[external.Restriction]]":
         """Let it set itself up and become the program. Returns what Stage.build() does. Raises PyruncError."""
@@ -402,6 +414,7 @@ class RestoreProcesses(Step):
         self.process.sync.close()
         try:
             posix.rmdir(self.process.directory)
+            posix.chmod(self.process.creation.container.directory, 0o700)
         except OSError as error:
             log.warning("remove " + self.process.directory + ": " + reason(error))
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...workplace import Bundle, Result
+from ...workplace import Bundle, Result, become_subreaper
 
 TOP = Path("/sys/fs/cgroup")
 PYRUNC = "/usr/local/bin/pyrunc"
@@ -106,7 +106,12 @@ def as_user(script: str, timeout: float = 120) -> "subprocess.CompletedProcess[s
 def as_login(script: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
     """Run a shell script as the ordinary user after a login by PAM: in a session's scope, which is root's."""
     argv = ["runuser", "--login", "user", "--command", f"PATH=/usr/local/bin:/usr/bin:/bin; {script}"]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False, cwd="/")
+    # Orphans of the session are init's, which reaps them: a process that is left unreaped keeps a pid namespace.
+    become_subreaper(False)
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False, cwd="/")
+    finally:
+        become_subreaper()
 
 
 def user_scopes() -> set[str]:
