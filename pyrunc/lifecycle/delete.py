@@ -93,21 +93,59 @@ def _lock(store: "Store", container_id: str, directory: str, force: bool) -> "Lo
     """The container's lock. With force, its process is ended first, whoever has the lock; None when it is gone."""
     if not force:
         return Lock(directory)
+    try:
+        # While it is held no other directory has its inode's number, so that a later one of the name is told from it.
+        own = posix.open(directory, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    except OSError:
+        return _lock_at_once(directory)
+    try:
+        return _end_and_lock(store, container_id, directory, own)
+    finally:
+        posix.close(own)
+
+
+def _lock_at_once(directory: str) -> "Lock | None":
+    """Of what cannot be looked at. None when there is nothing."""
+    try:
+        return Lock(directory)
+    except StateError:
+        return None
+
+
+def _end_and_lock(store: "Store", container_id: str, directory: str, own: int) -> "Lock | None":
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
+            container = store.load(container_id)
+            if not _is_at(own, directory):
+                return None  # somebody has made another of its name
             # A create or a start fails by that, takes back what it made, and lets go of the lock.
-            kill.kill_everything(store.load(container_id), PATIENCE)
+            kill.kill_everything(container, PATIENCE)
         except (StateError, Malformed):
             pass
         try:
             # Again and again: a create that is under way may have made its process since.
-            return Lock(directory, _AGAIN)
+            lock = Lock(directory, _AGAIN)
         except StateError:
             return None
         except Busy:
             if time.monotonic() > deadline:
                 raise
+            continue
+        if _is_at(own, directory):
+            return lock
+        lock.release()
+        return None
+
+
+def _is_at(fd: int, path: str) -> bool:
+    """Whether that directory stands at the path."""
+    try:
+        found = posix.stat(path)
+    except OSError:
+        return False
+    mine = posix.fstat(fd)
+    return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
 
 
 def destroy(container: Container) -> None:
