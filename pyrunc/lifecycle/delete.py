@@ -8,7 +8,7 @@ from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.jsontext import dumps
 from pyrunc.lifecycle import kill, state_file
 from pyrunc.lifecycle.state_file import Malformed
-from pyrunc.lifecycle.store import PATIENCE, Busy, Container, Lock, remove_tree
+from pyrunc.lifecycle.store import PATIENCE, Busy, Container, Lock, remove_tree, stands_at
 from pyrunc.plan.files_step import FIFO
 
 TYPE_CHECKING = False
@@ -117,7 +117,7 @@ def _end_and_lock(store: "Store", container_id: str, directory: str, own: int) -
     while True:
         try:
             container = store.load(container_id)
-            if not _is_at(own, directory):
+            if not stands_at(own, directory):
                 return None  # somebody has made another of its name
             # A create or a start fails by that, takes back what it made, and lets go of the lock.
             kill.kill_everything(container, PATIENCE)
@@ -132,20 +132,10 @@ def _end_and_lock(store: "Store", container_id: str, directory: str, own: int) -
             if time.monotonic() > deadline:
                 raise
             continue
-        if _is_at(own, directory):
+        if stands_at(own, directory):
             return lock
         lock.release()
         return None
-
-
-def _is_at(fd: int, path: str) -> bool:
-    """Whether that directory stands at the path."""
-    try:
-        found = posix.stat(path)
-    except OSError:
-        return False
-    mine = posix.fstat(fd)
-    return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
 
 
 def destroy(container: Container) -> None:

@@ -244,6 +244,16 @@ class Container:
         return False
 
 
+def stands_at(fd: int, path: str) -> bool:
+    """Whether that directory stands at the path."""
+    try:
+        found = posix.stat(path)
+    except OSError:
+        return False
+    mine = posix.fstat(fd)
+    return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
+
+
 class Busy(PyruncError):
     """Another operation on the container has its lock, and keeps it."""
 
@@ -269,12 +279,7 @@ class Lock:
                 raise PyruncError("open " + directory + ": " + reason(error), errno=error.errno) from None
             self._take(directory, deadline)
             # Deleted, and perhaps made anew, while we waited?
-            try:
-                now = posix.stat(directory)
-            except OSError:
-                now = None
-            mine = posix.fstat(self.fd)
-            if now is not None and (now.st_dev, now.st_ino) == (mine.st_dev, mine.st_ino):
+            if stands_at(self.fd, directory):
                 return
             posix.close(self.fd)
 
