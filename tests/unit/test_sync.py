@@ -213,3 +213,10 @@ def test_a_process_that_ended_while_the_runtime_worked(peer: Peer) -> None:
     # Both are reaped, and closed.
     peer.children.clear()
     peer.context.pidfd = os.open("/", os.O_PATH)
+
+
+def test_a_stolen_end_of_the_socket_holds_nobody_up(peer: Peer) -> None:
+    """Somebody has copied the process's end out of it: when the process ends there is no end of file."""
+    os.kill(peer.context.pid, signal.SIGKILL)
+    sync.await_waiting(peer.plan, peer.context)
+    assert peer.context.sync is None
