@@ -1,5 +1,7 @@
 """One call of a program: how long it took by the clock, in CPU time, and in peak memory."""
 
+from __future__ import annotations
+
 import gc
 import os
 import resource
@@ -20,7 +22,7 @@ class Sample(NamedTuple):
     wall: int
     cpu: int
 
-    def __add__(self, other: object) -> "Sample":
+    def __add__(self, other: object) -> Sample:
         if not isinstance(other, Sample):
             return NotImplemented
         return Sample(self.wall + other.wall, self.cpu + other.cpu)

@@ -6,16 +6,15 @@ Frozen into the launcher as _pyrunc_boot, and imported by it alone. Until someth
 nor frozen there are no files, no codecs and no sys.stdout: a command that engines call needs none of them.
 """
 
+from __future__ import annotations
+
 import _imp
 import builtins
 import posix
 import sys
+from typing import NoReturn
 
 import _launcher  # type: ignore[import-not-found]
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
 
 
 class _Rest:
@@ -43,7 +42,7 @@ class _Rest:
 
 
 def _import(
-    name: str, globals: object = None, locals: object = None, fromlist: "tuple[str, ...] | None" = (), level: int = 0
+    name: str, globals: object = None, locals: object = None, fromlist: tuple[str, ...] | None = (), level: int = 0
 ) -> object:
     """__import__ that loads our frozen modules by itself: specs, locks and finders cost more than the modules do."""
     if name[:6] == "pyrunc":
@@ -74,7 +73,7 @@ def _load(name: str) -> None:
         setattr(sys.modules[parent], child, module)
 
 
-def run(argv: "list[str]") -> "NoReturn":
+def run(argv: list[str]) -> NoReturn:
     """The command, and the end of the process."""
     try:
         from pyrunc.cli.main import main

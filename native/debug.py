@@ -7,25 +7,26 @@ Frozen into stage2-debug only, as _pyrunc_debug. PYRUNC_DEBUG_FD names a descrip
 kind: "builtin", "frozen" (bytes of its marshalled code, 0 for Python's own) or "file" (bytes of the file).
 """
 
+from __future__ import annotations
+
 import _imp
 import posix
 import sys
+from typing import TYPE_CHECKING, NoReturn
 
 import _launcher  # type: ignore[import-not-found]
 import _pyrunc_sizes  # type: ignore[import-not-found]
 
 from pyrunc import _linux
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mmap import mmap
-    from typing import NoReturn
 
 _exit, _clone, _finish, _until_fifo = posix._exit, _linux.clone, _linux.finish, _linux.finish_until_fifo
-_before: "set[str] | None" = None
+_before: set[str] | None = None
 
 
-def _shared() -> "mmap":
+def _shared() -> mmap:
     """Memory that our children share, since some keep no descriptor. The module that makes it stays off the list."""
 
     class Spec:
@@ -76,14 +77,14 @@ def _module(name: str) -> str:
     return _text(name) + ': {"kind": ' + _text(kind) + ', "bytes": ' + str(size) + "}"
 
 
-def _on_exit(status: int) -> "NoReturn":
+def _on_exit(status: int) -> NoReturn:
     modules = ", ".join([_module(name) for name in sorted(sys.modules) if not name.startswith("_pyrunc_")])
     head = '{"event": "exit", "pid": ' + str(posix.getpid()) + ', "status": ' + str(status)
     _tell(head + ', "modules": {' + modules + "}}")
     _exit(status)
 
 
-def _on_clone(flags: int, cgroup_fd: int = -1) -> "tuple[int, int]":
+def _on_clone(flags: int, cgroup_fd: int = -1) -> tuple[int, int]:
     global _before, _depth
     pid, pidfd = _clone(flags, cgroup_fd)
     if pid == 0:
@@ -97,12 +98,12 @@ def _tell_finish() -> None:
     _tell('{"event": "finish", "pid": ' + str(posix.getpid()) + ', "imported": ' + new + "}")
 
 
-def _on_finish(prepared: "_linux.Prepared") -> "NoReturn":
+def _on_finish(prepared: _linux.Prepared) -> NoReturn:
     _tell_finish()
     _finish(prepared)
 
 
-def _on_until_fifo(prepared: "_linux.Prepared") -> None:
+def _on_until_fifo(prepared: _linux.Prepared) -> None:
     _tell_finish()
     _until_fifo(prepared)
 

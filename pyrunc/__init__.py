@@ -1,6 +1,9 @@
 """pyrunc, an OCI container runtime. As a library: docs/library.md, and library.py, which is loaded when it is used."""
 
-TYPE_CHECKING = False
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 if TYPE_CHECKING:
     from pyrunc.library import *
 

@@ -3,14 +3,13 @@
 Imported by every command, so it imports next to nothing.
 """
 
+from __future__ import annotations
+
 import posix
+from typing import Final
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
-
-EXIT_FAILURE: "Final" = 1
-EXIT_EXEC_FAILURE: "Final" = 255
+EXIT_FAILURE: Final = 1
+EXIT_EXEC_FAILURE: Final = 255
 
 
 class PyruncError(Exception):
@@ -28,10 +27,10 @@ class PyruncError(Exception):
         self,
         message: str,
         *,
-        step: "str | None" = None,
-        pointer: "str | None" = None,
-        errno: "int | None" = None,
-        hint: "str | None" = None,
+        step: str | None = None,
+        pointer: str | None = None,
+        errno: int | None = None,
+        hint: str | None = None,
         file: str = "config.json",
     ) -> None:
         Exception.__init__(self, message)

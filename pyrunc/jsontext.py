@@ -5,28 +5,28 @@ pair, too much nesting, and a name that stands twice in an object, which runtime
 reads; what is written is little, and written here.
 """
 
+from __future__ import annotations
+
+from typing import Any, Final
+
 from pyrunc import _json
 from pyrunc.errors import ConfigError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Final
-
-MAX_BYTES: "Final" = 4 << 20
-MAX_DEPTH: "Final" = 128
+MAX_BYTES: Final = 4 << 20
+MAX_DEPTH: Final = 128
 
 #: What stands for a character in a JSON string (RFC 8259, 7).
-_ESCAPES: "Final" = {number: f"\\u{number:04x}" for number in range(32)}
+_ESCAPES: Final = {number: f"\\u{number:04x}" for number in range(32)}
 _ESCAPES.update({ord(letter): "\\" + name for letter, name in zip('"\\\b\f\n\r\t', '"\\bfnrt', strict=True)})
 
 
-def pointer(*names: "str | int") -> str:
+def pointer(*names: str | int) -> str:
     """The JSON pointer (RFC 6901) that leads through these property names and indexes; printable whatever they hold."""
     text = "".join(["/" + str(name).replace("~", "~0").replace("/", "~1") for name in names])
     return text if text.isprintable() else quote(text)[1:-1]
 
 
-def strings(value: object, path: str = "") -> "list[tuple[str, str]]":
+def strings(value: object, path: str = "") -> list[tuple[str, str]]:
     """Every string within value, names too, each with the JSON pointer to it."""
     if isinstance(value, str):
         return [(path, value)]
@@ -48,7 +48,7 @@ def loads(
     max_bytes: int = MAX_BYTES,
     max_depth: int = MAX_DEPTH,
     surrogates: bool = False,
-) -> "Any":
+) -> Any:
     """The value that a JSON text stands for: dict, list, str, int, float, bool or None.
 
     data: UTF-8, without a byte-order mark. what: its name for errors. max_bytes, max_depth: refused beyond, unparsed.
@@ -132,7 +132,7 @@ def _written(value: object, ascii_only: bool, indent: str, margin: str) -> str:
     return brackets[0] + inner + ("," + inner).join(items) + margin + brackets[1] if items else brackets
 
 
-def dumps(value: object, indent: "int | str | None" = None) -> str:
+def dumps(value: object, indent: int | str | None = None) -> str:
     """JSON text of dicts (their names str), lists, tuples, str, int, float, bool and None, in the order they stand in.
 
     indent: spaces a level, or the characters themselves, or None for one line without any space.

@@ -7,11 +7,13 @@ ONE JSON object. So an error is exactly one line, and warnings wait until the en
 Imported by every command. Only posix; time when something is to be said.
 """
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING
 
 from pyrunc.errors import PyruncError, reason
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -19,10 +21,10 @@ _fd = 2
 _to_file = False
 _json = False
 _debug = False
-_waiting: "list[tuple[str, Mapping[str, object]]]" = []
+_waiting: list[tuple[str, Mapping[str, object]]] = []
 
 
-def setup(path: "str | None", form: str = "text", debug_too: bool = False) -> None:
+def setup(path: str | None, form: str = "text", debug_too: bool = False) -> None:
     """Choose where messages go, before any is written.
 
     path: file to append to (made with mode 0644), None or "" for standard error. form: "text" or "json".
@@ -108,7 +110,7 @@ def finish() -> None:
     del _waiting[:]
 
 
-def _write(level: str, text: str, fields: "Mapping[str, object]") -> None:
+def _write(level: str, text: str, fields: Mapping[str, object]) -> None:
     import time
 
     # UTC: RFC 3339 wants an offset, and reading the local time zone opens files.

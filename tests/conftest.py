@@ -8,6 +8,8 @@ Whatever takes `bundle` or `workplace` is followed by the leak check: no process
 may be left. A test that wants leftovers takes them away itself (`box.delete("--force")`).
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import tempfile
@@ -117,7 +119,7 @@ class AcceptedSkips:
         """Skipped, and not in the file."""
         return [name for name in self.skipped if name not in self.accepted]
 
-    def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for name in self.unexpected():
             terminalreporter.write_line(f"skipped, but not an accepted skip: {name}: {self.skipped[name]}", red=True)
         for name in sorted(self.ran.intersection(self.accepted)):

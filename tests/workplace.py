@@ -4,6 +4,8 @@ A `Workplace` is one short-lived folder with bundles and a state root, plus one 
 hierarchy. Tests never touch a cgroup or process outside of it.
 """
 
+from __future__ import annotations
+
 import ctypes
 import json
 import os
@@ -77,7 +79,7 @@ def _applets() -> list[str]:
 class Result(subprocess.CompletedProcess[str]):
     """How a call ended: returncode, stdout and stderr as text (what is not UTF-8 replaced)."""
 
-    def ok(self) -> "Result":
+    def ok(self) -> Result:
         """Fail the test unless the status is 0."""
         if self.returncode:
             raise AssertionError(f"{' '.join(self.args)}: exit {self.returncode}\n{self.stdout}{self.stderr}")
@@ -87,7 +89,7 @@ class Result(subprocess.CompletedProcess[str]):
 class Bundle:
     """One bundle and the container made of it. `config` is written out by every call that reads it."""
 
-    def __init__(self, place: "Workplace", name: str, config: dict[str, Any]) -> None:
+    def __init__(self, place: Workplace, name: str, config: dict[str, Any]) -> None:
         self.place = place
         self.id = name
         self.path = place.path / "bundles" / name
@@ -306,7 +308,7 @@ class Workplace:
         return [where for where in (line.split()[4] for line in lines) if where.startswith(inside)]
 
 
-def _file(path: Path | None) -> "BinaryIO":
+def _file(path: Path | None) -> BinaryIO:
     return tempfile.TemporaryFile() if path is None else open(path, "w+b")
 
 

@@ -3,6 +3,8 @@
 The pages are made from the command table and the words of the help, as docs/pyrunc.1.md is.
 """
 
+from __future__ import annotations
+
 import gzip
 import os
 import re
@@ -127,7 +129,7 @@ def paragraphs(text: str) -> list[str]:
     return [*lines, ".fi", ".RE"] if verbatim else lines
 
 
-def options(command: str, flags: "tuple[tuple[str, str, str], ...]") -> list[str]:
+def options(command: str, flags: tuple[tuple[str, str, str], ...]) -> list[str]:
     lines = []
     for long, short, kind in flags:
         value = {"bool": "", "int": "N", "ints": "N", "size": "SIZE", "duration": "TIME"}.get(kind, "VALUE")

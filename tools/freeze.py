@@ -2,8 +2,9 @@
 
 usage: freeze.py [--debug] OUTPUT.c SOURCE_TREE
 
-Docstrings, asserts, annotations and blocks under TYPE_CHECKING are left out: none of them is ever used there, and every
-byte is read and built again at each start. Line numbers stay, for the one line of an internal error.
+Docstrings, asserts, annotations, blocks under TYPE_CHECKING and what is imported from typing and __future__ are left
+out: none of them is ever used there, and every byte is read and built again at each start. The build fails if a name of
+typing is used for anything else. Line numbers stay, for the one line of an internal error.
 """
 
 import ast
@@ -15,7 +16,17 @@ from pathlib import Path
 
 
 class _Trim(ast.NodeTransformer):
-    """Takes out what only readers and mypy want."""
+    """Takes out what only readers and mypy want. typing: the names that were imported from there."""
+
+    def __init__(self) -> None:
+        self.typing: set[str] = set()
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        if node.module not in ("__future__", "typing"):
+            return node
+        if node.module == "typing":
+            self.typing.update([alias.asname or alias.name for alias in node.names])
+        return ast.copy_location(ast.Pass(), node)
 
     def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
         arguments = node.args
@@ -41,16 +52,33 @@ class _Trim(ast.NodeTransformer):
         return ast.copy_location(ast.Assign([node.target], node.value), node)
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
-        self.generic_visit(node)
-        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return node.orelse or ast.copy_location(ast.Pass(), node)
-        return node
+        test, read, kept = node.test, node.body, node.orelse
+        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+            test, read, kept = test.operand, node.orelse, node.body
+        if not (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"):
+            self.generic_visit(node)
+            return node
+        for statement in read:
+            self.visit(statement)
+        return [self.visit(statement) for statement in kept] or ast.copy_location(ast.Pass(), node)
+
+
+def trimmed(source: bytes, name: str) -> ast.Module:
+    """What is left of a module; name is what its errors call it.
+
+    Raises ValueError if it uses a name of typing, which would not be there.
+    """
+    trim = _Trim()
+    tree: ast.Module = ast.fix_missing_locations(trim.visit(ast.parse(source, name)))
+    used = trim.typing & {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    if used:
+        raise ValueError(f"{name} is frozen, and uses {', '.join(sorted(used))} of typing for more than annotations")
+    return tree
 
 
 def code(source: bytes, name: str) -> bytes:
-    """The marshalled code of a module; name is what its errors call it."""
-    tree = ast.fix_missing_locations(_Trim().visit(ast.parse(source, name)))
-    return marshal.dumps(compile(tree, name, "exec", dont_inherit=True, optimize=2))
+    """The marshalled code of what is left of a module. Raises ValueError as trimmed() does."""
+    return marshal.dumps(compile(trimmed(source, name), name, "exec", dont_inherit=True, optimize=2))
 
 
 def files(listing: str, tree: Path) -> dict[str, Path]:

@@ -6,6 +6,8 @@ LAUNCHER is the stage one that looks for IMAGE. Prints one line when there is no
 same: everything works without, slower.
 """
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
@@ -134,7 +136,7 @@ def starts_from(argv: Sequence[str | Path]) -> str | None:
             os.close(reader)
 
 
-def _seen(process: "subprocess.Popen[bytes]") -> str | None:
+def _seen(process: subprocess.Popen[bytes]) -> str | None:
     deadline = time.monotonic() + _SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         for line in Path(f"/proc/{process.pid}/maps").read_text().splitlines():

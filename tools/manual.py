@@ -3,6 +3,8 @@
 usage: manual.py OUTPUT.md
 """
 
+from __future__ import annotations
+
 import re
 import sys
 from pathlib import Path
@@ -107,7 +109,7 @@ def _command(name: str) -> str:
     return text + ("\n" + _options(name, flags) if flags else "")
 
 
-def _options(command: str, flags: "tuple[tuple[str, str, str], ...]") -> str:
+def _options(command: str, flags: tuple[tuple[str, str, str], ...]) -> str:
     rows = ["| | |\n|---|---|\n"]
     for long, short, kind in flags:
         value = {"bool": "", "int": " N", "ints": " N", "size": " SIZE", "duration": " TIME"}.get(kind, " VALUE")

@@ -6,6 +6,8 @@ FILE keeps what this host was when something was built last. Exit status: 0, 1 w
 the host has changed since: then nothing that was built fits.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
@@ -34,7 +36,7 @@ class Host:
         return subprocess.call(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
 
 
-def missing(host: Host) -> "str | None":
+def missing(host: Host) -> str | None:
     """What is missing first, and the package of Debian that brings it; None when nothing is."""
     version = ".".join(map(str, host.version))
     if host.version < OLDEST:
@@ -54,7 +56,7 @@ def missing(host: Host) -> "str | None":
     return None
 
 
-def main(arguments: "list[str]") -> int:
+def main(arguments: list[str]) -> int:
     cc, file = arguments
     host = Host(cc)
     before = None

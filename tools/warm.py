@@ -5,6 +5,8 @@ in some calls for all (native/map.c). Which they are, /proc/PID/pagemap says of 
 by standard output and error that nobody reads, or by a container that runs.
 """
 
+from __future__ import annotations
+
 import os
 import struct
 import subprocess
@@ -106,7 +108,7 @@ def held_up(argv: list[str | Path], image: Path, meanwhile: Callable[[], object]
             os.close(reader)
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     """End a command. By SIGTERM, which exec passes on to its program.
 
     One that was left behind in a container would keep that from ending where nobody reaps orphans, as in many a
@@ -119,7 +121,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.kill()
 
 
-def _is_still(process: "subprocess.Popen[bytes]") -> bool:
+def _is_still(process: subprocess.Popen[bytes]) -> bool:
     """Whether it comes to rest: asleep for a tenth of a second without having run."""
     deadline = time.monotonic() + _SECONDS
     before, times = "", 0

@@ -5,16 +5,16 @@ frozen, pids, kill_all, delete, exists, update, oom_kills, watch_oom, stats; and
 from which a manager is made again.
 """
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING, Any
 
 from pyrunc.cgroups.v1 import HYBRID, Manager, exists_at
 from pyrunc.errors import ConfigError, PyruncError
 from pyrunc.linux import files, procfs
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.cgroups import systemd, v2
 
     FilesManager = Manager | v2.Manager
@@ -56,9 +56,9 @@ class Host:
     def __init__(
         self,
         mode: str,
-        mounts: "dict[str, tuple[str, str]]",
-        own: "dict[str, str]",
-        unified: "tuple[str, str] | None" = None,
+        mounts: dict[str, tuple[str, str]],
+        own: dict[str, str],
+        unified: tuple[str, str] | None = None,
     ) -> None:
         self.mode = mode
         self.mounts = mounts
@@ -81,7 +81,7 @@ def detect() -> Host:
     return Host("v1" if found else "v2" if unified is not None else "none", found, own, unified)
 
 
-def paths(host: Host, cgroups_path: "str | None", container_id: str) -> "dict[str, str]":
+def paths(host: Host, cgroups_path: str | None, container_id: str) -> dict[str, str]:
     """controller → the container's directory in it. Pure.
 
     cgroups_path: linux.cgroupsPath. Absolute: below the mount point. Relative: below the cgroup of this process.
@@ -117,12 +117,12 @@ def paths(host: Host, cgroups_path: "str | None", container_id: str) -> "dict[st
     return result
 
 
-def _base(point: str, root: str, own: "str | None") -> str:
+def _base(point: str, root: str, own: str | None) -> str:
     """A hierarchy's mount point, or with own the directory of that cgroup in it."""
     return (point if point != "/" else "") + (relative(own, root) if own is not None else "")
 
 
-def own_paths(host: Host) -> "dict[str, str]":
+def own_paths(host: Host) -> dict[str, str]:
     """controller → the directory of this process's own cgroup, as paths() has them: "" is cgroup v2's. Pure."""
     if host.mode == "v2":
         own = host.own.get("", "/").rstrip("/")
@@ -130,7 +130,7 @@ def own_paths(host: Host) -> "dict[str, str]":
     return {name: _base(point, root, host.own.get(name, "/")) for name, (point, root) in host.mounts.items()}
 
 
-def own_procs(host: Host) -> "str | None":
+def own_procs(host: Host) -> str | None:
     """The file by which a process goes into the cgroup of this one that counts processes; None without one."""
     if host.mode == "v2":
         return TOP + host.own.get("", "/").rstrip("/") + "/cgroup.procs"
@@ -141,8 +141,8 @@ def own_procs(host: Host) -> "str | None":
 
 
 def manager(
-    saved: "dict[str, str]", rootless: bool = False, unit: "dict[str, Any] | None" = None, container_id: str = ""
-) -> "AnyManager":
+    saved: dict[str, str], rootless: bool = False, unit: dict[str, Any] | None = None, container_id: str = ""
+) -> AnyManager:
     """The manager for the paths that state.json has kept. unit: of systemd's, if it is one."""
     if unit:
         from pyrunc.cgroups import systemd
@@ -151,7 +151,7 @@ def manager(
     return files_manager(saved, rootless)
 
 
-def files_manager(saved: "dict[str, str]", rootless: bool = False, optional: bool = False) -> "FilesManager":
+def files_manager(saved: dict[str, str], rootless: bool = False, optional: bool = False) -> FilesManager:
     """The manager of the cgroups' files, for paths() or for those of state.json. optional: nobody asked for them."""
     if "" in saved:
         from pyrunc.cgroups import v2
@@ -160,7 +160,7 @@ def files_manager(saved: "dict[str, str]", rootless: bool = False, optional: boo
     return Manager(saved, rootless, optional)
 
 
-def parse_mountinfo(data: bytes, hierarchies: "list[str]") -> "dict[str, tuple[str, str]]":
+def parse_mountinfo(data: bytes, hierarchies: list[str]) -> dict[str, tuple[str, str]]:
     """proc_pid_mountinfo(5) → controller → (mount point, root); "" is cgroup2. Pure.
 
     hierarchies: the second fields of /proc/self/cgroup, such as "cpu,cpuacct" and "name=systemd".
@@ -189,7 +189,7 @@ def parse_mountinfo(data: bytes, hierarchies: "list[str]") -> "dict[str, tuple[s
     return found
 
 
-def _usual_mounts(own: "list[tuple[str, str]]") -> "dict[str, tuple[str, str]] | None":
+def _usual_mounts(own: list[tuple[str, str]]) -> dict[str, tuple[str, str]] | None:
     """The mounts, when every v1 hierarchy is whole at its usual place; else None.
 
     A glance at each instead of mountinfo, which is long where many containers run. cgroup.sane_behavior exists in the
@@ -215,7 +215,7 @@ def _usual_mounts(own: "list[tuple[str, str]]") -> "dict[str, tuple[str, str]] |
     return mounts or None
 
 
-def membership(data: bytes) -> "list[tuple[str, str]]":
+def membership(data: bytes) -> list[tuple[str, str]]:
     """/proc/PID/cgroup → [(controllers, path)]: cgroups(7)."""
     result = []
     for line in data.decode("utf-8", "surrogateescape").split("\n"):

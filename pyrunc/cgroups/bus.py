@@ -1,11 +1,13 @@
 """The service manager of a container's scope: a connection to it, and what it is told when limits change."""
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING
 
 from pyrunc.cgroups import units
 from pyrunc.errors import PyruncError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,14 +17,14 @@ if TYPE_CHECKING:
     from pyrunc.cgroups.units import Property
 
 
-def connect(user: bool) -> "Systemd":
+def connect(user: bool) -> Systemd:
     """The system's manager, or the calling user's. Raises PyruncError."""
     from pyrunc.cgroups.dbus import Systemd
 
     return Systemd(user=user, session_bus=_session_bus())
 
 
-def _session_bus() -> "str | None":
+def _session_bus() -> str | None:
     """The path of the user's bus: DBUS_SESSION_BUS_ADDRESS, or `bus` in XDG_RUNTIME_DIR."""
     address = posix.environ.get(b"DBUS_SESSION_BUS_ADDRESS", b"").decode("utf-8", "surrogateescape")
     for part in address.split(";"):
@@ -40,27 +42,27 @@ class Told:
 
     __slots__ = ("_before", "_connection", "_unit", "given", "manager")
 
-    def __init__(self, manager: "Manager", given: "Sequence[Property]" = ()) -> None:
+    def __init__(self, manager: Manager, given: Sequence[Property] = ()) -> None:
         self.manager = manager
         self.given = given
-        self._connection: "Systemd | None" = None
-        self._before: "list[Property]" = []
+        self._connection: Systemd | None = None
+        self._before: list[Property] = []
         self._unit = ""
 
-    def __enter__(self) -> "Told":
+    def __enter__(self) -> Told:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._connection is not None:
             self._connection.close()
 
-    def tell(self, settings: "list[Setting]") -> "list[Setting]":
+    def tell(self, settings: list[Setting]) -> list[Setting]:
         """The settings as they are to be written: quotas as systemd keeps them. Raises PyruncError, ConfigError."""
         directory = self.manager.paths[""]
         self.set(units.properties(settings, directory, lambda: self._bus().version()))
         return units.rounded(settings)
 
-    def set(self, wanted: "list[Property]") -> None:
+    def set(self, wanted: list[Property]) -> None:
         """Tell systemd what it does not know yet. Raises PyruncError."""
         wanted = [item for item in wanted if item not in self.given]
         if not wanted:
@@ -76,7 +78,7 @@ class Told:
         ((_, (_, period)),) = self._get(["CPUQuotaPeriodUSec"])
         return 0 if period == units.INFINITY else int(period)
 
-    def _get(self, names: "list[str]") -> "list[Property]":
+    def _get(self, names: list[str]) -> list[Property]:
         place, bus = self.manager.place, self._bus()
         if not self._unit:
             identity = self.manager.identity
@@ -91,13 +93,13 @@ class Told:
         if not self._before:
             return
         # A list is added to, unless it is emptied.
-        lists: "list[Property]" = [(name, (kind, [])) for name, (kind, _) in self._before if kind == "a(st)"]
+        lists: list[Property] = [(name, (kind, [])) for name, (kind, _) in self._before if kind == "a(st)"]
         try:
             self._bus().set(self._unit, lists + self._before)
         except PyruncError:
             return
 
-    def _bus(self) -> "Systemd":
+    def _bus(self) -> Systemd:
         if self._connection is None:
             self._connection = connect(self.manager.place.user)
         return self._connection

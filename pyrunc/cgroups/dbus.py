@@ -3,27 +3,26 @@
 wire.py does the protocol. Every wait is bounded.
 """
 
+from __future__ import annotations
+
 import time
+from typing import Any, Final
 
 from pyrunc.cgroups import wire
 from pyrunc.errors import PyruncError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Final
-
-_SYSTEM_BUS: "Final" = "/run/dbus/system_bus_socket"
-_SERVICE: "Final" = "org.freedesktop.systemd1"
+_SYSTEM_BUS: Final = "/run/dbus/system_bus_socket"
+_SERVICE: Final = "org.freedesktop.systemd1"
 # A method's object and interface.
-_MANAGER: "Final" = ("/org/freedesktop/systemd1", _SERVICE + ".Manager")
+_MANAGER: Final = ("/org/freedesktop/systemd1", _SERVICE + ".Manager")
 # Seconds: for one answer, and for a job to be done (runc waits as long for a job).
-_ANSWER: "Final" = 25.0
-_JOB: "Final" = 30.0
+_ANSWER: Final = 25.0
+_JOB: Final = 30.0
 # What it says of a unit that has ended: by its name, by its invocation, and by its object.
-_GONE: "Final" = ("NoSuchUnit", "NoUnitForInvocationID", "UnknownObject")
+_GONE: Final = ("NoSuchUnit", "NoUnitForInvocationID", "UnknownObject")
 # What the bus says while systemd executes itself anew, as at an upgrade; and the waits between attempts.
-_AWAY: "Final" = ("org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.Disconnected")
-_PAUSES: "Final" = (0.2, 0.5, 1.0, 2.0, 0.0)
+_AWAY: Final = ("org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.Disconnected")
+_PAUSES: Final = (0.2, 0.5, 1.0, 2.0, 0.0)
 
 
 class Failure(PyruncError):
@@ -39,7 +38,7 @@ class Systemd:
 
     __slots__ = ("_bus",)
 
-    def __init__(self, *, user: bool, session_bus: "str | None" = None) -> None:
+    def __init__(self, *, user: bool, session_bus: str | None = None) -> None:
         path = session_bus if user and session_bus else _SYSTEM_BUS
         if user and not session_bus:
             raise PyruncError(
@@ -57,15 +56,15 @@ class Systemd:
     def close(self) -> None:
         self._bus.close()
 
-    def start(self, unit: str, properties: "list[tuple[str, tuple[str, Any]]]") -> None:
+    def start(self, unit: str, properties: list[tuple[str, tuple[str, Any]]]) -> None:
         """StartTransientUnit, and wait until its job is done. Raises Failure."""
         self._job("StartTransientUnit", "ssa(sv)a(sa(sv))", (unit, "replace", properties, []), unit)
 
-    def unit(self, name: str) -> "str | None":
+    def unit(self, name: str) -> str | None:
         """The object of a unit that systemd knows by this name. Raises Failure."""
         return self._object("GetUnit", "s", (name,))
 
-    def invocation(self, identity: str) -> "str | None":
+    def invocation(self, identity: str) -> str | None:
         """The object of the unit whose InvocationID (in hexadecimal) this is; None when that has ended.
 
         The object means this invocation alone: a later unit of the name has another. Raises Failure.
@@ -92,11 +91,11 @@ class Systemd:
         except Failure:
             return
 
-    def get(self, unit: str, kind: str, names: "list[str]") -> "list[tuple[str, tuple[str, Any]]]":
+    def get(self, unit: str, kind: str, names: list[str]) -> list[tuple[str, tuple[str, Any]]]:
         """Properties of a unit as they are, in the shape of set(). kind: "Scope" or "Slice". Raises Failure."""
         return [(name, self._get(unit, _SERVICE + "." + kind, name)[0]) for name in names]
 
-    def set(self, unit: str, properties: "list[tuple[str, tuple[str, Any]]]") -> None:
+    def set(self, unit: str, properties: list[tuple[str, tuple[str, Any]]]) -> None:
         """Unit.SetProperties, until the next start of the machine. unit: its object. Raises Failure."""
         self._send((unit, _SERVICE + ".Unit"), "SetProperties", "ba(sv)", (True, properties))
 
@@ -120,10 +119,10 @@ class Systemd:
             digits += letter
         return int(digits or 0)
 
-    def _get(self, path: str, interface: str, name: str) -> "Any":
+    def _get(self, path: str, interface: str, name: str) -> Any:
         return self._send((path, "org.freedesktop.DBus.Properties"), "Get", "ss", (interface, name))
 
-    def _object(self, method: str, signature: str, body: "tuple[Any, ...]") -> "str | None":
+    def _object(self, method: str, signature: str, body: tuple[Any, ...]) -> str | None:
         try:
             return str(self._call(method, signature, body)[0])
         except Failure as error:
@@ -135,9 +134,9 @@ class Systemd:
         self,
         method: str,
         signature: str,
-        body: "tuple[Any, ...]",
+        body: tuple[Any, ...],
         unit: str,
-        place: "tuple[str, str]" = _MANAGER,
+        place: tuple[str, str] = _MANAGER,
     ) -> None:
         rule = "type='signal',sender='" + _SERVICE + "',interface='" + _SERVICE + ".Manager',member='JobRemoved'"
         # Before the call: the job may be done before its answer is read.
@@ -159,27 +158,27 @@ class Systemd:
         if result != "done":
             raise Failure("systemd: " + method + " of " + unit + " ended with: " + str(result))
 
-    def _call(self, method: str, signature: str, body: "tuple[Any, ...]") -> "Any":
+    def _call(self, method: str, signature: str, body: tuple[Any, ...]) -> Any:
         return self._send(_MANAGER, method, signature, body)
 
     def _send(
         self,
-        place: "tuple[str, str]",
+        place: tuple[str, str],
         method: str,
         signature: str,
-        body: "tuple[Any, ...]",
+        body: tuple[Any, ...],
         service: str = _SERVICE,
-    ) -> "Any":
+    ) -> Any:
         return self._reply(place, method, signature, body, service)[0]
 
     def _reply(
         self,
-        place: "tuple[str, str]",
+        place: tuple[str, str],
         method: str,
         signature: str,
-        body: "tuple[Any, ...]",
+        body: tuple[Any, ...],
         service: str = _SERVICE,
-    ) -> "tuple[Any, Any]":
+    ) -> tuple[Any, Any]:
         """What is answered, and by whom. place: the object's path and the interface. service: whose it is."""
         path, interface = place
         fields = {wire.PATH: path, wire.INTERFACE: interface, wire.MEMBER: method, wire.DESTINATION: service}
@@ -195,7 +194,7 @@ class Systemd:
             time.sleep(pause)
         return reply.body, reply.fields.get(wire.SENDER)
 
-    def _ask(self, fields: "dict[int, str]", signature: str, body: "tuple[Any, ...]") -> wire.Message:
+    def _ask(self, fields: dict[int, str], signature: str, body: tuple[Any, ...]) -> wire.Message:
         what = fields[wire.MEMBER]
         try:
             return self._bus.call(fields, signature, body, _ANSWER)

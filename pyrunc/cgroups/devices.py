@@ -4,12 +4,14 @@ Pure. A rule decides each of the three kinds of access (read, write, mknod) for 
 match, the last decides (config-linux.md "Allowed Device list"); before the first rule nothing is allowed.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from pyrunc.errors import ConfigError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
 
     # (type "a", "c" or "b"; major; minor; access). Major and minor: ANY for all. access: bits of ACCESS.
     Device = tuple[str, int, int]
@@ -23,7 +25,7 @@ _MAX = 0xFFFFFFFF
 
 # What runc adds after the configured rules, so that no configuration can take it away: mknod of anything, the default
 # devices, pseudo-terminals, and tun, whose loss in runc 1.2 broke users.
-DEFAULTS: "tuple[Rule, ...]" = (
+DEFAULTS: tuple[Rule, ...] = (
     (True, "c", ANY, ANY, 1),
     (True, "b", ANY, ANY, 1),
     (True, "c", 1, 3, ALL),
@@ -38,7 +40,7 @@ DEFAULTS: "tuple[Rule, ...]" = (
 )
 
 
-def parse(configured: "Sequence[Mapping[str, Any]]", pointer: str = "/linux/resources/devices") -> "list[Rule]":
+def parse(configured: Sequence[Mapping[str, Any]], pointer: str = "/linux/resources/devices") -> list[Rule]:
     """The configured rules in order, checked. An absent type is "a", an absent (or -1) number means all.
 
     runc takes type "a" for every device and access whatever else stands in the rule; here its numbers and access count.
@@ -72,7 +74,7 @@ def parse(configured: "Sequence[Mapping[str, Any]]", pointer: str = "/linux/reso
     return rules
 
 
-def allowed(rules: "Sequence[Rule]", kind: str, major: int, minor: int, access: int) -> bool:
+def allowed(rules: Sequence[Rule], kind: str, major: int, minor: int, access: int) -> bool:
     """Whether rules allow all of access (bits) to one device: what a kernel given them must answer."""
     for allow, type_, rule_major, rule_minor, bits in reversed(rules):
         if type_ in ("a", kind) and rule_major in (ANY, major) and rule_minor in (ANY, minor) and bits & access:
@@ -85,8 +87,8 @@ def allowed(rules: "Sequence[Rule]", kind: str, major: int, minor: int, access: 
 
 
 def reduce(
-    rules: "Sequence[Rule]", defaults: "Sequence[Rule]" = DEFAULTS, pointer: str = "/linux/resources/devices"
-) -> "tuple[bool, dict[Device, int]]":
+    rules: Sequence[Rule], defaults: Sequence[Rule] = DEFAULTS, pointer: str = "/linux/resources/devices"
+) -> tuple[bool, dict[Device, int]]:
     """The same verdicts as v1's controller holds them: (what holds for all devices, {device: access excepted from it}).
 
     The controller keeps one default and a set of exceptions, and silently ignores a rule that takes back a part of an
@@ -128,7 +130,7 @@ def reduce(
     return default, exceptions
 
 
-def v1_writes(default: bool, exceptions: "Mapping[Device, int]") -> "list[tuple[str, list[str]]]":
+def v1_writes(default: bool, exceptions: Mapping[Device, int]) -> list[tuple[str, list[str]]]:
     """[(file of the devices controller, values)]: what clears all, then the exceptions (cgroup-v1/devices.rst)."""
     everything, exception = ("devices.allow", "devices.deny") if default else ("devices.deny", "devices.allow")
     writes = [(everything, ["a"])]
@@ -137,14 +139,14 @@ def v1_writes(default: bool, exceptions: "Mapping[Device, int]") -> "list[tuple[
     return writes
 
 
-def text(device: "Device", access: int) -> str:
+def text(device: Device, access: int) -> str:
     """A rule in the controller's words: "c 1:3 rwm", "b 8:* r"."""
     kind, major, minor = device
     numbers = ":".join("*" if number == ANY else str(number) for number in (major, minor))
     return kind + " " + numbers + " " + "".join(letter for letter in "rwm" if ACCESS[letter] & access)
 
 
-def _both(one: "Device", other: "Device") -> "Device | None":
+def _both(one: Device, other: Device) -> Device | None:
     """The devices that both patterns match, as a pattern; None when there is none."""
     if one[0] != other[0]:
         return None

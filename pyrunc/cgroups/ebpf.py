@@ -5,37 +5,38 @@ all that is asked is allowed. Rules are tried from the last to the first: each d
 leaves the rest to those before it, exactly as devices.allowed() does. bpf(2), linux/bpf.h.
 """
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.cgroups import devices
 from pyrunc.cgroups.files import failure
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Final
 
     from pyrunc.cgroups.devices import Rule
 
 # Of linux/bpf.h: enum bpf_cmd, bpf_prog_type, bpf_attach_type, and flags.
-_PROG_ATTACH: "Final" = 8
-_TYPE_CGROUP_DEVICE: "Final" = 15
-_ATTACH_CGROUP_DEVICE: "Final" = 6
-_ALLOW_MULTI: "Final" = 2
+_PROG_ATTACH: Final = 8
+_TYPE_CGROUP_DEVICE: Final = 15
+_ATTACH_CGROUP_DEVICE: Final = 6
+_ALLOW_MULTI: Final = 2
 
 # BPF_DEVCG_DEV_*.
-_KINDS: "Final" = {"b": 1, "c": 2}
+_KINDS: Final = {"b": 1, "c": 2}
 
 # Instruction codes: class, size or operation, source (linux/bpf_common.h). Comparisons of 32 bits: numbers go to 2^32.
-_LOAD_WORD: "Final" = 0x61
-_MOVE: "Final" = 0xB7
-_MOVE32_REGISTER: "Final" = 0xBC
-_AND32: "Final" = 0x54
-_SHIFT_RIGHT32: "Final" = 0x74
-_JUMP_EQUAL32: "Final" = 0x16
-_JUMP_NOT_EQUAL32: "Final" = 0x56
-_EXIT: "Final" = 0x95
+_LOAD_WORD: Final = 0x61
+_MOVE: Final = 0xB7
+_MOVE32_REGISTER: Final = 0xBC
+_AND32: Final = 0x54
+_SHIFT_RIGHT32: Final = 0x74
+_JUMP_EQUAL32: Final = 0x16
+_JUMP_NOT_EQUAL32: Final = 0x56
+_EXIT: Final = 0x95
 
 _R0, _CONTEXT, _TYPE, _ACCESS, _MAJOR, _MINOR = range(6)
 
@@ -49,11 +50,11 @@ def _instruction(code: int, target: int, source: int, offset: int, value: int) -
     )
 
 
-def _answer(value: int) -> "list[bytes]":
+def _answer(value: int) -> list[bytes]:
     return [_instruction(_MOVE, _R0, 0, 0, value), _instruction(_EXIT, 0, 0, 0, 0)]
 
 
-def assemble(rules: "Sequence[Rule]") -> bytes:
+def assemble(rules: Sequence[Rule]) -> bytes:
     """The program for rules in the order of the config, the default ones included. Pure."""
     code = [
         _instruction(_LOAD_WORD, _TYPE, _CONTEXT, 0, 0),
@@ -75,7 +76,7 @@ def assemble(rules: "Sequence[Rule]") -> bytes:
     return b"".join(code + _answer(0))
 
 
-def _rule(rule: "Rule") -> "list[bytes]":
+def _rule(rule: Rule) -> list[bytes]:
     allow, kind, major, minor, access = rule
     if access == devices.ALL:
         body = _answer(int(allow))
@@ -108,7 +109,7 @@ def _rule(rule: "Rule") -> "list[bytes]":
     return body
 
 
-def attach(directory: str, rules: "Sequence[Rule]") -> None:
+def attach(directory: str, rules: Sequence[Rule]) -> None:
     """Load the program for rules and attach it to a cgroup, beside others that are there. Raises PyruncError.
 
     It goes with the cgroup. BPF_F_ALLOW_MULTI: a service manager's program may stand beside it, and all must allow.

@@ -2,16 +2,19 @@
 the cgroup empty then, removes it. Rarely loaded.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pyrunc import cgroups
 from pyrunc.errors import PyruncError
 from pyrunc.linux import files
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def paths(saved: "Mapping[str, str]", pid: int) -> "dict[str, str]":
+def paths(saved: Mapping[str, str], pid: int) -> dict[str, str]:
     """saved, a container's cgroups, with the process's own in the place of those that are gone. Raises PyruncError."""
     host = cgroups.detect()
     try:
@@ -39,6 +42,6 @@ def _directory(host: cgroups.Host, controller: str, path: str) -> str:
     return point + way
 
 
-def manager(before: "cgroups.AnyManager", pid: int) -> "cgroups.FilesManager":
+def manager(before: cgroups.AnyManager, pid: int) -> cgroups.FilesManager:
     """The manager of where the process is. Raises PyruncError."""
     return cgroups.files_manager(paths(before.paths, pid), before.rootless)

@@ -1,5 +1,7 @@
 """The small files of the cgroup file systems, and errors about them."""
 
+from __future__ import annotations
+
 import posix
 from errno import EACCES, EPERM, EROFS
 
@@ -10,7 +12,7 @@ WRITE = posix.O_WRONLY | posix.O_CLOEXEC
 REFUSED = (EACCES, EPERM, EROFS)
 
 
-def failure(what: str, exc: OSError, pointer: "str | None" = None) -> PyruncError:
+def failure(what: str, exc: OSError, pointer: str | None = None) -> PyruncError:
     """exc as an error of ours that says what was tried on what."""
     return PyruncError(what + ": " + posix.strerror(exc.errno or 0), step="cgroup", pointer=pointer, errno=exc.errno)
 

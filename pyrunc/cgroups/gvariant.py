@@ -4,14 +4,14 @@ The part of the format that unit properties need: booleans, numbers with or with
 of one type. (GLib documentation, "GVariant Text Format".)
 """
 
+from __future__ import annotations
+
+from typing import Any, Final
+
 from pyrunc.errors import ConfigError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Final
-
 # Word: (D-Bus type, least, most).
-_NUMBERS: "Final" = {
+_NUMBERS: Final = {
     "byte": ("y", 0, 2**8 - 1),
     "int16": ("n", -(2**15), 2**15 - 1),
     "uint16": ("q", 0, 2**16 - 1),
@@ -20,10 +20,10 @@ _NUMBERS: "Final" = {
     "int64": ("x", -(2**63), 2**63 - 1),
     "uint64": ("t", 0, 2**64 - 1),
 }
-_DIGITS: "Final" = "0123456789"
+_DIGITS: Final = "0123456789"
 
 
-def parse(text: str, pointer: str) -> "tuple[str, Any]":
+def parse(text: str, pointer: str) -> tuple[str, Any]:
     """(D-Bus signature, value). Raises ConfigError."""
     reader = _Reader(text, pointer)
     if "\0" in text:
@@ -51,7 +51,7 @@ class _Reader:
         while self.position < len(self.text) and self.text[self.position] in " \t\n":
             self.position += 1
 
-    def value(self, depth: int = 0) -> "tuple[str, Any]":
+    def value(self, depth: int = 0) -> tuple[str, Any]:
         self.space()
         if depth > 4 or self.position >= len(self.text):
             raise self.error("it ends too early" if depth <= 4 else "nested too deeply")
@@ -79,7 +79,7 @@ class _Reader:
             self.position += 1
         return self.text[start : self.position]
 
-    def _number(self, word: str, kind: str) -> "tuple[str, Any]":
+    def _number(self, word: str, kind: str) -> tuple[str, Any]:
         signature, least, most = _NUMBERS[kind]
         digits = word[1:] if word[:1] in ("+", "-") else word
         base = 16 if digits[:2].lower() == "0x" else 10
@@ -110,10 +110,10 @@ class _Reader:
                 self.position += 1
             result += letter
 
-    def _array(self, depth: int) -> "tuple[str, Any]":
+    def _array(self, depth: int) -> tuple[str, Any]:
         self.position += 1
         signature = ""
-        values: "list[Any]" = []
+        values: list[Any] = []
         while True:
             self.space()
             if self.text[self.position : self.position + 1] == "]":

@@ -3,17 +3,18 @@
 0 means "not asked" where it means so to runc, since engines rely on it.
 """
 
+from __future__ import annotations
+
 import posix
 from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM
+from typing import TYPE_CHECKING, Any
 
 from pyrunc.cgroups import devices
 from pyrunc.cgroups.files import failure, read_file, write_file
 from pyrunc.errors import ConfigError, PyruncError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
 
     from pyrunc.cgroups.v1 import Manager
 
@@ -34,21 +35,21 @@ class Limits:
 
     __slots__ = ("base", "existed", "old", "optional", "paths", "rootless", "warnings")
 
-    def __init__(self, manager: "Manager", base: "str | None") -> None:
+    def __init__(self, manager: Manager, base: str | None) -> None:
         self.paths = manager.paths
         self.rootless = manager.rootless
         self.optional = manager.optional
         self.existed = manager.existed
         self.base = base
-        self.old: "list[tuple[str, str]] | None" = None
-        self.warnings: "list[str]" = []
+        self.old: list[tuple[str, str]] | None = None
+        self.warnings: list[str] = []
 
-    def set(self, resources: "Mapping[str, Any]") -> None:
+    def set(self, resources: Mapping[str, Any]) -> None:
         self._cpuset(resources.get("cpu") or {})
         self._devices(resources.get("devices") or ())
         self._limits(resources)
 
-    def update(self, resources: "Mapping[str, Any]") -> None:
+    def update(self, resources: Mapping[str, Any]) -> None:
         """Without devices, and with the old values written back on failure."""
         self.old = []
         try:
@@ -68,7 +69,7 @@ class Limits:
         finally:
             self.old = None
 
-    def check_usage(self, resources: "Mapping[str, Any]") -> None:
+    def check_usage(self, resources: Mapping[str, Any]) -> None:
         """memory.checkBeforeUpdate. Raises PyruncError."""
         memory = resources.get("memory") or {}
         limit = memory.get("limit") or 0
@@ -81,7 +82,7 @@ class Limits:
                     pointer=self.pointer("/memory/limit"),
                 )
 
-    def _cpuset(self, cpu: "Mapping[str, Any]") -> None:
+    def _cpuset(self, cpu: Mapping[str, Any]) -> None:
         """cpuset.cpus and mems must not be empty before a process joins: as configured, else as the parent's."""
         directory = self.paths.get("cpuset")
         for name in ("cpus", "mems"):
@@ -105,7 +106,7 @@ class Limits:
             if value:
                 self.put("cpuset", file, value, "/cpu/" + name)
 
-    def _devices(self, configured: "Sequence[Mapping[str, Any]]") -> None:
+    def _devices(self, configured: Sequence[Mapping[str, Any]]) -> None:
         pointer = self.pointer("/devices")
         default, exceptions = devices.reduce(devices.parse(configured, pointer or ""), pointer=pointer or "")
         directory = self.paths.get("devices")
@@ -128,7 +129,7 @@ class Limits:
             if not (self.rootless and exc.errno in (EACCES, EPERM)):
                 raise failure(f"write {value!r} to {path}", exc, pointer) from exc
 
-    def _limits(self, resources: "Mapping[str, Any]") -> None:
+    def _limits(self, resources: Mapping[str, Any]) -> None:
         """All settings but cpuset and devices."""
         if resources.get("unified"):
             raise ConfigError(
@@ -147,7 +148,7 @@ class Limits:
 
             apply(self, resources)
 
-    def _memory(self, memory: "Mapping[str, Any]") -> None:
+    def _memory(self, memory: Mapping[str, Any]) -> None:
         limit, swap = memory.get("limit") or 0, memory.get("swap") or 0
         if limit > 0 and 0 < swap < limit:
             raise ConfigError(
@@ -194,7 +195,7 @@ class Limits:
         if memory.get("kernel") is not None or memory.get("kernelTCP") is not None:
             self.warnings.append("Kernel memory settings are ignored and will be removed")
 
-    def _cpu(self, cpu: "Mapping[str, Any]") -> None:
+    def _cpu(self, cpu: Mapping[str, Any]) -> None:
         shares, idle = cpu.get("shares") or 0, cpu.get("idle")
         if shares and not 2 <= shares <= 262144:
             # The kernel would take another value without a word.
@@ -227,7 +228,7 @@ class Limits:
         runtime = cpu.get("realtimeRuntime")
         self._ordered("cpu", files, ("cpu.rt_runtime_us", runtime, "/cpu/realtimeRuntime") if runtime else None)
 
-    def _ordered(self, controller: str, files: "Sequence[Setting]", last: "Setting | None") -> None:
+    def _ordered(self, controller: str, files: Sequence[Setting], last: Setting | None) -> None:
         """Write files, then last.
 
         The kernel checks each against the others as they stand: what is refused (EINVAL) is tried again after last.
@@ -276,7 +277,7 @@ class Limits:
         directory = self.paths.get(controller)
         return directory is not None and posix.access(directory + "/" + file, posix.F_OK)
 
-    def pointer(self, pointer: str) -> "Any":
+    def pointer(self, pointer: str) -> Any:
         return None if self.base is None else self.base + pointer
 
 
@@ -324,7 +325,7 @@ def _fill_cpuset(directory: str, file: str, empty: bool = False) -> str:
     return value
 
 
-def with_quota(resources: "Mapping[str, Any]", directory: str, known: "Callable[[], int]") -> "Mapping[str, Any]":
+def with_quota(resources: Mapping[str, Any], directory: str, known: Callable[[], int]) -> Mapping[str, Any]:
     """Manager.with_quota() for a cpu cgroup."""
     cpu = resources.get("cpu") or {}
     if bool(cpu.get("quota")) == bool(cpu.get("period")):

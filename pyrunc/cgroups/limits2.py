@@ -3,16 +3,17 @@
 0 means "not asked" where it means so to runc, since engines rely on it.
 """
 
+from __future__ import annotations
+
 import math
 import posix
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pyrunc.cgroups.files import failure, read_file, write_file
 from pyrunc.errors import ConfigError, PyruncError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, Final, Protocol
 
     # (file, one line for it, config pointer below resources)
     Setting = tuple[str, str, str]
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     class Teller(Protocol):
         """Who is told of a change before it is made: a service manager, which would write its own values else."""
 
-        def tell(self, settings: "list[Setting]") -> "list[Setting]":
+        def tell(self, settings: list[Setting]) -> list[Setting]:
             """What is to be written then. Raises PyruncError, ConfigError."""
 
         def take_back(self) -> None:
             """What was told last holds no more, since a write has failed. Never fails."""
 
 
-_DEFAULT_PERIOD: "Final" = 100000
+_DEFAULT_PERIOD: Final = 100000
 
 
 def weight_of_shares(shares: int) -> int:
@@ -57,9 +58,9 @@ def _text(value: int) -> str:
     return "max" if value == -1 else str(value)
 
 
-def settings(resources: "Mapping[str, Any]", base: str, directory: str) -> "list[Setting]":
+def settings(resources: Mapping[str, Any], base: str, directory: str) -> list[Setting]:
     """All writes for resources, in order; directory: the cgroup, to see which files it has. Raises ConfigError."""
-    found: "list[Setting]" = []
+    found: list[Setting] = []
     found += _memory(resources.get("memory") or {}, base)
     found += _cpu(resources.get("cpu") or {}, base, directory)
     limit = (resources.get("pids") or {}).get("limit")
@@ -92,15 +93,15 @@ def settings(resources: "Mapping[str, Any]", base: str, directory: str) -> "list
     return found
 
 
-_WEIGHTS: "Final" = ("cpu.weight", "cpu.weight.nice")
+_WEIGHTS: Final = ("cpu.weight", "cpu.weight.nice")
 
 
-def _idles(settings: "list[Setting]") -> bool:
+def _idles(settings: list[Setting]) -> bool:
     values = [value.strip() for name, value, _ in settings if name == "cpu.idle"]
     return values[-1:] == ["1"]
 
 
-def warnings(resources: "Mapping[str, Any]") -> "list[str]":
+def warnings(resources: Mapping[str, Any]) -> list[str]:
     """What of the resources has no effect."""
     cpu, unified = resources.get("cpu") or {}, resources.get("unified") or {}
     weight = [name for name in _WEIGHTS if name in unified]
@@ -119,18 +120,18 @@ def warnings(resources: "Mapping[str, Any]") -> "list[str]":
     ]
 
 
-def _lines(name: str, value: str, pointer: str, directory: str) -> "list[Setting]":
+def _lines(name: str, value: str, pointer: str, directory: str) -> list[Setting]:
     """A file of one line for each device takes one a write."""
     if name == "cpu.max" and len(value.split()) == 1:
         value = value.strip() + " " + quota_of(directory)[1]
     return [(name, line, pointer) for line in value.split("\n") if line.strip()] or [(name, value, pointer)]
 
 
-def _memory(memory: "Mapping[str, Any]", base: str) -> "list[Setting]":
+def _memory(memory: Mapping[str, Any], base: str) -> list[Setting]:
     limit = memory.get("limit") or 0
     asked = memory.get("swap") or 0
     swap = swap_of(asked, limit, base + "/memory/swap")
-    found: "list[Setting]" = []
+    found: list[Setting] = []
     if swap != 0 or asked > 0:
         found.append(("memory.swap.max", _text(swap), "/memory/swap"))
     if limit != 0:
@@ -145,8 +146,8 @@ def _memory(memory: "Mapping[str, Any]", base: str) -> "list[Setting]":
     return found
 
 
-def _cpu(cpu: "Mapping[str, Any]", base: str, directory: str) -> "list[Setting]":
-    found: "list[Setting]" = []
+def _cpu(cpu: Mapping[str, Any], base: str, directory: str) -> list[Setting]:
+    found: list[Setting] = []
     for name in ("realtimeRuntime", "realtimePeriod"):
         if cpu.get(name):
             raise ConfigError("cpu." + name + " does not exist on cgroup v2", pointer=base + "/cpu/" + name)
@@ -169,13 +170,13 @@ def _cpu(cpu: "Mapping[str, Any]", base: str, directory: str) -> "list[Setting]"
     return found
 
 
-def quota_of(directory: str) -> "tuple[str, str]":
+def quota_of(directory: str) -> tuple[str, str]:
     """cpu.max: the quota ("max" for none) and its period, microseconds."""
     words = _before(directory, "cpu.max").split()
     return (words[0], words[1]) if len(words) == 2 else ("max", str(_DEFAULT_PERIOD))
 
 
-def with_period(resources: "Mapping[str, Any]", directory: str, known: "Callable[[], int]") -> "Mapping[str, Any]":
+def with_period(resources: Mapping[str, Any], directory: str, known: Callable[[], int]) -> Mapping[str, Any]:
     """resources with the period for a quota that is asked for alone, where the cgroup has no quota: what known() says.
 
     0 is no period. With a quota the file has the right one.
@@ -193,8 +194,8 @@ def with_period(resources: "Mapping[str, Any]", directory: str, known: "Callable
     return result
 
 
-def _io(block: "Mapping[str, Any]", directory: str) -> "list[Setting]":
-    found: "list[Setting]" = []
+def _io(block: Mapping[str, Any], directory: str) -> list[Setting]:
+    found: list[Setting] = []
     weight = block.get("weight") or 0
     bfq = _has(directory, "io.bfq.weight")
     if weight:
@@ -227,7 +228,7 @@ def _has(directory: str, name: str) -> bool:
     return True
 
 
-def check_usage(directory: str, resources: "Mapping[str, Any]", base: "str | None") -> None:
+def check_usage(directory: str, resources: Mapping[str, Any], base: str | None) -> None:
     """memory.checkBeforeUpdate: refuse limits at or below what is in use, by which the kernel would kill.
 
     Raises PyruncError.
@@ -248,11 +249,11 @@ def check_usage(directory: str, resources: "Mapping[str, Any]", base: "str | Non
 
 def apply(
     directory: str,
-    resources: "Mapping[str, Any]",
-    base: "str | None",
+    resources: Mapping[str, Any],
+    base: str | None,
     *,
     undo: bool,
-    teller: "Teller | None" = None,
+    teller: Teller | None = None,
 ) -> None:
     """Write resources to a cgroup. undo: on failure write back what was there. Raises ConfigError, PyruncError."""
     if undo:
@@ -278,7 +279,7 @@ def apply(
 
 
 # What stands in no line is without a limit, each file in its own words.
-_UNLIMITED: "Final" = {
+_UNLIMITED: Final = {
     "io.max": "rbps=max wbps=max riops=max wiops=max",
     "io.latency": "target=0",
     "io.weight": "default",
@@ -310,7 +311,7 @@ def _before(directory: str, name: str) -> str:
         return ""
 
 
-def _put(directory: str, name: str, value: str, pointer: "str | None") -> None:
+def _put(directory: str, name: str, value: str, pointer: str | None) -> None:
     try:
         write_file(directory + "/" + name, value)
     except FileNotFoundError as exc:
@@ -329,7 +330,7 @@ def _put(directory: str, name: str, value: str, pointer: "str | None") -> None:
         raise failure("write " + repr(value) + " to " + directory + "/" + name, exc, pointer) from exc
 
 
-def _controllers(directory: str) -> "list[str]":
+def _controllers(directory: str) -> list[str]:
     try:
         return read_file(directory + "/cgroup.controllers").split()
     except OSError:

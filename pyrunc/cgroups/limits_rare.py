@@ -1,16 +1,18 @@
 """Block I/O, huge pages, network classes and priorities, RDMA: resources of cgroup v1 that few containers ask for."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from pyrunc.errors import ConfigError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from pyrunc.cgroups.limits import Limits
 
 
-def apply(limits: "Limits", resources: "Mapping[str, Any]") -> None:
+def apply(limits: Limits, resources: Mapping[str, Any]) -> None:
     """Write what is asked. Raises ConfigError and PyruncError."""
     if resources.get("blockIO"):
         _block_io(limits, resources["blockIO"])
@@ -30,7 +32,7 @@ def apply(limits: "Limits", resources: "Mapping[str, Any]") -> None:
         limits.put("rdma", "rdma.max", value, "/rdma/" + device.replace("~", "~0").replace("/", "~1"))
 
 
-def _block_io(limits: "Limits", block: "Mapping[str, Any]") -> None:
+def _block_io(limits: Limits, block: Mapping[str, Any]) -> None:
     prefix = ""
     if block.get("weight") or block.get("weightDevice"):
         # CFQ's files are older, BFQ's newer; a kernel has one of the two or neither.
@@ -55,7 +57,7 @@ def _block_io(limits: "Limits", block: "Mapping[str, Any]") -> None:
             limits.put("blkio", "blkio.throttle." + file + "_device", value, "/blockIO/" + key + "/" + str(index))
 
 
-def _hugepages(limits: "Limits", entry: "Mapping[str, Any]", pointer: str) -> None:
+def _hugepages(limits: Limits, entry: Mapping[str, Any], pointer: str) -> None:
     size = entry["pageSize"]
     # It becomes a part of a file's name.
     if not (size.isascii() and size.isalnum()):

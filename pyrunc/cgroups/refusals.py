@@ -1,5 +1,7 @@
 """Why a container does not get a cgroup, in the words that runc's callers know. Loaded when there is a reason."""
 
+from __future__ import annotations
+
 import posix
 from errno import EACCES
 
@@ -42,7 +44,7 @@ def usable(directory: str) -> bool:
     return True
 
 
-def no_limits(file: str, pointer: "str | None") -> PyruncError:
+def no_limits(file: str, pointer: str | None) -> PyruncError:
     """A limit on a container that does without a cgroup. The words in the middle are runc's."""
     return PyruncError(
         "cannot limit " + file + ": rootless needs no limits + no cgrouppath when no permission is granted for cgroups",

@@ -3,15 +3,16 @@
 The shape drops what is zero in most places and keeps it in a few, as Go's omitempty does: engines parse just that.
 """
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING, Any
 
 from pyrunc.cgroups.files import failure, read_file
 from pyrunc.errors import PyruncError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
 # sysconf(_SC_CLK_TCK) is 100 wherever Linux runs; cpuacct.stat counts in it.
 _NANOSECONDS_PER_TICK = 10_000_000
@@ -51,7 +52,7 @@ _CPUSET = (
 )
 
 
-def read(paths: "Mapping[str, str]") -> "dict[str, Any]":
+def read(paths: Mapping[str, str]) -> dict[str, Any]:
     """paths: controller → directory. Controllers that are not mounted, and cgroups that are gone, give empty parts.
 
     intel_rdt and network_interfaces are not cgroups': the caller fills them. Raises PyruncError.
@@ -68,7 +69,7 @@ def read(paths: "Mapping[str, str]") -> "dict[str, Any]":
     }
 
 
-def watch_oom(paths: "Mapping[str, str]") -> int:
+def watch_oom(paths: Mapping[str, str]) -> int:
     """An eventfd registered with memory.oom_control (cgroup-v1/memory.rst 10). Raises PyruncError."""
     directory = paths.get("memory")
     if directory is None:
@@ -90,7 +91,7 @@ def watch_oom(paths: "Mapping[str, str]") -> int:
     return event
 
 
-def _cpu(paths: "Mapping[str, str]") -> "dict[str, Any]":
+def _cpu(paths: Mapping[str, str]) -> dict[str, Any]:
     usage: dict[str, Any] = {"total": _number(paths.get("cpuacct"), "cpuacct.usage")}
     ticks = _table(paths.get("cpuacct"), "cpuacct.stat")
     usage["percpu"] = [int(word) for word in _text(paths.get("cpuacct"), "cpuacct.usage_percpu").split()]
@@ -109,7 +110,7 @@ def _cpu(paths: "Mapping[str, str]") -> "dict[str, Any]":
     return _without_zero({"usage": _without_zero(usage, ("kernel", "user")), "throttling": _without_zero(throttling)})
 
 
-def _cpuset(directory: "str | None") -> "dict[str, Any]":
+def _cpuset(directory: str | None) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key in _CPUSET:
         if key in ("cpus", "mems"):
@@ -120,7 +121,7 @@ def _cpuset(directory: "str | None") -> "dict[str, Any]":
     return result
 
 
-def _memory(directory: "str | None") -> "dict[str, Any]":
+def _memory(directory: str | None) -> dict[str, Any]:
     raw = _table(directory, "memory.stat")
     result: dict[str, Any] = {"cache": raw.get("cache", 0)}
     for key, prefix in (
@@ -140,12 +141,12 @@ def _memory(directory: "str | None") -> "dict[str, Any]":
     return _without_zero(result)
 
 
-def _pids(directory: "str | None") -> "dict[str, Any]":
+def _pids(directory: str | None) -> dict[str, Any]:
     # No limit is 0, and 0 is left out.
     return _without_zero({"current": _number(directory, "pids.current"), "limit": _number(directory, "pids.max")})
 
 
-def _blkio(directory: "str | None") -> "dict[str, Any]":
+def _blkio(directory: str | None) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for prefix, suffix, counters in _BLKIO:
         for index, (counter, key) in enumerate(counters):
@@ -161,7 +162,7 @@ def _blkio(directory: "str | None") -> "dict[str, Any]":
     return result
 
 
-def _blkio_entries(text: str) -> "list[dict[str, Any]]":
+def _blkio_entries(text: str) -> list[dict[str, Any]]:
     """Lines "8:0 Read 1282048" or "8:0 6792", and "Total 3477504" for all devices, which is left out."""
     entries = []
     for line in text.split("\n"):
@@ -178,7 +179,7 @@ def _blkio_entries(text: str) -> "list[dict[str, Any]]":
     return entries
 
 
-def _hugetlb(directory: "str | None") -> "dict[str, Any]":
+def _hugetlb(directory: str | None) -> dict[str, Any]:
     result: dict[str, Any] = {}
     try:
         names = posix.listdir(directory) if directory else []
@@ -198,14 +199,14 @@ def _hugetlb(directory: "str | None") -> "dict[str, Any]":
     return result
 
 
-def _without_zero(values: "dict[str, Any]", kept: "tuple[str, ...]" = ()) -> "dict[str, Any]":
+def _without_zero(values: dict[str, Any], kept: tuple[str, ...] = ()) -> dict[str, Any]:
     """Without what is 0 or empty, but for kept; {} when nothing but kept zeros is left."""
     if not any(values.values()):
         return {}
     return {key: value for key, value in values.items() if value or key in kept}
 
 
-def _list(text: str) -> "list[int]":
+def _list(text: str) -> list[int]:
     """A list of processors or nodes such as "0-3,8" (cpuset(7))."""
     members: list[int] = []
     for part in text.split(",") if text else []:
@@ -214,18 +215,18 @@ def _list(text: str) -> "list[int]":
     return members
 
 
-def _table(directory: "str | None", file: str) -> "dict[str, int]":
+def _table(directory: str | None, file: str) -> dict[str, int]:
     words = (line.split() for line in _text(directory, file).split("\n"))
     return {pair[0]: int(pair[1]) for pair in words if len(pair) == 2}
 
 
-def _number(directory: "str | None", file: str) -> int:
+def _number(directory: str | None, file: str) -> int:
     """0 for "max", and for a file that is not there."""
     text = _text(directory, file)
     return 0 if text in ("", "max") else int(text)
 
 
-def _text(directory: "str | None", file: str) -> str:
+def _text(directory: str | None, file: str) -> str:
     if directory is None:
         return ""
     try:

@@ -1,12 +1,11 @@
 """A container's counters on cgroup v2, in the JSON shape of runc's `events --stats`. Heavy: never on the hot path."""
 
+from __future__ import annotations
+
 import posix
+from typing import Any
 
 from pyrunc.cgroups.stats import _list, _number, _table, _text, _without_zero
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 _IO = {
     "rbytes": ("ioServiceBytesRecursive", "Read"),
@@ -16,7 +15,7 @@ _IO = {
 }
 
 
-def read(directory: str) -> "dict[str, Any]":
+def read(directory: str) -> dict[str, Any]:
     """directory: the container's cgroup. What is not there gives empty parts. Raises PyruncError."""
     return {
         "cpu": _cpu(directory),
@@ -30,7 +29,7 @@ def read(directory: str) -> "dict[str, Any]":
     }
 
 
-def _cpu(directory: str) -> "dict[str, Any]":
+def _cpu(directory: str) -> dict[str, Any]:
     stat = _table(directory, "cpu.stat")
     usage = {
         "total": stat.get("usage_usec", 0) * 1000,
@@ -46,8 +45,8 @@ def _cpu(directory: str) -> "dict[str, Any]":
     return _with_pressure(_without_zero(result), directory, "cpu")
 
 
-def _cpuset(directory: str) -> "dict[str, Any]":
-    result: "dict[str, Any]" = {}
+def _cpuset(directory: str) -> dict[str, Any]:
+    result: dict[str, Any] = {}
     for key in ("cpus", "mems"):
         members = _list(_text(directory, "cpuset." + key + ".effective"))
         if members:
@@ -55,7 +54,7 @@ def _cpuset(directory: str) -> "dict[str, Any]":
     return result
 
 
-def _memory(directory: str) -> "dict[str, Any]":
+def _memory(directory: str) -> dict[str, Any]:
     raw = _table(directory, "memory.stat")
     events = _table(directory, "memory.events")
     usage = {
@@ -80,8 +79,8 @@ def _memory(directory: str) -> "dict[str, Any]":
     return _with_pressure(_without_zero(result), directory, "memory")
 
 
-def _blkio(directory: str) -> "dict[str, Any]":
-    result: "dict[str, Any]" = {}
+def _blkio(directory: str) -> dict[str, Any]:
+    result: dict[str, Any] = {}
     for line in _text(directory, "io.stat").split("\n"):
         device, _, rest = line.partition(" ")
         major, colon, minor = device.partition(":")
@@ -96,8 +95,8 @@ def _blkio(directory: str) -> "dict[str, Any]":
     return result
 
 
-def _hugetlb(directory: str) -> "dict[str, Any]":
-    result: "dict[str, Any]" = {}
+def _hugetlb(directory: str) -> dict[str, Any]:
+    result: dict[str, Any] = {}
     try:
         names = posix.listdir(directory)
     except OSError:
@@ -114,9 +113,9 @@ def _hugetlb(directory: str) -> "dict[str, Any]":
     return result
 
 
-def _with_pressure(result: "dict[str, Any]", directory: str, resource: str) -> "dict[str, Any]":
+def _with_pressure(result: dict[str, Any], directory: str, resource: str) -> dict[str, Any]:
     """Pressure stall information, where the kernel keeps it (accounting/psi.rst)."""
-    pressure: "dict[str, Any]" = {}
+    pressure: dict[str, Any] = {}
     for line in _text(directory, resource + ".pressure").split("\n"):
         kind, _, rest = line.partition(" ")
         if kind in ("some", "full"):

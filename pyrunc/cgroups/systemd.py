@@ -5,8 +5,11 @@ again (daemon-reload). What it has no property for is written to the cgroup's fi
 files (v1 or v2), which does all the rest as well. Delegate=true: below the scope everything is ours.
 """
 
+from __future__ import annotations
+
 import posix
 from errno import EACCES, EBUSY, EPERM
+from typing import TYPE_CHECKING, Any
 
 from pyrunc import cgroups
 from pyrunc.cgroups import devices, limits2, units, v2
@@ -16,10 +19,8 @@ from pyrunc.cgroups.units import INFINITY, share
 from pyrunc.cgroups.v1 import make
 from pyrunc.errors import ConfigError, PyruncError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from pyrunc.cgroups.units import Property
 
@@ -32,7 +33,7 @@ class Place:
 
     __slots__ = ("slice_", "unit", "user")
 
-    def __init__(self, cgroups_path: "str | None", container_id: str, *, user: bool) -> None:
+    def __init__(self, cgroups_path: str | None, container_id: str, *, user: bool) -> None:
         parts = (cgroups_path or ":pyrunc:" + container_id).split(":")
         if len(parts) != 3:
             raise ConfigError(
@@ -70,9 +71,9 @@ def expand_slice(name: str) -> str:
     return path
 
 
-def properties(resources: "Mapping[str, Any]") -> "list[Property]":
+def properties(resources: Mapping[str, Any]) -> list[Property]:
     """The unit properties for linux.resources on cgroup v1; v2's are those of its files (units.py). Pure."""
-    found: "list[Property]" = []
+    found: list[Property] = []
     limit = (resources.get("memory") or {}).get("limit") or 0
     if limit:
         found.append(("MemoryLimit", ("t", INFINITY if limit == -1 else limit)))
@@ -94,7 +95,7 @@ def properties(resources: "Mapping[str, Any]") -> "list[Property]":
     return found
 
 
-def device_properties(resources: "Mapping[str, Any]") -> "list[Property]":
+def device_properties(resources: Mapping[str, Any]) -> list[Property]:
     """The device rules for systemd on cgroup v1, which writes its own idea of them at every daemon-reload: without
     these it would allow all. On v2 it leaves a program that it has not attached alone. Raises ConfigError.
     """
@@ -113,11 +114,11 @@ def device_properties(resources: "Mapping[str, Any]") -> "list[Property]":
     return [("DevicePolicy", ("s", "strict")), ("DeviceAllow", ("a(ss)", allowed))]
 
 
-def annotated(annotations: "Mapping[str, str]") -> "list[Property]":
+def annotated(annotations: Mapping[str, str]) -> list[Property]:
     """The properties of org.systemd.property.* annotations. Raises ConfigError."""
     from pyrunc.cgroups import gvariant
 
-    found: "list[Property]" = []
+    found: list[Property] = []
     for key, text in annotations.items():
         name = key.removeprefix("org.systemd.property.")
         if name == key:
@@ -146,7 +147,7 @@ class Manager:
 
     needs_process = True
 
-    def unit(self) -> "dict[str, Any] | None":
+    def unit(self) -> dict[str, Any] | None:
         """What state.json keeps of the scope."""
         place = self.place
         return {"unit": place.unit, "slice": place.slice_, "user": place.user, "invocation": self.identity}
@@ -154,10 +155,10 @@ class Manager:
     def __init__(
         self,
         place: Place,
-        inner: "cgroups.FilesManager",
+        inner: cgroups.FilesManager,
         container_id: str,
-        extra: "list[Property]",
-        identity: "str | None" = "",
+        extra: list[Property],
+        identity: str | None = "",
     ) -> None:
         self.place = place
         self.inner = inner
@@ -169,14 +170,14 @@ class Manager:
         # The process that the scope was started with; 0 when this is not who started it, or was refused.
         self.first = 0
         # The properties of resources that it was started with.
-        self.given: "list[Property]" = []
+        self.given: list[Property] = []
 
-    def __getattr__(self, name: str) -> "Any":
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
     # --- birth
 
-    def start(self, pid: int, resources: "Mapping[str, Any]") -> None:
+    def start(self, pid: int, resources: Mapping[str, Any]) -> None:
         """Start the scope with a process in it. Raises PyruncError."""
         bus = connect(self.place.user)
         try:
@@ -200,9 +201,9 @@ class Manager:
         finally:
             bus.close()
 
-    def _wanted(self, pid: int, resources: "Mapping[str, Any]") -> "list[Property]":
+    def _wanted(self, pid: int, resources: Mapping[str, Any]) -> list[Property]:
         unified = "" in self.paths
-        wanted: "list[Property]" = [
+        wanted: list[Property] = [
             ("Description", ("s", "pyrunc container " + self.container_id)),
             ("PIDs", ("au", [pid])),
             ("Delegate", ("b", True)),
@@ -244,14 +245,14 @@ class Manager:
             # Of what systemd does not pass on: hugetlb, misc, rdma.
             self.inner.enable_above()
 
-    def set(self, resources: "Mapping[str, Any]", pointer: "str | None" = "/linux/resources") -> "list[str]":
+    def set(self, resources: Mapping[str, Any], pointer: str | None = "/linux/resources") -> list[str]:
         if isinstance(self.inner, v2.Manager):
             # Some words depend on what files there are, which was not to be seen before the start.
             with Told(self, self.given) as told:
                 return self.inner.set(resources, pointer, told)
         return self.inner.set(resources, pointer)
 
-    def add(self, pid: int, sub: "Mapping[str, str] | None" = None) -> None:
+    def add(self, pid: int, sub: Mapping[str, str] | None = None) -> None:
         """Move another process; by systemd where the caller may not: from a login session into a user's scope, say.
 
         Raises PyruncError.
@@ -263,7 +264,7 @@ class Manager:
                 raise
             self.attach(pid, sub)
 
-    def attach(self, pid: int, sub: "Mapping[str, str] | None" = None, init: int = 0) -> None:
+    def attach(self, pid: int, sub: Mapping[str, str] | None = None, init: int = 0) -> None:
         """Have systemd move a process of ours into the scope. Raises PyruncError.
 
         sub: as for join_fds(). init: the container's process, which tells where to when the scope takes no process.
@@ -282,7 +283,7 @@ class Manager:
 
     # --- life
 
-    def update(self, resources: "Mapping[str, Any]", pointer: "str | None" = None) -> "list[str]":
+    def update(self, resources: Mapping[str, Any], pointer: str | None = None) -> list[str]:
         """As properties, then to the files, which have the last word. Raises PyruncError; the old values hold then."""
         with Told(self) as told:
             resources = self.inner.with_quota(resources, told.period)
@@ -383,7 +384,7 @@ def is_users(in_user_namespace: bool) -> bool:
     return posix.geteuid() != 0 or (in_user_namespace and owner != 0)
 
 
-def manager(place: Place, container_id: str, annotations: "Mapping[str, str]", *, rootless: bool) -> Manager:
+def manager(place: Place, container_id: str, annotations: Mapping[str, str], *, rootless: bool) -> Manager:
     """The manager for a container that is to be made. Raises PyruncError, ConfigError."""
     host = cgroups.detect()
     top = ""
@@ -397,7 +398,7 @@ def manager(place: Place, container_id: str, annotations: "Mapping[str, str]", *
     return Manager(place, cgroups.files_manager(paths, rootless), container_id, annotated(annotations))
 
 
-def reopen(saved: "Mapping[str, Any]", paths: "dict[str, str]", container_id: str, *, rootless: bool) -> Manager:
+def reopen(saved: Mapping[str, Any], paths: dict[str, str], container_id: str, *, rootless: bool) -> Manager:
     """The manager of a container that state.json has kept."""
     place = Place(saved["slice"] + ":x:x", container_id, user=saved["user"])
     place.unit = saved["unit"]

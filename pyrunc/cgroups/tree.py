@@ -3,15 +3,17 @@
 The container may have made the children, while we look: directories come and go, are nested beyond PATH_MAX, frozen.
 """
 
+from __future__ import annotations
+
 import posix
 import time
 from errno import EBUSY, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP
+from typing import TYPE_CHECKING
 
 from pyrunc.cgroups.files import failure, read_file, write_file
 from pyrunc.errors import PyruncError
 from pyrunc.linux import files
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -19,7 +21,7 @@ SIGKILL = 9
 _DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
-def pids(directories: "Iterable[str]", recursive: bool = True) -> "set[int]":
+def pids(directories: Iterable[str], recursive: bool = True) -> set[int]:
     """The processes in any of the directories and, recursive, beneath them. What is gone has none. Raises PyruncError.
 
     0 stands for a process of a pid namespace that ours does not see.
@@ -42,7 +44,7 @@ def pids(directories: "Iterable[str]", recursive: bool = True) -> "set[int]":
     return found
 
 
-def kill(directories: "list[str]", freezer: "str | None", signal: int, paused: bool) -> None:
+def kill(directories: list[str], freezer: str | None, signal: int, paused: bool) -> None:
     """Send signal to every process inside; what is forked meanwhile gets it too.
 
     directories: of all hierarchies, since a container that may write to its cgroups can make them differ.
@@ -133,7 +135,7 @@ def remove(top: str) -> bool:
     return True
 
 
-def _walk(top: str, visit: "Callable[[int], object]") -> None:
+def _walk(top: str, visit: Callable[[int], object]) -> None:
     """Call visit(descriptor) for each directory from the deepest up to top.
 
     By descriptor and "..", one open at a time: a container can nest cgroups beyond PATH_MAX and the limit of
@@ -165,14 +167,14 @@ def _walk(top: str, visit: "Callable[[int], object]") -> None:
         posix.close(fd)
 
 
-def _children(fd: int) -> "list[str]":
+def _children(fd: int) -> list[str]:
     # cgroupfs counts its subdirectories in the link count: mostly there are none, and the scan of all files is saved.
     if posix.fstat(fd).st_nlink == 2:
         return []
     return [entry.name for entry in posix.scandir(fd) if entry.is_dir(follow_symlinks=False)]
 
 
-def _procs(fd: int) -> "list[int]":
+def _procs(fd: int) -> list[int]:
     """cgroup.procs of an open directory; [] when it is gone. Raises OSError."""
     try:
         pids = files.read("cgroup.procs", dir_fd=fd, limit=64 << 20)

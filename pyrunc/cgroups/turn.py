@@ -1,17 +1,16 @@
 """One create at a time in a cgroup: from the look whether it is empty until the container process is inside."""
 
+from __future__ import annotations
+
 import fcntl
 import posix
 import time
+from typing import Final
 
 from pyrunc.cgroups.v1 import make
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
-
 # Seconds to wait for another create.
-_PATIENCE: "Final" = 1.0
+_PATIENCE: Final = 1.0
 
 
 def take(directory: str) -> int:

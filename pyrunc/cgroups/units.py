@@ -4,22 +4,24 @@ systemd writes a unit's files again whenever it likes (daemon-reload, set-proper
 that has a property is told to it; what has none it leaves alone.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
 from pyrunc.cgroups.files import read_file
 from pyrunc.errors import ConfigError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, Final
 
     from pyrunc.cgroups.limits2 import Setting
 
     Property = tuple[str, tuple[str, Any]]
 
-INFINITY: "Final" = 2**64 - 1
+INFINITY: Final = 2**64 - 1
 
 # File: (property, least value it takes, first version of systemd). All are amounts of bytes.
-_BYTES: "Final" = {
+_BYTES: Final = {
     "memory.min": ("MemoryMin", 0, 0),
     "memory.low": ("MemoryLow", 0, 0),
     "memory.high": ("MemoryHigh", 1, 0),
@@ -27,16 +29,16 @@ _BYTES: "Final" = {
     "memory.swap.max": ("MemorySwapMax", 0, 0),
     "memory.zswap.max": ("MemoryZSwapMax", 0, 253),
 }
-_IDLE: "Final" = 252
-_OOM_POLICY: "Final" = 253
-_THROTTLES: "Final" = {
+_IDLE: Final = 252
+_OOM_POLICY: Final = 253
+_THROTTLES: Final = {
     "rbps": "IOReadBandwidthMax",
     "wbps": "IOWriteBandwidthMax",
     "riops": "IOReadIOPSMax",
     "wiops": "IOWriteIOPSMax",
 }
 # More than any kernel's CPUs (NR_CPUS) or memory nodes (MAX_NUMNODES).
-_MOST_NUMBERS: "Final" = 1 << 16
+_MOST_NUMBERS: Final = 1 << 16
 
 
 def share(quota: int, period: int) -> int:
@@ -48,7 +50,7 @@ def share(quota: int, period: int) -> int:
     return min(-(-quota * 1_000_000 // (period or 100_000) // 10_000) * 10_000, INFINITY) if quota > 0 else INFINITY
 
 
-def rounded(settings: "Sequence[Setting]") -> "list[Setting]":
+def rounded(settings: Sequence[Setting]) -> list[Setting]:
     """settings with each quota as systemd would write it, so that it stays what it is when systemd does."""
     result = []
     for name, value, pointer in settings:
@@ -61,15 +63,15 @@ def rounded(settings: "Sequence[Setting]") -> "list[Setting]":
 
 
 def properties(
-    settings: "Sequence[Setting]", directory: str, version: "Callable[[], int]", *, starting: bool = False
-) -> "list[Property]":
+    settings: Sequence[Setting], directory: str, version: Callable[[], int], *, starting: bool = False
+) -> list[Property]:
     """The properties for what is written to a cgroup's files, in the order in which it is; the last word counts.
 
     directory: the cgroup, which need not be there yet. version: systemd's, asked only when it matters. starting: with
     those that can be set at a unit's start alone. What the kernel would not take has no property: the write of the
     file says why. Raises ConfigError.
     """
-    found: "dict[str, tuple[str, Any]]" = {}
+    found: dict[str, tuple[str, Any]] = {}
     for name, value, pointer in settings:
         text = value.strip()
         if name in _BYTES:
@@ -94,9 +96,7 @@ def properties(
     return list(found.items())
 
 
-def _cpu(
-    found: "dict[str, tuple[str, Any]]", name: str, text: str, directory: str, version: "Callable[[], int]"
-) -> None:
+def _cpu(found: dict[str, tuple[str, Any]], name: str, text: str, directory: str, version: Callable[[], int]) -> None:
     if name == "cpu.max":
         words = text.split()
         quota = -1 if words[:1] == ["max"] else _number(words[0]) if words else None
@@ -125,7 +125,7 @@ def _was_idle(directory: str) -> bool:
         return False
 
 
-def _io(found: "dict[str, tuple[str, Any]]", name: str, text: str) -> None:
+def _io(found: dict[str, tuple[str, Any]], name: str, text: str) -> None:
     words = text.split()
     if not words:
         return
@@ -150,7 +150,7 @@ def _io(found: "dict[str, tuple[str, Any]]", name: str, text: str) -> None:
                 _append(found, known, words[0], number)
 
 
-def _append(found: "dict[str, tuple[str, Any]]", name: str, device: str, number: int) -> None:
+def _append(found: dict[str, tuple[str, Any]], name: str, device: str, number: int) -> None:
     path = node(device)
     entries = [entry for entry in found.get(name, ("", []))[1] if entry[0] != path]
     found[name] = ("a(st)", [*entries, (path, number)])
@@ -167,11 +167,11 @@ def node(device: str) -> str:
     return "/dev/block/" + device
 
 
-def _number(text: str) -> "int | None":
+def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
-def _bytes(text: str) -> "int | None":
+def _bytes(text: str) -> int | None:
     """As the kernel reads it (memparse): "max", or a number that a letter may follow."""
     if text == "max":
         return INFINITY

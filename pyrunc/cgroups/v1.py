@@ -4,16 +4,17 @@ Hot: what every create, start, state and delete needs is here; limits.py is load
 processes or child cgroups to look at, stats.py for events.
 """
 
+from __future__ import annotations
+
 import posix
 from errno import EBUSY, EINVAL
+from typing import TYPE_CHECKING, Any
 
 from pyrunc.cgroups.files import REFUSED, WRITE, failure, read_file, write_file
 from pyrunc.errors import ConfigError, PyruncError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
 
 # The key of a hybrid host's unified hierarchy, the last of a manager's paths.
 HYBRID = "unified"
@@ -34,11 +35,11 @@ class Manager:
 
     __slots__ = ("existed", "foreign", "lock_fd", "optional", "paths", "rootless")
 
-    def __init__(self, paths: "Mapping[str, str]", rootless: bool = False, optional: bool = False) -> None:
+    def __init__(self, paths: Mapping[str, str], rootless: bool = False, optional: bool = False) -> None:
         self.paths = dict(paths)
         self.rootless = rootless
         self.optional = rootless and optional
-        self.existed: "list[str]" = []
+        self.existed: list[str] = []
         self.foreign = False
         # Of take(): from create() on, until release().
         self.lock_fd = -1
@@ -46,11 +47,11 @@ class Manager:
     # The cgroup is made before there is a process.
     needs_process = False
 
-    def unit(self) -> "dict[str, Any] | None":
+    def unit(self) -> dict[str, Any] | None:
         """No service manager's unit."""
         return None
 
-    def start(self, pid: int, resources: "Mapping[str, Any]") -> None:
+    def start(self, pid: int, resources: Mapping[str, Any]) -> None:
         """Nothing to start."""
 
     # --- birth
@@ -122,7 +123,7 @@ class Manager:
             posix.close(self.lock_fd)
             self.lock_fd = -1
 
-    def set(self, resources: "Mapping[str, Any]", pointer: "str | None" = "/linux/resources") -> "list[str]":
+    def set(self, resources: Mapping[str, Any], pointer: str | None = "/linux/resources") -> list[str]:
         """Apply linux.resources. To be called before the first process joins, with {} too: the default device rules and
         the cpuset, which must not be empty, are set here.
 
@@ -134,7 +135,7 @@ class Manager:
         limits.set(resources)
         return limits.warnings
 
-    def update(self, resources: "Mapping[str, Any]", pointer: "str | None" = None) -> "list[str]":
+    def update(self, resources: Mapping[str, Any], pointer: str | None = None) -> list[str]:
         """Change limits of a container that runs; what is not named stays, devices always (as runc).
 
         On failure the old values are written back. Returns warnings. Raises ConfigError and PyruncError.
@@ -145,13 +146,13 @@ class Manager:
         limits.update(resources)
         return limits.warnings
 
-    def check_usage(self, resources: "Mapping[str, Any]", pointer: "str | None" = None) -> None:
+    def check_usage(self, resources: Mapping[str, Any], pointer: str | None = None) -> None:
         """memory.checkBeforeUpdate: refuse a limit below what is in use. Raises PyruncError."""
         from pyrunc.cgroups.limits import Limits
 
         Limits(self, pointer).check_usage(resources)
 
-    def with_quota(self, resources: "Mapping[str, Any]", known: "Callable[[], int]") -> "Mapping[str, Any]":
+    def with_quota(self, resources: Mapping[str, Any], known: Callable[[], int]) -> Mapping[str, Any]:
         """resources with both of cpu.quota and cpu.period where one is asked for: the other as it is now.
 
         known: the period that a service manager knows, 0 for none; it counts where there is no quota.
@@ -163,7 +164,7 @@ class Manager:
     def give_to(self, uid: int) -> None:
         """Never on v1, where a cgroup given away could be left or its limits changed."""
 
-    def clone_fd(self, sub: "Mapping[str, str] | None" = None) -> int:
+    def clone_fd(self, sub: Mapping[str, str] | None = None) -> int:
         """Of the unified hierarchy of a hybrid host, where a process can be born; those of v1 it joins. -1: none."""
         if HYBRID in self.paths:
             try:
@@ -173,12 +174,12 @@ class Manager:
                 pass
         return -1
 
-    def born(self, fds: "list[int]") -> "list[int]":
+    def born(self, fds: list[int]) -> list[int]:
         """What is left to join, of join_fds(), when a process was born in clone_fd()'s; the rest is closed."""
         posix.close(fds[-1])
         return fds[:-1]
 
-    def join_fds(self, sub: "Mapping[str, str] | None" = None) -> "list[int]":
+    def join_fds(self, sub: Mapping[str, str] | None = None) -> list[int]:
         """Descriptors for join(): `tasks` of each hierarchy, O_WRONLY and O_CLOEXEC; cgroup2's, the last, has none.
 
         sub: exec --cgroup: controller ("" for all) → a path below the container's own cgroup, which must exist.
@@ -196,11 +197,11 @@ class Manager:
                 raise failure("adding pid of a new process to cgroups: open " + directory + file, exc) from exc
         return fds
 
-    def nested_fds(self, pid: int) -> "list[int]":
+    def nested_fds(self, pid: int) -> list[int]:
         """None: a cgroup of v1 takes processes whatever is below it."""
         return []
 
-    def join(self, fds: "Sequence[int]") -> None:
+    def join(self, fds: Sequence[int]) -> None:
         """Move the calling process, which must have one thread, into the cgroups of join_fds(); closes the descriptors.
 
         "0" to tasks costs the kernel microseconds; a pid to cgroup.procs takes a lock that waits for RCU, milliseconds.
@@ -216,7 +217,7 @@ class Manager:
             finally:
                 posix.close(fd)
 
-    def add(self, pid: int, sub: "Mapping[str, str] | None" = None) -> None:
+    def add(self, pid: int, sub: Mapping[str, str] | None = None) -> None:
         """Move another process with all its threads. sub: as for join_fds(). Raises PyruncError."""
         from time import sleep
 
@@ -240,7 +241,7 @@ class Manager:
         """Whether all of it is there: a process that has left its cgroups lets others remove them."""
         return all(exists_at(directory) for directory in self._directories())
 
-    def reachable(self, sub: "Mapping[str, str] | None" = None) -> bool:
+    def reachable(self, sub: Mapping[str, str] | None = None) -> bool:
         """Nothing is asked of what is above both cgroups: who may write to one may move there."""
         return True
 
@@ -274,7 +275,7 @@ class Manager:
         except OSError:
             return False
 
-    def pids(self, recursive: bool = True) -> "list[int]":
+    def pids(self, recursive: bool = True) -> list[int]:
         """The processes inside, in child cgroups too, ascending; [] when the cgroup is gone. Raises PyruncError."""
         from pyrunc.cgroups.tree import pids
 
@@ -294,7 +295,7 @@ class Manager:
 
         kill(self._directories(), self.paths.get("freezer"), signal, self.frozen())
 
-    def oom_kills(self) -> "int | None":
+    def oom_kills(self) -> int | None:
         """How many processes the kernel has killed here for want of memory; None when that can't be known."""
         try:
             for line in read_file(self.paths["memory"] + "/memory.oom_control").split("\n"):
@@ -313,12 +314,12 @@ class Manager:
 
         return watch_oom(self.paths)
 
-    def ran_out_of_memory(self, watch: int) -> "bool | None":
+    def ran_out_of_memory(self, watch: int) -> bool | None:
         """Read watch_oom()'s descriptor. Whether memory ran out; None when the cgroup is no more."""
         posix.read(watch, 8)
         return True if self.exists() else None
 
-    def stats(self) -> "dict[str, Any]":
+    def stats(self) -> dict[str, Any]:
         """The data of a stats event, in runc's shape. Raises PyruncError."""
         from pyrunc.cgroups.stats import read
 
@@ -363,7 +364,7 @@ class Manager:
 
     # --- directories
 
-    def _directories(self) -> "list[str]":
+    def _directories(self) -> list[str]:
         return list(dict.fromkeys(self.paths.values()))
 
     def _freezer(self, verb: str) -> str:
@@ -372,7 +373,7 @@ class Manager:
             raise PyruncError("cannot " + verb + ": the container has no freezer cgroup", step="cgroup")
         return freezer
 
-    def _below(self, sub: "Mapping[str, str] | None") -> "list[str]":
+    def _below(self, sub: Mapping[str, str] | None) -> list[str]:
         """The directories to join. Raises ConfigError."""
         if not sub:
             return self._directories()

@@ -1,24 +1,25 @@
 """A container's cgroup on cgroup v2 (admin-guide/cgroup-v2.rst), by its files. The same methods as v1.Manager."""
 
+from __future__ import annotations
+
 import posix
 import select
 import time
 from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP, EPERM, EROFS
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc.cgroups.files import REFUSED, failure, read_file, write_file
 from pyrunc.errors import ConfigError, PyruncError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, Final
 
     from pyrunc.cgroups import limits2
 
 # The key of the one hierarchy in state.json.
-UNIFIED: "Final" = ""
-_PATIENCE: "Final" = 5.0
-_DIRECTORY: "Final" = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
+UNIFIED: Final = ""
+_PATIENCE: Final = 5.0
+_DIRECTORY: Final = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
 class Manager:
@@ -40,7 +41,7 @@ class Manager:
 
     def __init__(
         self,
-        paths: "dict[str, str]",
+        paths: dict[str, str],
         rootless: bool = False,
         optional: bool = False,
         mount: str = "/sys/fs/cgroup",
@@ -50,22 +51,22 @@ class Manager:
         self.rootless = rootless
         self.optional = rootless and optional
         self.mount = mount
-        self.existed: "list[str]" = []
+        self.existed: list[str] = []
         self.foreign = False
         # Of take(): from create() on, until release().
         self.lock_fd = -1
-        self._watched: "list[int]" = []
+        self._watched: list[int] = []
         self._kills = 0
-        self._epoll: "Any" = None
+        self._epoll: Any = None
 
     # The cgroup is made before there is a process.
     needs_process = False
 
-    def unit(self) -> "dict[str, Any] | None":
+    def unit(self) -> dict[str, Any] | None:
         """No service manager's unit."""
         return None
 
-    def start(self, pid: int, resources: "Mapping[str, Any]") -> None:
+    def start(self, pid: int, resources: Mapping[str, Any]) -> None:
         """Nothing to start."""
 
     # --- birth
@@ -193,10 +194,10 @@ class Manager:
 
     def set(
         self,
-        resources: "Mapping[str, Any]",
-        pointer: "str | None" = "/linux/resources",
-        teller: "limits2.Teller | None" = None,
-    ) -> "list[str]":
+        resources: Mapping[str, Any],
+        pointer: str | None = "/linux/resources",
+        teller: limits2.Teller | None = None,
+    ) -> list[str]:
         """Apply linux.resources, device rules included. Returns warnings. Raises ConfigError, PyruncError.
 
         teller: who is told of the settings before they are written.
@@ -223,8 +224,8 @@ class Manager:
         return limits2.warnings(resources)
 
     def update(
-        self, resources: "Mapping[str, Any]", pointer: "str | None" = None, teller: "limits2.Teller | None" = None
-    ) -> "list[str]":
+        self, resources: Mapping[str, Any], pointer: str | None = None, teller: limits2.Teller | None = None
+    ) -> list[str]:
         """Change limits; what is not named stays, devices always. On failure the old values are written back."""
         from pyrunc.cgroups import limits2
 
@@ -235,7 +236,7 @@ class Manager:
         """Whether the container does without a cgroup of its own. (States of older versions have the path of none.)"""
         return not self.paths or (self.rootless and not self.exists())
 
-    def with_quota(self, resources: "Mapping[str, Any]", known: "Callable[[], int]") -> "Mapping[str, Any]":
+    def with_quota(self, resources: Mapping[str, Any], known: Callable[[], int]) -> Mapping[str, Any]:
         """As v1.Manager's, for a quota alone; settings() does it for a period."""
         from pyrunc.cgroups import limits2
 
@@ -262,7 +263,7 @@ class Manager:
             if not self.rootless:
                 raise failure(f"give cgroup {self.directory} to uid {uid}", exc, "/linux/cgroupsPath") from exc
 
-    def clone_fd(self, sub: "Mapping[str, str] | None" = None) -> int:
+    def clone_fd(self, sub: Mapping[str, str] | None = None) -> int:
         """A descriptor of the directory, for clone3(2) to make the process there, without waiting for any lock."""
         directory = self._below(sub)
         try:
@@ -272,7 +273,7 @@ class Manager:
                 return -1
             raise failure("open " + directory, exc) from exc
 
-    def join_fds(self, sub: "Mapping[str, str] | None" = None) -> "list[int]":
+    def join_fds(self, sub: Mapping[str, str] | None = None) -> list[int]:
         """[descriptor of cgroup.procs], for join(). sub: exec --cgroup. Raises PyruncError, ConfigError."""
         directory = self._below(sub)
         try:
@@ -282,7 +283,7 @@ class Manager:
                 return []
             raise failure("adding pid of a new process to cgroups: open " + directory + "/cgroup.procs", exc) from exc
 
-    def born(self, fds: "list[int]") -> "list[int]":
+    def born(self, fds: list[int]) -> list[int]:
         """As v1.Manager's: nothing is left to join."""
         for fd in fds:
             posix.close(fd)
@@ -303,7 +304,7 @@ class Manager:
             return ""
         return directory[len(self.directory) :]
 
-    def nested_fds(self, pid: int) -> "list[int]":
+    def nested_fds(self, pid: int) -> list[int]:
         """For join(), when the container's cgroup takes no process: that of nested()."""
         below = self.nested(pid)
         if not below:
@@ -313,9 +314,9 @@ class Manager:
         except OSError:
             return []
 
-    def join(self, fds: "Sequence[int]") -> None:
+    def join(self, fds: Sequence[int]) -> None:
         """Move the calling process into the first cgroup that takes it; closes the descriptors. Raises PyruncError."""
-        refused: "OSError | None" = None
+        refused: OSError | None = None
         joined = False
         for fd in fds:
             try:
@@ -329,7 +330,7 @@ class Manager:
         if refused is not None and not joined:
             raise failure("adding pid of a new process to cgroups: join " + self.directory, refused) from refused
 
-    def add(self, pid: int, sub: "Mapping[str, str] | None" = None) -> None:
+    def add(self, pid: int, sub: Mapping[str, str] | None = None) -> None:
         """Move another process. Raises PyruncError."""
         directory = self._below(sub)
         try:
@@ -337,7 +338,7 @@ class Manager:
         except OSError as exc:
             raise failure(f"move process {pid} to cgroup {directory}", exc) from exc
 
-    def _below(self, sub: "Mapping[str, str] | None") -> str:
+    def _below(self, sub: Mapping[str, str] | None) -> str:
         if not sub:
             return self.directory
         for controller, path in sub.items():
@@ -361,7 +362,7 @@ class Manager:
         """As v1.Manager's: what the container does without is not missing."""
         return not self.paths or self.exists()
 
-    def reachable(self, sub: "Mapping[str, str] | None" = None) -> bool:
+    def reachable(self, sub: Mapping[str, str] | None = None) -> bool:
         """Whether this process may move itself to the cgroup: it must be allowed to write to what is above both, too.
 
         admin-guide/cgroup-v2.rst, "Delegation Containment".
@@ -426,7 +427,7 @@ class Manager:
         except OSError:
             return False
 
-    def pids(self, recursive: bool = True) -> "list[int]":
+    def pids(self, recursive: bool = True) -> list[int]:
         """The processes inside, in child cgroups too, ascending; [] when the cgroup is gone. Raises PyruncError."""
         from pyrunc.cgroups.tree import pids
 
@@ -452,7 +453,7 @@ class Manager:
                 except ProcessLookupError:
                     continue
 
-    def oom_kills(self) -> "int | None":
+    def oom_kills(self) -> int | None:
         """How many processes the kernel has killed here for want of memory; None when that can't be known."""
         try:
             for line in read_file(self.directory + "/memory.events").split("\n"):
@@ -481,7 +482,7 @@ class Manager:
         self._epoll = watch
         return watch.fileno()
 
-    def ran_out_of_memory(self, watch: int) -> "bool | None":
+    def ran_out_of_memory(self, watch: int) -> bool | None:
         """After watch_oom()'s descriptor: whether the kernel has killed again; None when the last process is gone."""
         try:
             texts = []
@@ -499,7 +500,7 @@ class Manager:
             return None
         return None if b"\npopulated 0" in texts[1] else False
 
-    def stats(self) -> "dict[str, Any]":
+    def stats(self) -> dict[str, Any]:
         """The data of a stats event, in runc's shape. Raises PyruncError."""
         from pyrunc.cgroups.stats2 import read
 

@@ -4,32 +4,31 @@ As much as a client needs that calls methods and waits for signals: no descripto
 for systemd.py, which many commands of an engine need, so no package is loaded for it.
 """
 
+from __future__ import annotations
+
 import _socket
 import sys
 import time
+from typing import Any, Final
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Final
-
-CALL: "Final" = 1
-RETURN: "Final" = 2
-ERROR: "Final" = 3
-SIGNAL: "Final" = 4
+CALL: Final = 1
+RETURN: Final = 2
+ERROR: Final = 3
+SIGNAL: Final = 4
 
 # Header fields.
-PATH: "Final" = 1
-INTERFACE: "Final" = 2
-MEMBER: "Final" = 3
-SENDER: "Final" = 7
-ERROR_NAME: "Final" = 4
-REPLY_SERIAL: "Final" = 5
-DESTINATION: "Final" = 6
-SIGNATURE: "Final" = 8
-_TYPES: "Final" = {PATH: "o", INTERFACE: "s", MEMBER: "s", DESTINATION: "s", SIGNATURE: "g"}
+PATH: Final = 1
+INTERFACE: Final = 2
+MEMBER: Final = 3
+SENDER: Final = 7
+ERROR_NAME: Final = 4
+REPLY_SERIAL: Final = 5
+DESTINATION: Final = 6
+SIGNATURE: Final = 8
+_TYPES: Final = {PATH: "o", INTERFACE: "s", MEMBER: "s", DESTINATION: "s", SIGNATURE: "g"}
 
 # Type: (bytes, signed). b is a number too, but 0 or 1.
-_NUMBERS: "Final" = {
+_NUMBERS: Final = {
     "y": (1, False),
     "b": (4, False),
     "n": (2, True),
@@ -39,13 +38,13 @@ _NUMBERS: "Final" = {
     "x": (8, True),
     "t": (8, False),
 }
-_ALIGN: "Final" = {"s": 4, "o": 4, "g": 1, "v": 1, "a": 4, "(": 8, "{": 8}
+_ALIGN: Final = {"s": 4, "o": 4, "g": 1, "v": 1, "a": 4, "(": 8, "{": 8}
 # The specification's limits are 128 MiB and 64; systemd's messages are small and flat.
-_MAX_BYTES: "Final" = 1 << 20
-_MAX_DEPTH: "Final" = 16
-_MAX_WAITING: "Final" = 1024
+_MAX_BYTES: Final = 1 << 20
+_MAX_DEPTH: Final = 16
+_MAX_WAITING: Final = 1024
 # Seconds.
-_CONNECT: "Final" = 5.0
+_CONNECT: Final = 5.0
 
 
 class Message:
@@ -53,13 +52,13 @@ class Message:
 
     __slots__ = ("body", "fields", "kind")
 
-    def __init__(self, kind: int, fields: "dict[int, Any]", body: "list[Any]") -> None:
+    def __init__(self, kind: int, fields: dict[int, Any], body: list[Any]) -> None:
         self.kind = kind
         self.fields = fields
         self.body = body
 
 
-def split(signature: str) -> "list[str]":
+def split(signature: str) -> list[str]:
     """The complete types that a signature is made of. Raises ValueError."""
     found = []
     at = 0
@@ -95,7 +94,7 @@ class _Writer:
     def align(self, size: int) -> None:
         self.data += bytes(-len(self.data) % size)
 
-    def write(self, kind: str, value: "Any") -> None:
+    def write(self, kind: str, value: Any) -> None:
         letter = kind[0]
         if letter in _NUMBERS:
             size, signed = _NUMBERS[letter]
@@ -116,7 +115,7 @@ class _Writer:
             for part, item in zip(split(kind[1:-1]), value, strict=True):
                 self.write(part, item)
 
-    def _array(self, kind: str, items: "Any") -> None:
+    def _array(self, kind: str, items: Any) -> None:
         self.write("u", 0)
         place = len(self.data)
         self.align(_NUMBERS[kind[0]][0] if kind[0] in _NUMBERS else _ALIGN[kind[0]])
@@ -129,7 +128,7 @@ class _Writer:
 class _Reader:
     __slots__ = ("at", "data", "order")
 
-    def __init__(self, data: bytes, order: "Any") -> None:
+    def __init__(self, data: bytes, order: Any) -> None:
         self.data = data
         self.order = order
         self.at = 0
@@ -141,7 +140,7 @@ class _Reader:
         self.at += size
         return part
 
-    def read(self, kind: str, depth: int = 0) -> "Any":
+    def read(self, kind: str, depth: int = 0) -> Any:
         letter = kind[0]
         if depth > _MAX_DEPTH:
             raise ValueError("a D-Bus message is nested too deep")
@@ -164,7 +163,7 @@ class _Reader:
         self.at += -self.at % 8
         return tuple([self.read(part, depth + 1) for part in split(kind[1:-1])])
 
-    def _array(self, kind: str, depth: int) -> "list[Any]":
+    def _array(self, kind: str, depth: int) -> list[Any]:
         size = self.read("u")
         self.at += -self.at % (_NUMBERS[kind[0]][0] if kind[0] in _NUMBERS else _ALIGN[kind[0]])
         end = self.at + size
@@ -177,7 +176,7 @@ class _Reader:
         return items
 
 
-def pack(serial: int, fields: "dict[int, str]", signature: str, body: "tuple[Any, ...]") -> bytes:
+def pack(serial: int, fields: dict[int, str], signature: str, body: tuple[Any, ...]) -> bytes:
     """A method call."""
     inner, head = _Writer(), _Writer()
     for kind, value in zip(split(signature), body, strict=True):
@@ -224,7 +223,7 @@ class Connection:
         self._serial = 0
         self._data = b""
         # Signals that came while something else was waited for.
-        self._waiting: "list[Message]" = []
+        self._waiting: list[Message] = []
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         try:
             self._socket.settimeout(_CONNECT)
@@ -258,7 +257,7 @@ class Connection:
             raise ValueError("authentication refused: " + answer.decode("ascii", "replace").strip())
         self._socket.sendall(b"BEGIN\r\n")
 
-    def call(self, fields: "dict[int, str]", signature: str, body: "tuple[Any, ...]", seconds: float) -> Message:
+    def call(self, fields: dict[int, str], signature: str, body: tuple[Any, ...], seconds: float) -> Message:
         """The answer to a method call: a RETURN or an ERROR."""
         deadline = time.monotonic() + seconds
         self._serial += 1

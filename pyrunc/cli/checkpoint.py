@@ -1,8 +1,11 @@
 """pyrunc checkpoint: save a running container to images, by CRIU."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pyrunc.errors import UsageError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
     from pyrunc.lifecycle.criu import Options
@@ -21,7 +24,7 @@ _SWITCHES = (
 )
 
 
-def options(call: "Call") -> "Options":
+def options(call: Call) -> Options:
     """CRIU's options of checkpoint and restore. Raises UsageError; nothing was done then."""
     from pyrunc.cli.parse import absolute
     from pyrunc.lifecycle import criu
@@ -42,7 +45,7 @@ def options(call: "Call") -> "Options":
     return wanted
 
 
-def _page_server(text: str) -> "tuple[str, int]":
+def _page_server(text: str) -> tuple[str, int]:
     """ADDRESS:PORT, an IPv6 address in brackets. Raises UsageError."""
     address, colon, port = text.rpartition(":")
     if address[:1] == "[" and address[-1:] == "]":
@@ -56,7 +59,7 @@ def _page_server(text: str) -> "tuple[str, int]":
     return address, int(port)
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     wanted = options(call)
     flags = call.flags
     if flags["page-server"]:

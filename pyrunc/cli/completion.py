@@ -1,11 +1,14 @@
 """pyrunc completion: scripts for bash, zsh and fish, made from the table, so that they never lack a flag."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pyrunc import log
 from pyrunc.cli.help import HIDDEN, TEXTS, describe
 from pyrunc.cli.table import COMMANDS, GLOBAL
 from pyrunc.errors import UsageError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call, Flags
 
@@ -36,11 +39,11 @@ _NO_CONTAINER = (
 )
 
 
-def _shown(command: str, flags: "Flags") -> "list[tuple[str, str, str]]":
+def _shown(command: str, flags: Flags) -> list[tuple[str, str, str]]:
     return [flag for flag in flags if (command, flag[0]) not in HIDDEN]
 
 
-def _spellings(flags: "list[tuple[str, str, str]]") -> str:
+def _spellings(flags: list[tuple[str, str, str]]) -> str:
     return " ".join(["--" + long + (" -" + short if short else "") for long, short, _ in flags])
 
 
@@ -113,7 +116,7 @@ complete -F _{name} {program}
 """
 
 
-def _zsh_flag(command: str, flag: "tuple[str, str, str]") -> str:
+def _zsh_flag(command: str, flag: tuple[str, str, str]) -> str:
     long, short, kind = flag
     about = (
         describe(command, long)
@@ -185,7 +188,7 @@ def _fish_word(text: str) -> str:
     return "'" + text.split("\n")[0].replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _fish_flag(program: str, when: str, command: str, flag: "tuple[str, str, str]") -> str:
+def _fish_flag(program: str, when: str, command: str, flag: tuple[str, str, str]) -> str:
     long, short, kind = flag
     line = f"complete -c {program} -n {when} -l {long}" + (f" -s {short}" if short else "")
     if kind != "bool":
@@ -219,7 +222,7 @@ def fish(program: str) -> str:
     return text
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     shell = call.args[0]
     scripts = {"bash": bash, "zsh": zsh, "fish": fish}
     if shell not in scripts:

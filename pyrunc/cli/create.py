@@ -1,16 +1,18 @@
 """pyrunc create: a container, its process waiting for start."""
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING
 
 from pyrunc.errors import PyruncError, UsageError, reason
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
     from pyrunc.lifecycle.options import CreateOptions
 
 
-def options(call: "Call") -> "CreateOptions":
+def options(call: Call) -> CreateOptions:
     """The options of create and run. Enters the bundle, which relative paths then refer to, as in runc."""
     from pyrunc.cli.parse import absolute
     from pyrunc.lifecycle.options import CreateOptions
@@ -51,7 +53,7 @@ def enter(bundle: str) -> str:
         ) from None
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     from pyrunc.lifecycle.create import create
     from pyrunc.lifecycle.store import Store
 

@@ -1,15 +1,15 @@
 """pyrunc events: what a container uses, and that it ran out of memory, as JSON, one event a line in runc's shape."""
 
+from __future__ import annotations
+
 import time
+from typing import TYPE_CHECKING, Any
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, StateError, UsageError
 from pyrunc.jsontext import dumps
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.cli.parse import Call
     from pyrunc.lifecycle.store import Container
 
@@ -18,7 +18,7 @@ _DEFAULT = 5 * 10**9
 _COUNTERS = ("Bytes", "Packets", "Errors", "Dropped")
 
 
-def interfaces(container: "Container") -> "list[dict[str, Any]] | None":
+def interfaces(container: Container) -> list[dict[str, Any]] | None:
     """The counters of each interface but lo of the container's own network namespace, None when there is none.
 
     runc, which makes no network, has None always.
@@ -45,20 +45,20 @@ def interfaces(container: "Container") -> "list[dict[str, Any]] | None":
     return found or None
 
 
-def _stats(container: "Container") -> None:
+def _stats(container: Container) -> None:
     data = container.manager().stats()
     data["network_interfaces"] = interfaces(container)
     _event(container, "stats", data)
 
 
-def _event(container: "Container", kind: str, data: "dict[str, Any] | None" = None) -> None:
+def _event(container: Container, kind: str, data: dict[str, Any] | None = None) -> None:
     event: dict[str, Any] = {"type": kind, "id": container.id}
     if data is not None:
         event["data"] = data
     log.output(dumps(event) + "\n")
 
 
-def _stream(container: "Container", interval: int) -> None:
+def _stream(container: Container, interval: int) -> None:
     """Until the container's cgroup is removed: the statistics every interval (ns), and when memory runs out."""
     import select
 
@@ -86,7 +86,7 @@ def _stream(container: "Container", interval: int) -> None:
                 log.error(error)  # once more at the next interval, as runc
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     from pyrunc.lifecycle.store import Store
 
     interval = call.flags["interval"] if "interval" in call.given else _DEFAULT

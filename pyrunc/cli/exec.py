@@ -1,8 +1,11 @@
 """pyrunc exec: another process inside a container."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pyrunc.errors import UsageError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
     from pyrunc.lifecycle.options import ExecOptions
@@ -10,7 +13,7 @@ if TYPE_CHECKING:
 _MAX_ID = 2**32 - 2  # (uid_t)-1 means "unchanged" to the kernel
 
 
-def options(call: "Call") -> "ExecOptions":
+def options(call: Call) -> ExecOptions:
     """The options of exec. Raises UsageError for a value that can't be meant; nothing was done then."""
     from pyrunc.cli.parse import absolute
     from pyrunc.lifecycle.options import ExecOptions
@@ -56,7 +59,7 @@ def _number(text: str, what: str, most: int) -> int:
     return int(text)
 
 
-def _cgroups(values: "list[str]") -> "dict[str, str]":
+def _cgroups(values: list[str]) -> dict[str, str]:
     """--cgroup: PATH, or CONTROLLER[,CONTROLLER...]:PATH once or more. Raises UsageError in runc's words."""
     paths: dict[str, str] = {}
     for value in values:
@@ -74,7 +77,7 @@ def _cgroups(values: "list[str]") -> "dict[str, str]":
     return paths
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     options_ = options(call)
     from pyrunc.lifecycle.exec import exec_
     from pyrunc.lifecycle.store import Store

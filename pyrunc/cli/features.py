@@ -4,13 +4,14 @@ Engines ask before anything else: containerd offers user namespaces only when "u
 there, and recursively read-only mounts only with "rro". So nothing stands here that isn't built and tested.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from pyrunc import log
 from pyrunc.cli.version import SPEC, VERSION, commit, libseccomp
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.cli.parse import Call
 
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
@@ -38,7 +39,7 @@ _MEMORY_MODES = "BIND DEFAULT INTERLEAVE LOCAL PREFERRED PREFERRED_MANY WEIGHTED
 _MEMORY_FLAGS = "NUMA_BALANCING RELATIVE_NODES STATIC_NODES"
 
 
-def _seccomp() -> "dict[str, Any]":
+def _seccomp() -> dict[str, Any]:
     """The object seccomp. Without libseccomp's bindings no filter can be made."""
     from pyrunc.errors import PyruncError
     from pyrunc.plan import seccomp_compile
@@ -56,7 +57,7 @@ def _seccomp() -> "dict[str, Any]":
         return {"enabled": False}
 
 
-def features() -> "dict[str, Any]":
+def features() -> dict[str, Any]:
     """The features document (runtime-spec, features.md)."""
     annotations = {
         "org.pyrunc.version": VERSION,
@@ -100,7 +101,7 @@ def features() -> "dict[str, Any]":
     }
 
 
-def run(_call: "Call") -> int:
+def run(_call: Call) -> int:
     from pyrunc.jsontext import dumps
 
     log.output(dumps(features(), indent=4) + "\n")

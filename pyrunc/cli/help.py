@@ -3,11 +3,14 @@
 The names, short forms and kinds of flags come from table.py.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pyrunc import log
 from pyrunc.cli.table import COMMANDS, GLOBAL
 from pyrunc.errors import UsageError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call, Flags
 
@@ -357,7 +360,7 @@ def command(program: str, name: str) -> str:
     return text.replace("{p}", program)
 
 
-def _options(name: str, flags: "Flags") -> str:
+def _options(name: str, flags: Flags) -> str:
     spelled = []
     for long, short, kind in flags:
         value = "" if kind == "bool" else " value"
@@ -368,7 +371,7 @@ def _options(name: str, flags: "Flags") -> str:
     )
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     """pyrunc help [command]."""
     if not call.args:
         log.output(application(call.program))

@@ -1,8 +1,11 @@
 """pyrunc kill: a signal to the container's process."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pyrunc.errors import UsageError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
 
@@ -39,7 +42,7 @@ def signal_number(text: str) -> int:
     return number
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     number = signal_number(call.args[1]) if len(call.args) > 1 and call.args[1] else _TERM
     from pyrunc.lifecycle.kill import kill
     from pyrunc.lifecycle.store import Store

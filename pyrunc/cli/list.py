@@ -1,14 +1,14 @@
 """pyrunc list: the containers below a root, as a table, as JSON, or names alone."""
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING, Any
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, StateError, UsageError, reason
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.cli.parse import Call
 
 
@@ -27,7 +27,7 @@ def owner(uid: int, passwd: str = "/etc/passwd") -> str:
     return "#" + str(uid)
 
 
-def containers(root: str, root_given: bool) -> "list[dict[str, Any]]":
+def containers(root: str, root_given: bool) -> list[dict[str, Any]]:
     """The state of each container below root, by name. What can't be read is told on standard error and left out.
 
     Raises PyruncError when root can't be listed: a default root that does not exist is an empty one.
@@ -73,14 +73,14 @@ def _exists(path: str) -> bool:
     return True
 
 
-def table(rows: "list[tuple[str, ...]]") -> str:
+def table(rows: list[tuple[str, ...]]) -> str:
     """Columns of at least 12 characters, 3 of them space, the last as long as it is (as runc prints its list)."""
     widths = [max(12, *(len(row[i]) + 3 for row in rows)) for i in range(len(rows[0]) - 1)]
     lines = ["".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)]) + row[-1] for row in rows]
     return "\n".join(lines) + "\n"
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     form = call.flags["format"] if "format" in call.given else "table"
     if form not in ("table", "json"):
         raise UsageError("invalid format option: " + form, hint="table or json")

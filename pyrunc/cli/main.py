@@ -3,21 +3,20 @@
 Hot: the launcher calls main() for every command. One command's module is imported, and nothing else.
 """
 
+from __future__ import annotations
+
 import posix
+from typing import Any
 
 from pyrunc import log
 from pyrunc.cli.parse import Call, absolute, parse
 from pyrunc.errors import EXIT_EXEC_FAILURE, EXIT_FAILURE, PyruncError, UsageError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 # Inode of the first user namespace: PROC_USER_INIT_INO of the kernel's linux/proc_ns.h.
 _FIRST_USER_NAMESPACE = 0xEFFFFFFD
 
 
-def main(argv: "list[str]") -> int:
+def main(argv: list[str]) -> int:
     """Run one command. argv: as the process got it, argv[0] included. Returns the exit status; raises nothing."""
     program = argv[0].rpartition("/")[2] if argv else "pyrunc"
     command = ""
@@ -64,7 +63,7 @@ def _failed(e: BaseException, program: str, command: str) -> int:
     return status
 
 
-def _read(program: str, argv: "list[str]") -> "Call | int":
+def _read(program: str, argv: list[str]) -> Call | int:
     """Parse argv and set up log and root. Returns the call, or an exit status when all is done already."""
     from pyrunc.cli.table import COMMANDS, GLOBAL
 
@@ -127,7 +126,7 @@ def _usage(program: str, command: str, headline: str, error: UsageError) -> int:
     return EXIT_FAILURE
 
 
-def state_root(value: str, given: bool) -> "tuple[str, bool]":
+def state_root(value: str, given: bool) -> tuple[str, bool]:
     """The directory of all containers' states, and whether --root named it."""
     if given:
         root = absolute(value)

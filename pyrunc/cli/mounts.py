@@ -1,15 +1,16 @@
 """pyrunc mounts add|remove: change the mounts of a container that runs, as crun does."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from pyrunc.errors import ConfigError, UsageError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.cli.parse import Call
 
 
-def load(data: bytes, add: bool) -> "list[Any]":
+def load(data: bytes, add: bool) -> list[Any]:
     """A JSON array of mounts, each checked as in a config.json; to remove one, its destination is enough.
 
     Raises ConfigError.
@@ -32,7 +33,7 @@ def load(data: bytes, add: bool) -> "list[Any]":
     return wanted
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     verb, container_id, path = call.args
     if verb not in ("add", "remove"):
         raise UsageError("unknown command " + verb, hint="mounts add or mounts remove")

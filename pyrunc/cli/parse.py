@@ -5,14 +5,14 @@ and so does the first argument that is no flag ("-" is none). Commands but exec 
 their arguments too (urfave/cli moves them to the front). A comma never separates values.
 """
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING, Any
 
 from pyrunc.errors import UsageError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     Flags = tuple[tuple[str, str, str], ...]
 
 _DEFAULTS = {"bool": False, "str": "", "int": 0, "size": "", "duration": 0}
@@ -41,9 +41,7 @@ class Call:
         "trust_annotations",
     )
 
-    def __init__(
-        self, program: str, command: str, flags: "dict[str, Any]", given: "set[str]", args: "list[str]"
-    ) -> None:
+    def __init__(self, program: str, command: str, flags: dict[str, Any], given: set[str], args: list[str]) -> None:
         self.program = program
         self.command = command
         self.flags = flags
@@ -57,7 +55,7 @@ class Call:
         self.rootless: bool | None = None
 
 
-def parse(flags: "Flags", argv: "list[str]", reorder: bool) -> "tuple[dict[str, Any], set[str], list[str]]":
+def parse(flags: Flags, argv: list[str], reorder: bool) -> tuple[dict[str, Any], set[str], list[str]]:
     """Split argv into (values by long flag name, names given, arguments).
 
     flags: (long name, short name or "", kind) of each; kind: bool str int strs ints size duration.

@@ -1,11 +1,14 @@
 """pyrunc pause: stop every process of a container by the freezer."""
 
-TYPE_CHECKING = False
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     from pyrunc.lifecycle.pause import pause
     from pyrunc.lifecycle.store import Store
 

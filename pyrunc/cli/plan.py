@@ -1,18 +1,19 @@
 """pyrunc plan: every step that create and start would take for a bundle, without taking any."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from pyrunc import log
 from pyrunc.errors import UsageError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.cli.parse import Call
 
 _ID = "container-id"  # stands for the name that create is given
 
 
-def lines(steps: "list[dict[str, Any]]") -> str:
+def lines(steps: list[dict[str, Any]]) -> str:
     """A plan as text: number, the process that does it, what, and which property and section ask for it."""
     text = ""
     number = 0
@@ -26,14 +27,14 @@ def lines(steps: "list[dict[str, Any]]") -> str:
     return text
 
 
-def bundle_of(call: "Call") -> str:
+def bundle_of(call: Call) -> str:
     """The bundle that an argument or --bundle names, "" for neither. Raises UsageError for both."""
     if call.args and call.flags["bundle"]:
         raise UsageError("two bundles: " + call.args[0] + " and " + call.flags["bundle"])
     return call.args[0] if call.args else str(call.flags["bundle"])
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     from pyrunc.cli.create import enter
     from pyrunc.cli.parse import absolute
     from pyrunc.lifecycle.create import prepare

@@ -1,16 +1,18 @@
 """pyrunc ps: the processes of a container: as JSON their numbers on the host, as a table what ps(1) says of them."""
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, UsageError, reason
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
 
 
-def select(output: str, pids: "set[int]") -> str:
+def select(output: str, pids: set[int]) -> str:
     """The title of ps's output and the lines of these processes. Raises PyruncError when it has no column PID."""
     lines = output.split("\n")
     titles = lines[0].split()
@@ -25,7 +27,7 @@ def select(output: str, pids: "set[int]") -> str:
     return "\n".join(kept) + "\n"
 
 
-def _ps(arguments: "list[str]") -> str:
+def _ps(arguments: list[str]) -> str:
     """What ps(1) prints, found on $PATH. Raises PyruncError when it fails. Cheaper than subprocess by its import."""
     reader, writer = posix.pipe()  # both close at exec, as every descriptor that Python makes
     try:
@@ -51,7 +53,7 @@ def _ps(arguments: "list[str]") -> str:
     return text
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     form = call.flags["format"] if "format" in call.given else "table"
     if form not in ("table", "json"):
         raise UsageError("invalid format option: " + form, hint="table or json")

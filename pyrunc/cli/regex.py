@@ -1,19 +1,21 @@
 """kill and delete --regex, as crun has them: one command for every container whose name matches."""
 
+from __future__ import annotations
+
 import posix
 import re
+from typing import TYPE_CHECKING
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, UsageError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyrunc.lifecycle.store import Store
 
 
-def each(store: "Store", pattern: str, act: "Callable[[str], None]") -> None:
+def each(store: Store, pattern: str, act: Callable[[str], None]) -> None:
     """Call act with each container's name that pattern is found in, by name; none is no error.
 
     One that fails does not stop the others. Raises UsageError for what is no pattern, then PyruncError for the first

@@ -1,13 +1,16 @@
 """pyrunc restore: a container from the images of a checkpoint, by CRIU."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pyrunc.errors import UsageError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     from pyrunc.cli.checkpoint import options as criu_options
     from pyrunc.cli.create import enter
     from pyrunc.cli.parse import absolute

@@ -1,11 +1,14 @@
 """pyrunc resume: let a paused container's processes go on."""
 
-TYPE_CHECKING = False
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     from pyrunc.lifecycle.pause import resume
     from pyrunc.lifecycle.store import Store
 

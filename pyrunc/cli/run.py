@@ -1,11 +1,14 @@
 """pyrunc run: create and start; in the foreground, wait and pass on the status."""
 
-TYPE_CHECKING = False
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     from pyrunc.cli.create import options
     from pyrunc.lifecycle.run import run as run_container
     from pyrunc.lifecycle.store import Store

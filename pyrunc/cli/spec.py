@@ -1,15 +1,17 @@
 """pyrunc spec: write a config.json to start from."""
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING
 
 from pyrunc.errors import PyruncError, reason
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     from pyrunc.config.default import default_config
     from pyrunc.jsontext import dumps
 

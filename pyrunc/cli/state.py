@@ -1,11 +1,14 @@
 """pyrunc state: the container's state as JSON, indented by two, without a final newline (as runc)."""
 
-TYPE_CHECKING = False
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     from pyrunc import log
     from pyrunc.jsontext import dumps
     from pyrunc.lifecycle.store import Store

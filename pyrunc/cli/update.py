@@ -1,14 +1,14 @@
 """pyrunc update: new resource limits, from flags or from a file in the format of linux.resources."""
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING, Any
 
 from pyrunc.errors import PyruncError, UsageError, reason
 from pyrunc.linux import files
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.cli.parse import Call
 
 # flag: (object of linux.resources, its property, least, most). Wide as runc: the kernel has the last word.
@@ -47,11 +47,11 @@ def size(text: str) -> int:
     return value
 
 
-def from_flags(flags: "dict[str, Any]", given: "set[str]") -> "dict[str, Any]":
+def from_flags(flags: dict[str, Any], given: set[str]) -> dict[str, Any]:
     """The linux.resources object of the flags; an empty value asks for nothing. Raises UsageError."""
     resources: dict[str, Any] = {}
 
-    def put(group: str, name: str, value: "int | str") -> None:
+    def put(group: str, name: str, value: int | str) -> None:
         resources.setdefault(group, {})[name] = value
 
     for flag, (group, name, least, most) in _NUMBERS.items():
@@ -115,7 +115,7 @@ def _read(path: str) -> bytes:
     return data
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     schemas = ("", "")
     if call.flags["resources"]:
         from pyrunc.config.load import load_resources

@@ -1,16 +1,17 @@
 """pyrunc validate: everything that is wrong with a bundle's config.json, each with a pointer and a section."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from pyrunc import log
 from pyrunc.errors import ConfigError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.cli.parse import Call
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     from pyrunc.cli.create import enter
     from pyrunc.cli.parse import absolute
     from pyrunc.cli.plan import bundle_of

@@ -4,9 +4,12 @@ docker takes the first word of the line with "version" in it, and "commit:"; con
 "spec: ". So no other line may hold the word version, and called as runc we are runc.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pyrunc import log
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
 
@@ -47,6 +50,6 @@ def text(program: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run(call: "Call") -> int:
+def run(call: Call) -> int:
     log.output(text(call.program))
     return 0

@@ -1,8 +1,8 @@
 """A config.json to start from: what `pyrunc spec` writes."""
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from __future__ import annotations
+
+from typing import Any
 
 _CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
 
@@ -22,14 +22,14 @@ _MASKED = (
 _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
-def _mount(destination: str, fstype: str, source: str, *options: str) -> "dict[str, Any]":
+def _mount(destination: str, fstype: str, source: str, *options: str) -> dict[str, Any]:
     mount: dict[str, Any] = {"destination": destination, "type": fstype, "source": source}
     if options:
         mount["options"] = list(options)
     return mount
 
 
-def default_config(*, rootless: "tuple[int, int] | None" = None, cgroup_namespace: bool = False) -> "dict[str, Any]":
+def default_config(*, rootless: tuple[int, int] | None = None, cgroup_namespace: bool = False) -> dict[str, Any]:
     """A config of runtime-spec 1.3.0 that runs sh on a terminal in a read-only rootfs/, with few privileges.
 
     rootless: (uid, gid) that root in a new user namespace shall be, or None for a container made by root. Such a

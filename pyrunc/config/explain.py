@@ -3,14 +3,14 @@
 jsonschema takes 60 ms to import; the hot path decides with code made from the same schemas (schema.py).
 """
 
+from __future__ import annotations
+
+from typing import Any, Final
+
 from pyrunc.errors import ConfigError, PyruncError
 from pyrunc.jsontext import dumps, pointer, quote
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Final
-
-_FILES: "Final" = {
+_FILES: Final = {
     "config": "config.json",
     "process": "process.json",
     "resources": "resources.json",
@@ -47,7 +47,7 @@ def describe(value: object) -> str:
     return text if len(text) <= 60 else text[:56] + '..."' if isinstance(value, str) else text[:57] + "..."
 
 
-def expected(schema: "dict[str, Any]") -> str:
+def expected(schema: dict[str, Any]) -> str:
     """What a schema allows, in words."""
     kind = schema.get("type")
     if "title" in schema and kind != "object":
@@ -67,7 +67,7 @@ def expected(schema: "dict[str, Any]") -> str:
     return " or ".join([words.get(str(k), str(k)) for k in (kind if isinstance(kind, list) else [kind])])
 
 
-def schemas() -> "dict[str, Any]":
+def schemas() -> dict[str, Any]:
     """All schemas of spec/ in one, under "definitions" by file name. Raises PyruncError when they were not built."""
     try:
         from pyrunc.config._schema import SCHEMAS
@@ -76,7 +76,7 @@ def schemas() -> "dict[str, Any]":
     return SCHEMAS
 
 
-def _resolve(bundle: "dict[str, Any]", schema: "dict[str, Any]") -> "dict[str, Any]":
+def _resolve(bundle: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     while "$ref" in schema:
         target: Any = bundle
         for name in schema["$ref"][2:].split("/"):
@@ -103,10 +103,10 @@ def section(place: str, part: str = "config") -> str:
     return found
 
 
-_VALIDATORS: "dict[str, Any]" = {}
+_VALIDATORS: dict[str, Any] = {}
 
 
-def validator(part: str = "config") -> "Any":
+def validator(part: str = "config") -> Any:
     """jsonschema's validator of a schema: the authority. Raises PyruncError when jsonschema is not there."""
     if part not in _VALIDATORS:
         try:
@@ -124,7 +124,7 @@ def validator(part: str = "config") -> "Any":
     return _VALIDATORS[part]
 
 
-def explain(value: object, part: str = "config") -> "list[Violation]":
+def explain(value: object, part: str = "config") -> list[Violation]:
     """Everything in a value that its schema does not allow, in the schema's order. Uses jsonschema: 60 ms."""
     bundle = schemas()
     found = []
@@ -163,7 +163,7 @@ def _prefix(place: str) -> str:
     return "invalid memory policy " + ("flag: " if "/flags" in place else "mode: ")
 
 
-def misspelled(value: object, part: str = "config") -> "list[tuple[dict[str, Any], str, str, str]]":
+def misspelled(value: object, part: str = "config") -> list[tuple[dict[str, Any], str, str, str]]:
     """Properties that would be known if upper and lower case did not count, as they do not to Go's reader.
 
     Each as (the object, its JSON pointer, the name in it, the known name).
@@ -171,7 +171,7 @@ def misspelled(value: object, part: str = "config") -> "list[tuple[dict[str, Any
     found: list[tuple[dict[str, Any], str, str, str]] = []
     bundle = schemas()
 
-    def walk(schema: "dict[str, Any]", item: object, place: str) -> None:
+    def walk(schema: dict[str, Any], item: object, place: str) -> None:
         schema = _resolve(bundle, schema)
         if isinstance(item, list) and isinstance(schema.get("items"), dict):
             for index, entry in enumerate(item):
@@ -200,7 +200,7 @@ def respell(value: object, part: str = "config") -> bool:
     return bool(_respelled(value, part))
 
 
-def _respelled(value: object, part: str = "config") -> "list[tuple[str, str, str]]":
+def _respelled(value: object, part: str = "config") -> list[tuple[str, str, str]]:
     """respell(), and what was done: (JSON pointer of the object, the name, the known name)."""
     found = []
     # What is below a misspelled name is looked at when that is known. Each round leaves fewer names.
@@ -211,7 +211,7 @@ def _respelled(value: object, part: str = "config") -> "list[tuple[str, str, str
     return found
 
 
-def _rename(item: "dict[str, Any]", name: str, meant: str) -> None:
+def _rename(item: dict[str, Any], name: str, meant: str) -> None:
     """In its place, since the order tells which of two is the later one."""
     entries = list(item.items())
     item.clear()
@@ -222,7 +222,7 @@ def _rename(item: "dict[str, Any]", name: str, meant: str) -> None:
         item[key] = {**before, **entry} if both else entry
 
 
-def problems(bundle: str, config: "str | None" = None) -> "tuple[list[Violation], list[str]]":
+def problems(bundle: str, config: str | None = None) -> tuple[list[Violation], list[str]]:
     """Everything that is wrong with a bundle's config, and what is only odd. As load.load_bundle, but to the end.
 
     What is no JSON or too large is one violation; the rules are looked at once the schema is met.
@@ -249,7 +249,7 @@ def problems(bundle: str, config: "str | None" = None) -> "tuple[list[Violation]
     return found, odd + rules.warnings(value) + _unknown_capabilities(value)
 
 
-def _unknown_capabilities(config: "Any") -> "list[str]":
+def _unknown_capabilities(config: Any) -> list[str]:
     """As the plan warns of them (config.md, "Linux Process": a warning, no error)."""
     try:
         from pyrunc._linux import CAPS

@@ -1,16 +1,17 @@
 """Bytes of a bundle to a checked Config, or a ConfigError that points at what is wrong."""
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING, Any
 
 from pyrunc.config import rules, schema
 from pyrunc.errors import ConfigError, PyruncError
 from pyrunc.jsontext import MAX_BYTES, dumps, loads
 from pyrunc.linux import files
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from pyrunc.config.types import Config, Process, Resources
 
@@ -62,7 +63,7 @@ def read_descriptor(descriptor: int, path: str) -> bytes:
     return patient.read(descriptor, MAX_BYTES + 1, path)
 
 
-def parse(data: bytes, what: str = "config.json") -> "Any":
+def parse(data: bytes, what: str = "config.json") -> Any:
     """The value of a JSON text, in which a property that is null is as good as absent (as to runc, crun and youki).
 
     Raises ConfigError.
@@ -75,7 +76,7 @@ def parse(data: bytes, what: str = "config.json") -> "Any":
     return value
 
 
-def _drop_empty(linux: "dict[str, Any]") -> None:
+def _drop_empty(linux: dict[str, Any]) -> None:
     """What runc takes for absent: rootfsPropagation "", and a seccomp that says nothing of any system call."""
     if linux.get("rootfsPropagation") == "":
         del linux["rootfsPropagation"]
@@ -84,7 +85,7 @@ def _drop_empty(linux: "dict[str, Any]") -> None:
         del linux["seccomp"]
 
 
-def _drop_nulls(value: "Any") -> None:
+def _drop_nulls(value: Any) -> None:
     if isinstance(value, dict):
         for name in [name for name, item in value.items() if item is None]:
             del value[name]
@@ -95,7 +96,7 @@ def _drop_nulls(value: "Any") -> None:
             _drop_nulls(item)
 
 
-def load_bundle(bundle: str, config: "str | None" = None) -> "tuple[Config, bytes]":
+def load_bundle(bundle: str, config: str | None = None) -> tuple[Config, bytes]:
     """The checked config of a bundle, and its text: as read, but for names in another case than the specification's.
 
     bundle: directory. config: path of the config where it is not config.json in the bundle.
@@ -111,17 +112,17 @@ def load_bundle(bundle: str, config: "str | None" = None) -> "tuple[Config, byte
     return value, dumps(value).encode("utf-8", "surrogateescape") if respelled else data
 
 
-def load_process(data: bytes) -> "Process":
+def load_process(data: bytes) -> Process:
     """A process object, as `exec --process` reads it (config.md, "Process"). Raises ConfigError."""
     return _load_part(data, "process", rules.check_process)  # type: ignore[no-any-return]
 
 
-def load_resources(data: bytes) -> "Resources":
+def load_resources(data: bytes) -> Resources:
     """A resources object, as `update --resources` reads it (config-linux.md, "Control groups"). Raises ConfigError."""
     return _load_part(data, "resources", rules.check_resources)  # type: ignore[no-any-return]
 
 
-def _load_part(data: bytes, part: str, check: "Callable[[Any, str], None]") -> "Any":
+def _load_part(data: bytes, part: str, check: Callable[[Any, str], None]) -> Any:
     """A part of a config that stands in a file of its own. Its errors point into that file."""
     try:
         value = parse(data, part + ".json")

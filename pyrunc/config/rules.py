@@ -4,27 +4,28 @@ Each yields (JSON pointer, what is wrong) for a config that fits the schema. Not
 `_same_network`. Wording that callers know from runc is kept. What few configs have is in rules_rare.py.
 """
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING, Final
 
 from pyrunc.errors import ConfigError
 from pyrunc.jsontext import pointer, quote, strings
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Final
 
     from pyrunc.config.types import Config, Mount, Process, Resources, Seccomp
 
     Broken = Iterator[tuple[str, str]]
 
-_VERSION: "Final" = "abcdefghijklmnopqrstuvwxyz0123456789.-+"
+_VERSION: Final = "abcdefghijklmnopqrstuvwxyz0123456789.-+"
 
 # Of the sysctls that live in an IPC namespace, beside fs.mqueue.*.
-_IPC_SYSCTLS: "Final" = ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
+_IPC_SYSCTLS: Final = ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
 
 # What a mount may cover within /proc: the files that LXCFS serves, and two of CRIU and of FIPS mode.
-_PROC_FILES: "Final" = (
+_PROC_FILES: Final = (
     "cpuinfo",
     "diskstats",
     "meminfo",
@@ -38,20 +39,20 @@ _PROC_FILES: "Final" = (
 )
 
 # Options that are not data for a file system (config.md, "Linux mount options").
-_WORDS: "Final" = (
+_WORDS: Final = (
     "async atime bind copy-symlink defaults dest-nofollow dev diratime dirsync exec idmap iversion lazytime loud mand "
     "noatime nodev nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private "
     "ratime rbind rdev rdiratime relatime remount rexec ridmap rnoatime rnodev rnodiratime rnoexec rnorelatime "
     "rnostrictatime rnosuid rnosymfollow ro rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow "
     "runbindable rw shared silent slave src-nofollow strictatime suid symfollow sync tmpcopyup unbindable"
 )
-_OPTIONS: "Final" = frozenset(_WORDS.split())
+_OPTIONS: Final = frozenset(_WORDS.split())
 
 # Properties that rules_rare.py is loaded for.
-_RARE_OF_LINUX: "Final" = frozenset(
+_RARE_OF_LINUX: Final = frozenset(
     ("timeOffsets", "netDevices", "intelRdt", "memoryPolicy", "personality", "uidMappings", "gidMappings")
 )
-_RARE_OF_PROCESS: "Final" = frozenset(("scheduler", "execCPUAffinity"))
+_RARE_OF_PROCESS: Final = frozenset(("scheduler", "execCPUAffinity"))
 
 
 def check_nul(value: object) -> None:
@@ -61,27 +62,27 @@ def check_nul(value: object) -> None:
             raise ConfigError("contains nul byte (\\x00): " + quote(text), pointer=place)
 
 
-def check(config: "Config") -> None:
+def check(config: Config) -> None:
     """Raises ConfigError for the first rule that is broken."""
     _raise_first(violations(config))
 
 
-def check_process(process: "Process", place: str) -> None:
+def check_process(process: Process, place: str) -> None:
     """The rules of one process object, at a JSON pointer. Raises ConfigError."""
     _raise_first(_process(process, place))
 
 
-def check_resources(resources: "Resources", place: str) -> None:
+def check_resources(resources: Resources, place: str) -> None:
     """The rules of one resources object, at a JSON pointer. Raises ConfigError."""
     _raise_first(_resources(resources, place))
 
 
-def _raise_first(broken: "Broken") -> None:
+def _raise_first(broken: Broken) -> None:
     for place, text in broken:
         raise ConfigError(text, pointer=place or None)
 
 
-def violations(config: "Config") -> "Broken":
+def violations(config: Config) -> Broken:
     """Every rule that a config breaks: (JSON pointer, what is wrong)."""
     tail = config["ociVersion"].split(".", 2)[2].lstrip("0123456789")
     if tail and (tail[0] not in "-+" or not tail[1:] or tail[1:].lower().strip(_VERSION)):
@@ -89,7 +90,7 @@ def violations(config: "Config") -> "Broken":
     if "root" not in config:
         yield "", "root must be specified"
     linux = config.get("linux") or {}
-    kinds: "dict[str, str]" = {}
+    kinds: dict[str, str] = {}
     for index, namespace in enumerate(linux.get("namespaces") or ()):
         kind = namespace["type"]
         if kind in kinds:
@@ -128,7 +129,7 @@ def violations(config: "Config") -> "Broken":
         yield from rules_rare.linux(linux, kinds, process)
 
 
-def _process(process: "Process", place: str) -> "Broken":
+def _process(process: Process, place: str) -> Broken:
     cwd = process["cwd"]
     if not cwd:
         yield place + "/cwd", "Cwd property must not be empty"
@@ -159,7 +160,7 @@ def _process(process: "Process", place: str) -> "Broken":
         yield from rules_rare.process(process, place)
 
 
-def _mount(mount: "Mount", place: str, kinds: "dict[str, str]") -> "Broken":
+def _mount(mount: Mount, place: str, kinds: dict[str, str]) -> Broken:
     options = mount.get("options") or ()
     bind = "bind" in options or "rbind" in options
     path = [name for name in mount["destination"].split("/") if name not in ("", ".")]
@@ -203,7 +204,7 @@ def sysctl_path(name: str) -> str:
     return "" if len(parts) < 2 or "" in parts or "." in parts or ".." in parts else name
 
 
-def _sysctl(sysctl: "dict[str, str]", kinds: "dict[str, str]", domain: bool) -> "Broken":
+def _sysctl(sysctl: dict[str, str], kinds: dict[str, str], domain: bool) -> Broken:
     """Only parameters that belong to a namespace of the container: all others would change the host."""
     for name in sysctl:
         path = sysctl_path(name)
@@ -238,7 +239,7 @@ def _same_network(path: str) -> bool:
         return False  # Joining it will fail, and say why.
 
 
-def _seccomp(seccomp: "Seccomp") -> "Broken":
+def _seccomp(seccomp: Seccomp) -> Broken:
     place = "/linux/seccomp"
     numbered = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
     listener = seccomp.get("listenerPath")
@@ -258,7 +259,7 @@ def _seccomp(seccomp: "Seccomp") -> "Broken":
             yield f"{place}/syscalls/{index}/action", text
 
 
-def _resources(resources: "Resources", place: str) -> "Broken":
+def _resources(resources: Resources, place: str) -> Broken:
     swappiness = (resources.get("memory") or {}).get("swappiness", 0)
     if 100 < swappiness < 0xFFFFFFFFFFFFFFFF:
         yield place + "/memory/swappiness", f"invalid memory swappiness {swappiness}: 0 to 100"
@@ -271,7 +272,7 @@ def _resources(resources: "Resources", place: str) -> "Broken":
         yield from rules_rare.resources(resources, place)
 
 
-def warnings(config: "Config") -> "list[str]":
+def warnings(config: Config) -> list[str]:
     """What is odd in a config that fits schema and rules, and yet no error."""
     found = []
     version = config["ociVersion"].split(".")

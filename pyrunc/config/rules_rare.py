@@ -1,8 +1,11 @@
 """The rest of rules.py: what few configs have, so that the others need not load it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pyrunc.jsontext import pointer, quote
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
     Broken = Iterator[tuple[str, str]]
 
 
-def linux(linux: "Linux", kinds: "dict[str, str]", process: "Process | None") -> "Broken":
+def linux(linux: Linux, kinds: dict[str, str], process: Process | None) -> Broken:
     """Rules of linux.*. kinds: the namespaces that are new or joined, by type, with their paths, "" when new."""
     uids, gids = linux.get("uidMappings") or [], linux.get("gidMappings") or []
     if "user" not in kinds and (uids or gids):
@@ -55,7 +58,7 @@ def linux(linux: "Linux", kinds: "dict[str, str]", process: "Process | None") ->
         yield "/linux/personality/flags", "the specification has no personality flags"
 
 
-def _user_namespace(kind: str, runs: "list[IDMapping]", user: int) -> "Broken":
+def _user_namespace(kind: str, runs: list[IDMapping], user: int) -> Broken:
     place = "/linux/" + kind + "Mappings"
     if not runs:
         yield "/linux", f"user namespaces enabled, but no {kind} mappings found"
@@ -67,11 +70,11 @@ def _user_namespace(kind: str, runs: "list[IDMapping]", user: int) -> "Broken":
         yield place, f"cannot set{kind} to unmapped {kind} {user} in user namespace"
 
 
-def _maps(runs: "list[IDMapping]", number: int) -> bool:
+def _maps(runs: list[IDMapping], number: int) -> bool:
     return any(run["containerID"] <= number < run["containerID"] + run["size"] for run in runs)
 
 
-def mappings(runs: "list[IDMapping]", place: str) -> "Broken":
+def mappings(runs: list[IDMapping], place: str) -> Broken:
     """Runs that overlap or go beyond 2^32-2: the kernel refuses them with an error that says nothing."""
     for side, pairs in (
         ("containerID", [(run["containerID"], run["size"]) for run in runs]),
@@ -86,7 +89,7 @@ def mappings(runs: "list[IDMapping]", place: str) -> "Broken":
             yield place, f"a mapping goes beyond {side} 4294967294"
 
 
-def process(process: "Process", place: str) -> "Broken":
+def process(process: Process, place: str) -> Broken:
     """Rules of scheduler (sched_setattr(2)) and execCPUAffinity."""
     if "scheduler" in process:
         scheduler = process["scheduler"]
@@ -110,7 +113,7 @@ def process(process: "Process", place: str) -> "Broken":
             yield f"{place}/execCPUAffinity/{name}", f"bad CPUAffinity.{name.capitalize()}: {problem}"
 
 
-def _list(text: str) -> "tuple[str, int]":
+def _list(text: str) -> tuple[str, int]:
     """What is wrong with a list of CPUs or memory nodes such as 0-3,7, and how many members it has at most."""
     count = 0
     for part in text.split(","):
@@ -125,7 +128,7 @@ def _list(text: str) -> "tuple[str, int]":
     return "", count
 
 
-def _net_devices(linux: "Linux", kinds: "dict[str, str]") -> "Broken":
+def _net_devices(linux: Linux, kinds: dict[str, str]) -> Broken:
     if "network" not in kinds:
         yield "/linux/netDevices", "unable to move network devices without a NET namespace"
     for host, device in linux["netDevices"].items():
@@ -136,7 +139,7 @@ def _net_devices(linux: "Linux", kinds: "dict[str, str]") -> "Broken":
                 break
 
 
-def resources(resources: "Resources", place: str) -> "Broken":
+def resources(resources: Resources, place: str) -> Broken:
     """Rules of blockIO, rdma and unified."""
     block = resources.get("blockIO") or {}
     for index, device in enumerate(block.get("weightDevice") or ()):

@@ -3,11 +3,11 @@
 `_check.py` and `_schema.py` beside this file are build products of tools/gencheck.py.
 """
 
-from pyrunc.errors import ConfigError
+from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from typing import Any
+
+from pyrunc.errors import ConfigError
 
 
 def accepts(value: object, part: str = "config") -> bool:
@@ -28,7 +28,7 @@ def accepts(value: object, part: str = "config") -> bool:
     return True
 
 
-def check(value: "Any", part: str = "config") -> bool:
+def check(value: Any, part: str = "config") -> bool:
     """Raises ConfigError, with the pointer, for the first thing in a value that its schema does not allow.
 
     Names in another case, "pagesize" for "pageSize", are what they are to runc, whose reader is Go's: they get their
@@ -48,13 +48,13 @@ def check(value: "Any", part: str = "config") -> bool:
     return respelled
 
 
-def _has_odd_names(value: "Any") -> bool:
+def _has_odd_names(value: Any) -> bool:
     """Whether a name is there that is unknown, and known but for upper and lower case. Where it stands is not asked."""
     try:
         from pyrunc.config._check import NAMES
     except ImportError:
         return True
-    known: "set[str]" = set()
+    known: set[str] = set()
     waiting = [value]
     while waiting:
         item = waiting.pop()

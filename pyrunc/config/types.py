@@ -3,6 +3,8 @@
 Names are the specification's objects. A property is Required where its object is invalid without it.
 """
 
+from __future__ import annotations
+
 from typing import Literal, Required, TypedDict
 
 

@@ -1,8 +1,11 @@
 """checkpoint: save a running container to images by CRIU."""
 
+from __future__ import annotations
+
 import fcntl
 import posix
 from posixpath import realpath
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, StateError, UsageError, reason
@@ -13,22 +16,19 @@ from pyrunc.linux import files
 from pyrunc.plan import external
 from pyrunc.plan.namespaces import TYPES, Namespaces
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
-
     from pyrunc.lifecycle.criu import Options
     from pyrunc.lifecycle.store import Store
 
-LOG: "Final" = "dump.log"
+LOG: Final = "dump.log"
 #: In the images: where the standard streams of the process led, so that restore finds the pipes among them.
-DESCRIPTORS: "Final" = "descriptors.json"
-STREAMS: "Final" = ("standard input", "standard output", "standard error")
+DESCRIPTORS: Final = "descriptors.json"
+STREAMS: Final = ("standard input", "standard output", "standard error")
 # Namespaces that CRIU leaves as they are when they are not the container's own, and what it is to call them.
-EXTERNAL_NAMESPACES: "Final" = {"network": "extRootNetNS", "pid": "extRootPidNS"}
+EXTERNAL_NAMESPACES: Final = {"network": "extRootNetNS", "pid": "extRootPidNS"}
 
 
-def checkpoint(store: "Store", container_id: str, options: "Options") -> None:
+def checkpoint(store: Store, container_id: str, options: Options) -> None:
     """Save a running or paused container. Without leave_running or pre_dump it is destroyed, as runc does.
 
     Raises StateError in any other state, PyruncError when CRIU fails: then the container runs on.
@@ -55,7 +55,7 @@ def checkpoint(store: "Store", container_id: str, options: "Options") -> None:
         lock.release()
 
 
-def _check_status_fd(options: "Options") -> None:
+def _check_status_fd(options: Options) -> None:
     if options.status_fd < 0 or not options.lazy_pages:
         return
     what = "invalid --status-fd argument " + str(options.status_fd) + ": "
@@ -67,7 +67,7 @@ def _check_status_fd(options: "Options") -> None:
         raise UsageError(what + "not writable")
 
 
-def _dump(container: Container, options: "Options") -> None:
+def _dump(container: Container, options: Options) -> None:
     config = container.config()
     if config.get("process") and files.exists(container.directory + "/notify"):
         from pyrunc.lifecycle import notify
@@ -104,7 +104,7 @@ def _dump(container: Container, options: "Options") -> None:
             posix.close(work)
 
 
-def _make_directory(path: str, config: "Any") -> None:
+def _make_directory(path: str, config: Any) -> None:
     """Raises PyruncError."""
     if files.exists(path):
         return
@@ -119,7 +119,7 @@ def _make_directory(path: str, config: "Any") -> None:
         raise PyruncError("make " + path + ": " + reason(error), errno=error.errno) from None
 
 
-def _add(wanted: "Any", container: Container, options: "Options", told: "list[str]") -> None:
+def _add(wanted: Any, container: Container, options: Options, told: list[str]) -> None:
     wanted.pid = container.pid
     wanted.root = container.fields["rootfs"]
     wanted.leave_running = options.leave_running
@@ -144,7 +144,7 @@ class _Notifications:
 
     __slots__ = ("options",)
 
-    def __init__(self, options: "Options") -> None:
+    def __init__(self, options: Options) -> None:
         self.options = options
 
     def __call__(self, script: str, pid: int, fd: int) -> None:
@@ -158,7 +158,7 @@ class _Notifications:
             self.options.status_fd = -1
 
 
-def _check_parent(options: "Options") -> None:
+def _check_parent(options: Options) -> None:
     """Raises UsageError for a parent that is not there: CRIU would only save everything again."""
     if options.parent_path is None:
         return
@@ -170,7 +170,7 @@ def _check_parent(options: "Options") -> None:
         raise UsageError("invalid --parent-path: stat " + path + ": " + reason(error), errno=error.errno) from None
 
 
-def _namespaces(pid: int, config: "Any") -> "list[str]":
+def _namespaces(pid: int, config: Any) -> list[str]:
     """The namespaces that the container joined, for CRIU to leave alone."""
     told = []
     for kind in Namespaces((config.get("linux") or {}).get("namespaces") or []).joined:
@@ -181,7 +181,7 @@ def _namespaces(pid: int, config: "Any") -> "list[str]":
     return told
 
 
-def _descriptors(pid: int, options: "Options") -> "list[str]":
+def _descriptors(pid: int, options: Options) -> list[str]:
     """Where the standard streams lead, as CRIU names it. Raises PyruncError for a terminal without --shell-job."""
     found = []
     table = {entry.number for entry in external.entries(pid)}
@@ -206,7 +206,7 @@ def _descriptors(pid: int, options: "Options") -> "list[str]":
     return found
 
 
-def _is_terminal(about: "posix.stat_result") -> bool:
+def _is_terminal(about: posix.stat_result) -> bool:
     """Pseudo-terminals (major numbers 136 to 143), consoles and serial lines (admin-guide/devices.rst)."""
     major = posix.major(about.st_rdev)
     return about.st_mode & 0o170000 == 0o020000 and (major in (4, 5) or 136 <= major <= 143)

@@ -1,20 +1,19 @@
 """The terminal of a foreground process, and the caller's own that it is shown on. Loaded only where there is one."""
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import posix
 import sys
+from typing import Final
 
 from pyrunc import _linux
 from pyrunc.lifecycle.pump import End, Flow
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
-
 # At least the kernel's struct termios (asm-generic/termbits.h): four words of flags, the line discipline, c_cc.
-_TERMIOS: "Final" = 64
-_C_CC: "Final" = 17
+_TERMIOS: Final = 64
+_C_CC: Final = 17
 
 
 def keep_newlines(fd: int) -> None:
@@ -77,7 +76,7 @@ class _Typing(Flow):
     __slots__ = ()
     source: _Input
 
-    def wants(self, events: "dict[int, int]") -> None:
+    def wants(self, events: dict[int, int]) -> None:
         if self.full or not self.source.rests:
             Flow.wants(self, events)
 
@@ -99,7 +98,7 @@ class Console:
         self.master = master
         self.slave = -1
         #: How our terminal was.
-        self.saved: "bytes | None" = None
+        self.saved: bytes | None = None
         self.keyboard = posix.isatty(0)
         posix.set_blocking(master, False)
         self.input = _Typing(_Input(master), End(master, posix.O_WRONLY), "standard input", False)

@@ -1,10 +1,13 @@
 """create: from a bundle to a container whose process waits for start."""
 
+from __future__ import annotations
+
 import _socket
 import errno
 import gc
 import posix
 import time
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux, cgroups, log
 from pyrunc.config import rules
@@ -20,18 +23,15 @@ from pyrunc.plan.context import Context
 from pyrunc.plan.host import read_host
 from pyrunc.plan.step import Plan, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
-
     from pyrunc.lifecycle.options import CreateOptions
     from pyrunc.lifecycle.store import Store
     from pyrunc.plan.host import Host
 
 
-_EXISTS: "Final" = "container with given ID already exists"
+_EXISTS: Final = "container with given ID already exists"
 # Seconds that a socket of the caller's may take to be there.
-_PATIENCE: "Final" = 0.05
+_PATIENCE: Final = 0.05
 
 
 class StateDirectory(Step):
@@ -46,7 +46,7 @@ class StateDirectory(Step):
     section = "runtime.md#state"
 
     def __init__(
-        self, container: Container, config: bytes, manager: "cgroups.AnyManager | None", notify: bool = False
+        self, container: Container, config: bytes, manager: cgroups.AnyManager | None, notify: bool = False
     ) -> None:
         """notify: with a directory for the container's notify socket."""
         Step.__init__(self)
@@ -54,7 +54,7 @@ class StateDirectory(Step):
         self.manager = manager
         self.container = container
         self.config = config
-        self.lock: "Lock | None" = None
+        self.lock: Lock | None = None
         self.inode = 0
 
     def describe(self) -> str:
@@ -134,7 +134,7 @@ class Creation:
     __slots__ = ("container", "context", "options", "plan", "state_step")
 
     def __init__(
-        self, container: Container, context: Context, plan: Plan, state_step: StateDirectory, options: "CreateOptions"
+        self, container: Container, context: Context, plan: Plan, state_step: StateDirectory, options: CreateOptions
     ) -> None:
         self.container = container
         self.context = context
@@ -143,7 +143,7 @@ class Creation:
         self.options = options
 
 
-def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Creation:
+def prepare(store: Store, container_id: str, options: CreateOptions) -> Creation:
     """Read, check and compile. No effect. Raises ConfigError, StateError."""
     directory = store.directory(container_id)
     config, raw = load_bundle(options.bundle, options.config)
@@ -185,7 +185,7 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
     plan.steps.insert(0, state_step)
     context.on_pid = _recorder(container)
 
-    def record(name: str, value: "Any") -> None:
+    def record(name: str, value: Any) -> None:
         container.fields[name] = value
         container.save()
 
@@ -195,7 +195,7 @@ def prepare(store: "Store", container_id: str, options: "CreateOptions") -> Crea
     return Creation(container, context, plan, state_step, options)
 
 
-def _manager(config: "Any", container_id: str, options: "CreateOptions", host: "Host") -> "cgroups.AnyManager | None":
+def _manager(config: Any, container_id: str, options: CreateOptions, host: Host) -> cgroups.AnyManager | None:
     if options.no_cgroup:
         limits = (config.get("linux") or {}).get("resources") or {}
         if any(limits[name] for name in limits if name != "devices"):
@@ -213,13 +213,13 @@ def _manager(config: "Any", container_id: str, options: "CreateOptions", host: "
 
 
 def _container(
-    store: "Store",
+    store: Store,
     directory: str,
     context: Context,
-    manager: "cgroups.AnyManager | None",
-    options: "CreateOptions",
+    manager: cgroups.AnyManager | None,
+    options: CreateOptions,
 ) -> Container:
-    config: "Any" = context.config
+    config: Any = context.config
     hooks = config.get("hooks") or {}
     entries = (config.get("linux") or {}).get("namespaces") or ()
     private = any(entry["type"] == "pid" and not entry.get("path") for entry in entries)
@@ -251,7 +251,7 @@ def _container(
     )
 
 
-def _recorder(container: Container) -> "Any":
+def _recorder(container: Container) -> Any:
     """What writes the container process's number and start time to state.json as soon as it exists."""
 
     def record(context: Context) -> None:
@@ -266,7 +266,7 @@ def _recorder(container: Container) -> "Any":
     return record
 
 
-def _rootfs(config: "Any", bundle: str) -> str:
+def _rootfs(config: Any, bundle: str) -> str:
     """The absolute path of the rootfs: a directory reached without a symbolic link. Raises ConfigError."""
     root = config.get("root")
     if not root:
@@ -290,7 +290,7 @@ def _rootfs(config: "Any", bundle: str) -> str:
     return path
 
 
-def _check_terminal(config: "Any", options: "CreateOptions") -> None:
+def _check_terminal(config: Any, options: CreateOptions) -> None:
     """A detached terminal needs a socket to send its master to, and only that does. Raises PyruncError."""
     terminal = bool((config.get("process") or {}).get("terminal"))
     if options.detach and terminal and not options.console_socket:
@@ -301,7 +301,7 @@ def _check_terminal(config: "Any", options: "CreateOptions") -> None:
         raise PyruncError("cannot use console socket if pyrunc will not detach or allocate tty")
 
 
-def inherited(process: "Any", preserve_fds: int) -> int:
+def inherited(process: Any, preserve_fds: int) -> int:
     """How many descriptors from 3 on the process keeps, each seen to be there. Raises PyruncError."""
     count = _listen_fds(process) + preserve_fds
     for number in range(3, 3 + count):
@@ -317,7 +317,7 @@ def inherited(process: "Any", preserve_fds: int) -> int:
     return count
 
 
-def _listen_fds(process: "Any") -> int:
+def _listen_fds(process: Any) -> int:
     """LISTEN_FDS of socket activation (sd_listen_fds(3)), if meant for this process: handed on to the container's."""
     environ = posix.environ
     count, pid = environ.get(b"LISTEN_FDS", b""), environ.get(b"LISTEN_PID", b"")
@@ -329,7 +329,7 @@ def _listen_fds(process: "Any") -> int:
     return number
 
 
-def create(store: "Store", container_id: str, options: "CreateOptions") -> Container:
+def create(store: Store, container_id: str, options: CreateOptions) -> Container:
     """Create a container; it is `created` when this returns. Raises PyruncError, and then nothing is left."""
     return carry_out(prepare(store, container_id, options))
 
@@ -407,7 +407,7 @@ def write_pid_file(path: str, pid: int) -> None:
         raise PyruncError("write pid file " + path + ": " + reason(error), errno=error.errno) from None
 
 
-def connect(path: str) -> "Any":
+def connect(path: str) -> Any:
     """Who listens there may have been started just before us, and be slower: that is waited for a little."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     deadline = time.monotonic() + _PATIENCE
@@ -422,7 +422,7 @@ def connect(path: str) -> "Any":
         time.sleep(0.001)
 
 
-def send_fd(sock: "Any", fd: int, name: bytes, what: str) -> None:
+def send_fd(sock: Any, fd: int, name: bytes, what: str) -> None:
     """Send one descriptor with its name as the data, as the engines' consoles expect it. Raises PyruncError."""
     try:
         sock.sendmsg([name], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, "little"))])
@@ -432,6 +432,6 @@ def send_fd(sock: "Any", fd: int, name: bytes, what: str) -> None:
         sock.close()
 
 
-def config_text(config: "Any") -> bytes:
+def config_text(config: Any) -> bytes:
     """A config as the bytes of a config.json."""
     return dumps(config).encode("utf-8", "surrogateescape")

@@ -4,34 +4,35 @@ Every message is one packet. Between request and answer CRIU sends notifications
 Loaded for checkpoint and restore alone: Python's protobuf and CRIU's own messages (pycriu) come with Debian's criu.
 """
 
+from __future__ import annotations
+
 import _socket
 import errno
 import fcntl
 import posix
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, UsageError, reason
 from pyrunc.linux import files
 from pyrunc.plan import birth
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Final
 
     # Its name, the process it is about, and a descriptor that came with it or -1.
     Notify = Callable[[str, int, int], None]
 
 #: What the engines ask for without a word: no network devices or addresses are restored, whoever made them does that.
-EMPTY_NAMESPACES: "Final" = _linux.CLONE_NEWNET
-_CGROUP_MODES: "Final" = {"": "DEFAULT", "soft": "SOFT", "full": "FULL", "strict": "STRICT", "ignore": "IGNORE"}
-_PATH: "Final" = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PACKET: "Final" = 1 << 18
-_LOG_LEVEL: "Final" = 4
+EMPTY_NAMESPACES: Final = _linux.CLONE_NEWNET
+_CGROUP_MODES: Final = {"": "DEFAULT", "soft": "SOFT", "full": "FULL", "strict": "STRICT", "ignore": "IGNORE"}
+_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PACKET: Final = 1 << 18
+_LOG_LEVEL: Final = 4
 # The first with external pid namespaces, LSM profiles to choose, and requests for one pre-dump.
-_OLDEST: "Final" = (3, 16)
-_LOG_LIMIT: "Final" = 64 << 20
-_NO_SERVER: "Final" = "Can't connect to server "
+_OLDEST: Final = (3, 16)
+_LOG_LIMIT: Final = 64 << 20
+_NO_SERVER: Final = "Can't connect to server "
 
 
 class Options:
@@ -65,10 +66,10 @@ class Options:
 
     def __init__(self, image_path: str) -> None:
         self.image_path = image_path
-        self.work_path: "str | None" = None
-        self.parent_path: "str | None" = None
+        self.work_path: str | None = None
+        self.parent_path: str | None = None
         self.status_fd = -1
-        self.page_server: "tuple[str, int] | None" = None
+        self.page_server: tuple[str, int] | None = None
         self.cgroups_mode = ""
         self.lsm_profile = ""
         self.lsm_mount_context = ""
@@ -90,7 +91,7 @@ def check_mode(mode: str) -> None:
         raise UsageError("invalid manage-cgroups-mode value", hint="soft, full, strict or ignore")
 
 
-def messages() -> "Any":
+def messages() -> Any:
     """CRIU's messages: module pycriu.rpc_pb2. Raises PyruncError."""
     try:
         import pycriu.rpc_pb2  # type: ignore[import-untyped,import-not-found,unused-ignore]
@@ -123,7 +124,7 @@ class Service:
         """Raises PyruncError when CRIU or its messages are not installed."""
         self.rpc = messages()
         self.program = find()
-        self.sock: "Any" = None
+        self.sock: Any = None
         self.pid = 0
         self.pidfd = -1
         # What it writes to its standard error before it has its log.
@@ -139,7 +140,7 @@ class Service:
         theirs.close()
         self.sock = ours
 
-    def start_as(self, prepare: "Callable[[], tuple[int, ...]]") -> None:
+    def start_as(self, prepare: Callable[[], tuple[int, ...]]) -> None:
         """Start it after some work in the new process. Raises OSError.
 
         prepare: called there; may only raise what it has told somebody itself. Returns the descriptors that the program
@@ -152,7 +153,7 @@ class Service:
             except BaseException:
                 posix._exit(127)
 
-    def _become(self, wanted: "tuple[int, ...]") -> None:
+    def _become(self, wanted: tuple[int, ...]) -> None:
         # Out of the way first: any of them may have a number that another one is to get.
         copies = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64) for fd in wanted]
         for number, fd in enumerate(copies):
@@ -161,13 +162,13 @@ class Service:
         _linux.reset_signals()
         posix.execve(self.program, ["criu", "swrk", "3"], posix.environ)
 
-    def ask(self, request: "Any", notify: "Notify | None" = None) -> "Any":
+    def ask(self, request: Any, notify: Notify | None = None) -> Any:
         """Send a request, attend to notifications, and return the answer (criu_resp), good or bad.
 
         Raises what notify raises, after CRIU was told of the failure and has given up; PyruncError when it has ended.
         """
         rpc = self.rpc
-        problem: "BaseException | None" = None
+        problem: BaseException | None = None
         self._send(request)
         while True:
             answer, fd = self._receive(problem)
@@ -187,14 +188,14 @@ class Service:
             raise problem
         return answer
 
-    def _send(self, request: "Any") -> None:
+    def _send(self, request: Any) -> None:
         try:
             self.sock.send(request.SerializeToString())
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):
                 raise PyruncError("speak with criu: " + reason(error), errno=error.errno) from None
 
-    def _receive(self, problem: "BaseException | None") -> "tuple[Any, int]":
+    def _receive(self, problem: BaseException | None) -> tuple[Any, int]:
         try:
             data, ancillary, _, _ = self.sock.recvmsg(_PACKET, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
         except OSError:
@@ -281,7 +282,7 @@ def check(*, images: str = "", memory_tracking: bool = False, lazy_pages: bool =
         service.finish(kill=True)
 
 
-def common_options(rpc: "Any", options: Options, images: int, work: int, log: str, annotations: "Any") -> "Any":
+def common_options(rpc: Any, options: Options, images: int, work: int, log: str, annotations: Any) -> Any:
     """The criu_opts that checkpoint and restore share. images, work: descriptors of directories, work -1 for none."""
     wanted = rpc.criu_opts(
         images_dir_fd=images,
@@ -307,7 +308,7 @@ def common_options(rpc: "Any", options: Options, images: int, work: int, log: st
     return wanted
 
 
-def _config_file(annotations: "Any") -> str:
+def _config_file(annotations: Any) -> str:
     """CRIU's file of settings, which overrule ours: as runc, an annotation, or the file that runc's users have."""
     if "org.criu.config" in annotations:
         return str(annotations["org.criu.config"])
@@ -315,7 +316,7 @@ def _config_file(annotations: "Any") -> str:
     return own if files.exists(own) else "/etc/criu/runc.conf"
 
 
-def failure(service: Service, options: Options, log: str, answer: "Any") -> PyruncError:
+def failure(service: Service, options: Options, log: str, answer: Any) -> PyruncError:
     """The error of a bad answer: what CRIU's log says first."""
     path = (options.work_path or options.image_path) + "/" + log
     try:

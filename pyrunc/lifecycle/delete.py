@@ -1,7 +1,10 @@
 """delete: take back what create made."""
 
+from __future__ import annotations
+
 import posix
 import time
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, StateError, reason
@@ -11,19 +14,16 @@ from pyrunc.lifecycle.state_file import Malformed
 from pyrunc.lifecycle.store import PATIENCE, Busy, Container, Lock, remove_tree, stands_at
 from pyrunc.plan.files_step import FIFO
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
-
     from pyrunc.lifecycle.store import Store
 
 # Seconds after which delete --force looks for a process again while it waits for another operation on the container.
-_AGAIN: "Final" = 0.25
+_AGAIN: Final = 0.25
 # What may be in a state directory without state.json, when a create or another delete was killed.
-_LEFT: "Final" = ("config.json", FIFO, "notify", "criu")
+_LEFT: Final = ("config.json", FIFO, "notify", "criu")
 
 
-def delete(store: "Store", container_id: str, force: bool = False) -> None:
+def delete(store: Store, container_id: str, force: bool = False) -> None:
     """Delete a stopped container, or a created one (as runc and crun do); with force, any.
 
     Raises StateError when there is none (not with force), or when it runs and force is not given.
@@ -58,7 +58,7 @@ def delete(store: "Store", container_id: str, force: bool = False) -> None:
         lock.release()
 
 
-def _delete_malformed(store: "Store", directory: str, error: Malformed) -> None:
+def _delete_malformed(store: Store, directory: str, error: Malformed) -> None:
     """What is certainly ours of a container whose state.json cannot be believed: its directory, and its process.
 
     That is the recorded one if it has started when the record says. Whatever else is named there may be anything.
@@ -66,7 +66,7 @@ def _delete_malformed(store: "Store", directory: str, error: Malformed) -> None:
     _check_is_ours(directory)
     pid, start = error.fields.get("pid"), error.fields.get("start")
     if state_file.fits(pid, "pid") and state_file.fits(start, "number"):
-        known: "Any" = {"id": directory.rpartition("/")[2], "pid": pid, "start": start, "cgroup": {}}
+        known: Any = {"id": directory.rpartition("/")[2], "pid": pid, "start": start, "cgroup": {}}
         if not kill.kill_everything(Container(store, directory, known), PATIENCE):
             raise PyruncError("container init still running")
     remove_tree(directory)
@@ -89,7 +89,7 @@ def _check_is_ours(directory: str) -> None:
             raise PyruncError(directory + " is no container's: there is a " + name + " in it")
 
 
-def _lock(store: "Store", container_id: str, directory: str, force: bool) -> "Lock | None":
+def _lock(store: Store, container_id: str, directory: str, force: bool) -> Lock | None:
     """The container's lock. With force, its process is ended first, whoever has the lock; None when it is gone."""
     if not force:
         return Lock(directory)
@@ -104,7 +104,7 @@ def _lock(store: "Store", container_id: str, directory: str, force: bool) -> "Lo
         posix.close(own)
 
 
-def _lock_at_once(directory: str) -> "Lock | None":
+def _lock_at_once(directory: str) -> Lock | None:
     """Of what cannot be looked at. None when there is nothing."""
     try:
         return Lock(directory)
@@ -112,7 +112,7 @@ def _lock_at_once(directory: str) -> "Lock | None":
         return None
 
 
-def _end_and_lock(store: "Store", container_id: str, directory: str, own: int) -> "Lock | None":
+def _end_and_lock(store: Store, container_id: str, directory: str, own: int) -> Lock | None:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
@@ -168,7 +168,7 @@ def poststop(container: Container) -> None:
     state = container.state_json("stopped")
     state.pop("owner")
     text = dumps(state).encode("utf-8", "surrogateescape")
-    failures: "list[str]" = []
+    failures: list[str] = []
     bundle = container.fields["bundle"]
     try:
         posix.stat(bundle)

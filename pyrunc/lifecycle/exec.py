@@ -1,6 +1,9 @@
 """exec: another process in a container, as the same kind of plan in two processes."""
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux, log
 from pyrunc.config import load, rules
@@ -14,10 +17,7 @@ from pyrunc.plan.context import Context
 from pyrunc.plan.host import read_host
 from pyrunc.plan.step import CONTAINER, RUNTIME, Meet, Plan, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
-
     from pyrunc.lifecycle.options import ExecOptions
     from pyrunc.lifecycle.store import Store
 
@@ -25,7 +25,7 @@ __all__ = ["EXIT_EXEC_FAILURE", "exec_"]
 
 
 # Of the container's process when an exec's own object says nothing of them, as in runc.
-_FROM_CONFIG: "Final" = ("apparmorProfile", "selinuxLabel", "rlimits", "scheduler", "ioPriority", "execCPUAffinity")
+_FROM_CONFIG: Final = ("apparmorProfile", "selinuxLabel", "rlimits", "scheduler", "ioPriority", "execCPUAffinity")
 
 
 class OpenContainer(namespaces.OpenNamespaces):
@@ -33,7 +33,7 @@ class OpenContainer(namespaces.OpenNamespaces):
 
     __slots__ = ("pid", "pidfd")
 
-    def __init__(self, joined: "dict[str, tuple[str, str]]", pid: int, pidfd: int) -> None:
+    def __init__(self, joined: dict[str, tuple[str, str]], pid: int, pidfd: int) -> None:
         namespaces.OpenNamespaces.__init__(self, joined)
         self.pid = pid
         self.pidfd = pidfd
@@ -119,7 +119,7 @@ class AdoptTerminal(Step):
         resize(context.console_fd)
 
 
-def exec_(store: "Store", container_id: str, options: "ExecOptions") -> int:
+def exec_(store: Store, container_id: str, options: ExecOptions) -> int:
     """Returns the process's exit status (128 and the signal's number when one ended it), 0 when detached.
 
     Raises StateError when the container is not running or created, PyruncError when the process cannot be started.
@@ -150,7 +150,7 @@ def exec_(store: "Store", container_id: str, options: "ExecOptions") -> int:
             posix.close(pidfd)
 
 
-def _check(container: Container, pidfd: "int | None", options: "ExecOptions") -> None:
+def _check(container: Container, pidfd: int | None, options: ExecOptions) -> None:
     if container.fields["phase"] == "creating":
         raise StateError("cannot exec in a container that is being created")
     if pidfd is None:
@@ -159,7 +159,7 @@ def _check(container: Container, pidfd: "int | None", options: "ExecOptions") ->
         raise StateError("cannot exec in a paused container (use --ignore-paused to override)")
 
 
-def _check_terminal(wanted: "Any", options: "ExecOptions") -> None:
+def _check_terminal(wanted: Any, options: ExecOptions) -> None:
     terminal = bool(wanted.get("terminal"))
     if options.detach and terminal and not options.console_socket:
         raise PyruncError("cannot allocate tty if pyrunc will detach without setting console socket")
@@ -167,18 +167,18 @@ def _check_terminal(wanted: "Any", options: "ExecOptions") -> None:
         raise PyruncError("cannot use console socket if pyrunc will not detach or allocate tty")
 
 
-def _process(config: "Any", options: "ExecOptions") -> "Any":
+def _process(config: Any, options: ExecOptions) -> Any:
     """The process object: from --process, or the container's own with what the options change."""
     base = config.get("process")
     if options.process_file is not None:
-        given: "Any" = load.load_process(load.read(options.process_file, "process.json"))
+        given: Any = load.load_process(load.read(options.process_file, "process.json"))
         for name in _FROM_CONFIG:
             if base and not given.get(name) and base.get(name):
                 given[name] = base[name]
         return given
     if not base:
         raise ConfigError("the container's config has no process to take defaults from", pointer="/process")
-    wanted: "Any" = dict(base)
+    wanted: Any = dict(base)
     wanted["args"] = options.args
     wanted["terminal"] = options.tty
     wanted.pop("consoleSize", None)
@@ -205,7 +205,7 @@ def _process(config: "Any", options: "ExecOptions") -> "Any":
     return wanted
 
 
-def _add_capabilities(sets: "Any", names: "list[str]") -> "dict[str, list[str]]":
+def _add_capabilities(sets: Any, names: list[str]) -> dict[str, list[str]]:
     """--cap: never into the inheritable set, into the ambient only where the config has one (CVE-2022-29162)."""
     result = {kind: list(values or []) for kind, values in sets.items()}
     for kind in ("bounding", "effective", "permitted"):
@@ -216,8 +216,8 @@ def _add_capabilities(sets: "Any", names: "list[str]") -> "dict[str, list[str]]"
 
 
 def compile_exec(
-    container: Container, config: "Any", wanted: "Any", options: "ExecOptions", pidfd: int = -1
-) -> "tuple[Context, Plan]":
+    container: Container, config: Any, wanted: Any, options: ExecOptions, pidfd: int = -1
+) -> tuple[Context, Plan]:
     """The plan of an exec: the same steps as a create's, but for what the container has already.
 
     pidfd: of the container's init process, -1 for a plan that is not carried out.
@@ -234,7 +234,7 @@ def compile_exec(
         context.annotations = annotations.heeded(config["annotations"], trusted, host)
     context.on_pid = _nothing
     linux = config.get("linux") or {}
-    steps: "list[Step]" = []
+    steps: list[Step] = []
     joined = _namespaces(container, linux)
     # In the runtime.
     steps.append(OpenContainer(joined, container.pid, pidfd))
@@ -306,7 +306,7 @@ def compile_exec(
     return context, Plan(steps, _warnings(program.caps, -1 if "user" in joined else host.capabilities))
 
 
-def _warnings(caps: "process.Caps | None", available: int) -> "list[str]":
+def _warnings(caps: process.Caps | None, available: int) -> list[str]:
     """What cannot be given, as create tells it: a --cap without CAP_, for one."""
     if caps is None or not caps.odd(available):
         return []
@@ -319,7 +319,7 @@ def _nothing(context: Context) -> None:
     """An exec leaves nothing to record: its processes are in the container's cgroup."""
 
 
-def _namespaces(container: Container, linux: "Any") -> "dict[str, tuple[str, str]]":
+def _namespaces(container: Container, linux: Any) -> dict[str, tuple[str, str]]:
     """The namespaces of the init process that are not simply ours."""
     directory = "/proc/" + str(container.pid) + "/ns/"
     joined = {}
@@ -329,7 +329,7 @@ def _namespaces(container: Container, linux: "Any") -> "dict[str, tuple[str, str
     return joined
 
 
-def _carry_out(plan: Plan, context: Context, options: "ExecOptions") -> int:
+def _carry_out(plan: Plan, context: Context, options: ExecOptions) -> int:
     foreground = None
     if not options.detach:
         from pyrunc.lifecycle.foreground import Foreground, hold_signals

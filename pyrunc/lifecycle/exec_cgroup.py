@@ -1,15 +1,15 @@
 """exec: which cgroup the new process enters, and how."""
 
+from __future__ import annotations
+
 import errno
 import posix
+from typing import TYPE_CHECKING, Any
 
 from pyrunc.errors import PyruncError
 from pyrunc.plan.step import Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.cgroups import AnyManager
     from pyrunc.lifecycle.store import Container
     from pyrunc.plan.context import Context
@@ -25,7 +25,7 @@ class OpenCgroup(Step):
     __slots__ = ("container", "outside", "paths", "small")
     name = "cgroup"
 
-    def __init__(self, container: "Container", paths: "dict[str, str]", small: bool) -> None:
+    def __init__(self, container: Container, paths: dict[str, str], small: bool) -> None:
         """small: the memory limit is, and the process must not be charged for what it does before it joins."""
         Step.__init__(self)
         self.small = small
@@ -36,7 +36,7 @@ class OpenCgroup(Step):
     def describe(self) -> str:
         return "open the container's cgroup"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         manager = self.container.manager()
         context.cgroup = manager
         if not self.paths and not manager.complete():
@@ -47,14 +47,14 @@ class OpenCgroup(Step):
         if not self.outside:
             self._open(context, manager)
 
-    def _open(self, context: "Context", manager: "AnyManager") -> None:
+    def _open(self, context: Context, manager: AnyManager) -> None:
         context.cgroup_fds = manager.join_fds(self.paths)
         if not self.paths:
             context.cgroup_fds += manager.nested_fds(self.container.pid)
         if not self.small:
             context.cgroup_directory_fd = manager.clone_fd(self.paths)
 
-    def _elsewhere(self, context: "Context", manager: "AnyManager") -> None:
+    def _elsewhere(self, context: Context, manager: AnyManager) -> None:
         """The container's own is gone: its process has left it, for another, which the new one enters too (as runc)."""
         from pyrunc.cgroups import elsewhere
 
@@ -66,7 +66,7 @@ class OpenCgroup(Step):
             if not (manager.rootless and error.errno in (errno.EACCES, errno.EPERM)):
                 raise
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         if context.cgroup_directory_fd >= 0:
             posix.close(context.cgroup_directory_fd)
             context.cgroup_directory_fd = -1
@@ -88,7 +88,7 @@ class AttachToScope(Step):
     def describe(self) -> str:
         return "ask the user's systemd for what the cgroup refuses"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         if self.opened.outside:
-            manager: "Any" = context.cgroup
+            manager: Any = context.cgroup
             manager.attach(context.pid, self.opened.paths, self.opened.container.pid)

@@ -1,7 +1,10 @@
 """Executing a plan in its two processes, and taking it back when something fails. What they say: sync.py."""
 
+from __future__ import annotations
+
 import posix
 import select
+from typing import TYPE_CHECKING
 
 from pyrunc import _linux, log
 from pyrunc.errors import PyruncError, reason
@@ -10,7 +13,6 @@ from pyrunc.linux import procfs
 from pyrunc.plan import birth
 from pyrunc.plan.step import CONTAINER, RUNTIME, Meet
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.plan.context import Context
     from pyrunc.plan.step import Plan, Step
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 ended = sync.ended
 
 
-def execute(plan: "Plan", context: "Context") -> None:
+def execute(plan: Plan, context: Context) -> None:
     """Carry out the runtime's side of a plan, up to where the container process waits or has become its program.
 
     In the container process it never returns. When a step fails, what was done is undone in reverse, and the error
@@ -57,7 +59,7 @@ def execute(plan: "Plan", context: "Context") -> None:
         raise
 
 
-def undo(context: "Context") -> None:
+def undo(context: Context) -> None:
     """Take back what was done, the latest first. Raises nothing."""
     while context.done:
         step = context.done.pop()
@@ -67,7 +69,7 @@ def undo(context: "Context") -> None:
             context.warnings.append("undo of " + step.name + ": " + str(error))
 
 
-def _apply(step: "Step", context: "Context") -> None:
+def _apply(step: Step, context: Context) -> None:
     try:
         step.apply(context)
     except PyruncError as error:
@@ -76,7 +78,7 @@ def _apply(step: "Step", context: "Context") -> None:
         raise sync.with_step(PyruncError(step.describe() + ": " + reason(error), errno=error.errno), step) from None
 
 
-def _cause(plan: "Plan", context: "Context", error: PyruncError) -> PyruncError:
+def _cause(plan: Plan, context: Context, error: PyruncError) -> PyruncError:
     """The error of a step of the runtime's, or what the container process failed of before: that made the step fail."""
     if context.in_container or context.sync is None:
         return error
@@ -95,7 +97,7 @@ def _cause(plan: "Plan", context: "Context", error: PyruncError) -> PyruncError:
         return its
 
 
-def _container(plan: "Plan", context: "Context", first: int) -> None:
+def _container(plan: Plan, context: Context, first: int) -> None:
     """The container's side: never returns. Whatever goes wrong is told to the runtime, which has to undo it."""
     index = first
     try:

@@ -1,42 +1,42 @@
 """A process in the foreground: pass it our signals, relay its streams or its terminal, wait for its end."""
 
+from __future__ import annotations
+
 import errno
 import posix
 import select
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux, log
 from pyrunc.errors import PyruncError
 from pyrunc.lifecycle.pump import POLLIN, End, Flow
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     from pyrunc.lifecycle.console import Console
     from pyrunc.lifecycle.notify import Notify
     from pyrunc.plan.context import Context
 
 # Numbers of signal(7), the same on every architecture this project is for: _signal cannot be loaded so early.
-_SIGHUP: "Final" = 1
-_SIGPIPE: "Final" = 13
-_SIGWINCH: "Final" = 28
+_SIGHUP: Final = 1
+_SIGPIPE: Final = 13
+_SIGWINCH: Final = 28
 # Not held: what cannot be, what the kernel sends for this process's own sake and does no harm (KILL STOP URG), and
 # PIPE, which is ignored.
-_FREE: "Final" = frozenset((9, 19, 23, _SIGPIPE))
+_FREE: Final = frozenset((9, 19, 23, _SIGPIPE))
 # Held and not passed on: TTIN and TTOU, so that a terminal neither stops us in the background nor refuses our output;
 # XFSZ, so that a file that may not grow is an error of write(2); CHLD, by which wait() learns what there is to reap.
-_OURS: "Final" = frozenset((17, 21, 22, 25))
+_OURS: Final = frozenset((17, 21, 22, 25))
 # Real-time signals from 34 on: the C library keeps 32 and 33 for itself.
-_SIGNALS: "Final" = (*(number for number in range(1, 32) if number not in _FREE), *range(34, 65))
+_SIGNALS: Final = (*(number for number in range(1, 32) if number not in _FREE), *range(34, 65))
 # They ask for the end: HUP INT QUIT TERM.
-_ENDING: "Final" = frozenset((1, 2, 3, 15))
+_ENDING: Final = frozenset((1, 2, 3, 15))
 # struct signalfd_siginfo, whose first field is the number.
-_SIGNAL_SIZE: "Final" = 128
+_SIGNAL_SIZE: Final = 128
 # Milliseconds after which somebody who asked for the end waits no longer for a reader of what is left.
-_PATIENCE: "Final" = 1000
+_PATIENCE: Final = 1000
 # Milliseconds between two looks whether our terminal is ours by now.
-_LOOK: "Final" = 1000
-_NAMES: "Final" = ("standard input", "standard output", "standard error")
+_LOOK: Final = 1000
+_NAMES: Final = ("standard input", "standard output", "standard error")
 
 
 def hold_signals() -> None:
@@ -66,7 +66,7 @@ class Foreground:
         "signals",
     )
 
-    def __init__(self, context: "Context", notify: "Notify | None" = None) -> None:
+    def __init__(self, context: Context, notify: Notify | None = None) -> None:
         self.notify = notify
         self.pid = context.pid
         self.pidfd = context.pidfd
@@ -77,10 +77,10 @@ class Foreground:
         self.done = False
         #: Whether a signal has ended the process.
         self.killed = False
-        self.console: "Console | None" = None
-        self.flows: "list[Flow]" = []
-        self.problems: "list[PyruncError]" = []
-        self.events: "dict[int, int]" = {}
+        self.console: Console | None = None
+        self.flows: list[Flow] = []
+        self.problems: list[PyruncError] = []
+        self.events: dict[int, int] = {}
         self.poll = select.poll()
         if context.console_fd >= 0:
             from pyrunc.lifecycle.console import Console
@@ -174,7 +174,7 @@ class Foreground:
             self.console.close()
             self.console = None
 
-    def _attend(self, pidfd: int, patience: "int | None" = None) -> "dict[int, int]":
+    def _attend(self, pidfd: int, patience: int | None = None) -> dict[int, int]:
         """Wait until something can be done, and do it. Returns what poll(2) has told, nothing when time ran out."""
         events = {self.signals: POLLIN}
         if pidfd >= 0:
@@ -202,7 +202,7 @@ class Foreground:
         self._go(ready)
         return ready
 
-    def _go(self, ready: "dict[int, int]") -> None:
+    def _go(self, ready: dict[int, int]) -> None:
         over = False
         for flow in self.flows:
             flow.go(ready)

@@ -1,15 +1,14 @@
 """Who holds a lock that does not come free: asked only for the error that says so."""
 
+from __future__ import annotations
+
 import posix
+from typing import Final
 
 from pyrunc.linux import files
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
-
 # Of a command line, which may be long.
-_WORDS: "Final" = 100
+_WORDS: Final = 100
 
 
 def of(fd: int) -> str:

@@ -1,21 +1,21 @@
 """kill: a signal to a container's process, or to all of its processes."""
 
+from __future__ import annotations
+
 import posix
 import select
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux, log
 from pyrunc.errors import PyruncError, StateError, reason
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     from pyrunc.lifecycle.store import Container, Store
 
-SIGKILL: "Final" = 9
+SIGKILL: Final = 9
 
 
-def kill(store: "Store", container_id: str, signal: int, everything: bool = False) -> None:
+def kill(store: Store, container_id: str, signal: int, everything: bool = False) -> None:
     """Send a signal to the init process of a created, running or paused container.
 
     everything: to all its processes; then a container whose init process has ended is no error, as in runc. SIGKILL
@@ -59,7 +59,7 @@ def send(pidfd: int, signal: int) -> None:
         raise PyruncError("send signal " + str(signal) + ": " + reason(error), errno=error.errno) from None
 
 
-def _all(container: "Container", signal: int, pidfd: int = -1) -> None:
+def _all(container: Container, signal: int, pidfd: int = -1) -> None:
     """To all in the cgroup; and by pidfd to the init process where that is not in there, with a warning."""
     manager = container.manager()
     missed = pidfd >= 0 and not _is_inside(container)
@@ -70,7 +70,7 @@ def _all(container: "Container", signal: int, pidfd: int = -1) -> None:
         send(pidfd, signal)
 
 
-def _is_inside(container: "Container") -> bool:
+def _is_inside(container: Container) -> bool:
     """Whether the init process is seen in the cgroup. What cannot be looked into stops no SIGKILL."""
     try:
         return container.pid in container.pids()
@@ -83,7 +83,7 @@ def _warn() -> None:
     log.warning("failed to kill all processes, possibly due to lack of cgroup (Hint: enable cgroup v2 delegation)")
 
 
-def kill_everything(container: "Container", timeout: float = 10.0) -> bool:
+def kill_everything(container: Container, timeout: float = 10.0) -> bool:
     """SIGKILL to the init process; wait until it has ended. False when it has not after timeout seconds.
 
     Raises PyruncError when the signal is refused: by a security module's profile, say.

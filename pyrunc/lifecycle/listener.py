@@ -3,19 +3,21 @@
 config-linux.md, "The Container Process State": one connection, one sendmsg(2) with the JSON and the descriptor.
 """
 
+from __future__ import annotations
+
 import _socket
 import posix
+from typing import TYPE_CHECKING
 
 from pyrunc.errors import PyruncError, reason
 from pyrunc.jsontext import dumps
 from pyrunc.linux import sockets
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.plan.context import Context
 
 
-def hand_over(context: "Context", listener: int) -> None:
+def hand_over(context: Context, listener: int) -> None:
     """Send the listener to the agent, and close it. Raises PyruncError."""
     path = context.seccomp.listener_path
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
@@ -36,7 +38,7 @@ def hand_over(context: "Context", listener: int) -> None:
         posix.close(listener)
 
 
-def _process_state(context: "Context") -> "dict[str, object]":
+def _process_state(context: Context) -> dict[str, object]:
     state = dict(context.state)
     state.pop("owner", None)
     if state.get("status") != "running":

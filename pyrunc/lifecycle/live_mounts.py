@@ -4,8 +4,11 @@ A helper process enters the container's user and mount namespaces, but not its p
 see it. It is non-dumpable before that. Sources are opened by the runtime, since the container cannot see the host's.
 """
 
+from __future__ import annotations
+
 import errno
 import posix
+from typing import TYPE_CHECKING, Any
 
 from pyrunc import _linux
 from pyrunc.errors import ConfigError, PyruncError, StateError, reason
@@ -18,10 +21,7 @@ from pyrunc.plan.context import Context
 from pyrunc.plan.host import read_host
 from pyrunc.plan.step import CONTAINER, RUNTIME, Meet, Plan, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.lifecycle.store import Store
 
 
@@ -50,7 +50,7 @@ class Unmount(Step):
     name = "unmount"
     side = CONTAINER
 
-    def __init__(self, destination: str, records: "list[dict[str, Any]]", pointer: str) -> None:
+    def __init__(self, destination: str, records: list[dict[str, Any]], pointer: str) -> None:
         """records: those of the container's mounts (mount_record.take)."""
         Step.__init__(self, pointer)
         self.destination = destination
@@ -90,11 +90,11 @@ class Unmount(Step):
             raise self._failure("what is there now is not what the config or mounts add has mounted there")
         return fd
 
-    def _failure(self, words: str, number: "int | None" = None) -> PyruncError:
+    def _failure(self, words: str, number: int | None = None) -> PyruncError:
         return PyruncError("unmount " + self.destination + ": " + words, errno=number)
 
 
-def change(store: "Store", container_id: str, wanted: "list[Any]", add: bool) -> None:
+def change(store: Store, container_id: str, wanted: list[Any], add: bool) -> None:
     """Make mounts in a created, running or paused container, or take the topmost ones at their destinations away.
 
     wanted: entries as in mounts of config.json. A relative source is below the bundle. The first that fails ends it:
@@ -137,8 +137,8 @@ def _keep(container: Container, context: Context) -> None:
     container.save()
 
 
-def _compile(container: Container, wanted: "list[Any]", add: bool, pidfd: int) -> "tuple[Context, Plan]":
-    config: "Any" = container.config()
+def _compile(container: Container, wanted: list[Any], add: bool, pidfd: int) -> tuple[Context, Plan]:
+    config: Any = container.config()
     linux = config.get("linux") or {}
     host = read_host(None)
     context = Context(container.id, container.fields["bundle"], config, host, container.directory)
@@ -151,8 +151,8 @@ def _compile(container: Container, wanted: "list[Any]", add: bool, pidfd: int) -
         if entry["type"] in ("user", "mount", "network", "ipc", "cgroup", "pid"):
             path = directory + namespaces.TYPES[entry["type"]][1]
             joined[entry["type"]] = (path, "/linux/namespaces/" + str(index))
-    steps: "list[Step]" = [OpenContainer(joined, container.pid, pidfd)]
-    made: "list[Step]" = []
+    steps: list[Step] = [OpenContainer(joined, container.pid, pidfd)]
+    made: list[Step] = []
     for index, mount in enumerate(wanted):
         pointer = "/mounts/" + str(index)
         if not add:

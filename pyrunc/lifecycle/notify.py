@@ -4,26 +4,25 @@ The container gets a socket of its own. Only its READY=1 is passed on: whatever 
 and every descriptor that is sent there, counts as the runtime's word. Loaded only when the variable is set.
 """
 
+from __future__ import annotations
+
 import _socket
 import posix
 import select
+from typing import Any, Final
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import sockets
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Final
-
 # Where the container finds the socket, as with runc.
-PLACE: "Final" = "/run/notify"
-_NAME: "Final" = "notify.sock"
+PLACE: Final = "/run/notify"
+_NAME: Final = "notify.sock"
 # Milliseconds that the manager gets to say that it has read what we sent (sd_notify_barrier(3)).
-_BARRIER: "Final" = 30000
+_BARRIER: Final = 30000
 
 
-def into(config: "Any", directory: str) -> None:
+def into(config: Any, directory: str) -> None:
     """Give the config of a container the socket's directory, below its state directory, and the variable."""
     config["mounts"] = [
         *(config.get("mounts") or ()),
@@ -38,7 +37,7 @@ def into(config: "Any", directory: str) -> None:
     process["env"] = [*(process.get("env") or ()), "NOTIFY_SOCKET=" + PLACE + "/" + _NAME]
 
 
-def listen(directory: str) -> "Notify | None":
+def listen(directory: str) -> Notify | None:
     """The container's socket, None when its create was called without NOTIFY_SOCKET. Raises PyruncError."""
     try:
         place = posix.open(directory + "/notify", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
@@ -67,7 +66,7 @@ class Notify:
 
     __slots__ = ("manager", "sock")
 
-    def __init__(self, sock: "Any", manager: bytes) -> None:
+    def __init__(self, sock: Any, manager: bytes) -> None:
         self.sock = sock
         self.manager = manager
 
@@ -116,7 +115,7 @@ class Notify:
             sock.close()
 
 
-def _barrier(sock: "Any") -> None:
+def _barrier(sock: Any) -> None:
     reader, writer = posix.pipe2(posix.O_CLOEXEC)
     try:
         sock.sendmsg([b"BARRIER=1"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, writer.to_bytes(4, "little"))])

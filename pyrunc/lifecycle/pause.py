@@ -1,14 +1,17 @@
 """pause and resume: the freezer cgroup."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pyrunc.errors import StateError
 from pyrunc.lifecycle.store import Lock
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.lifecycle.store import Store
 
 
-def pause(store: "Store", container_id: str) -> None:
+def pause(store: Store, container_id: str) -> None:
     """Freeze all processes of a created or running container. Raises StateError in any other state."""
     lock = Lock(store.directory(container_id))
     try:
@@ -20,7 +23,7 @@ def pause(store: "Store", container_id: str) -> None:
         lock.release()
 
 
-def resume(store: "Store", container_id: str) -> None:
+def resume(store: Store, container_id: str) -> None:
     """Thaw a paused container. Raises StateError when it is not paused."""
     lock = Lock(store.directory(container_id))
     try:

@@ -1,15 +1,17 @@
 """The processes of a container: those in its cgroup, or, where it has none or has left it, those that belong to it."""
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING
 
 from pyrunc.errors import PyruncError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.lifecycle.store import Container
 
 
-def processes(container: "Container") -> "list[int]":
+def processes(container: Container) -> list[int]:
     """As the runtime's pid namespace counts them, ascending; [] when it has stopped.
 
     Raises PyruncError when nothing tells which they are: a list that lacks some would be believed.
@@ -34,7 +36,7 @@ def processes(container: "Container") -> "list[int]":
     return sorted({*found, *inside})
 
 
-def _is_root(paths: "dict[str, str]") -> bool:
+def _is_root(paths: dict[str, str]) -> bool:
     """Whether a hierarchy's root is among them, in which every process of the host is that is nowhere else."""
     for directory in paths.values():
         try:
@@ -46,13 +48,13 @@ def _is_root(paths: "dict[str, str]") -> bool:
     return False
 
 
-def _of_namespace(init: int) -> "set[int]":
+def _of_namespace(init: int) -> set[int]:
     """The processes of init's pid namespace, and of those below it. Raises PyruncError."""
     namespace = _namespace(init)
     if namespace is None:
         raise PyruncError("cannot look into the pid namespace of process " + str(init) + ": permission denied")
     found = {init}
-    parents: "dict[int, int]" = {}
+    parents: dict[int, int] = {}
     for name in posix.listdir("/proc"):
         if name.isdigit():
             pid = int(name)
@@ -68,7 +70,7 @@ def _of_namespace(init: int) -> "set[int]":
     return found
 
 
-def _namespace(pid: int) -> "int | None":
+def _namespace(pid: int) -> int | None:
     try:
         return posix.stat("/proc/" + str(pid) + "/ns/pid").st_ino
     except OSError:

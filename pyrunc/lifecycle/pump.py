@@ -6,34 +6,33 @@ the next when that is delivered: who is slow slows down who is fast, and every b
 allow, the kernel moves the data (splice(2)), and no piece is held at all.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import posix
 import select
+from typing import Any, Final
 
 from pyrunc.errors import PyruncError, reason
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Final
-
-POLLIN: "Final" = select.POLLIN
-POLLOUT: "Final" = select.POLLOUT
+POLLIN: Final = select.POLLIN
+POLLOUT: Final = select.POLLOUT
 # Bytes of one piece, and of one splice(2).
-_PIECE: "Final" = 65536
-_SPLICE: "Final" = 1 << 20
+_PIECE: Final = 65536
+_SPLICE: Final = 1 << 20
 # So many before others get their turn.
-_ROUNDS: "Final" = 16
+_ROUNDS: Final = 16
 # What goes into a pipe without waiting once poll(2) has said that something does (PIPE_BUF of pipe(7)).
-_SURE: "Final" = 4096
+_SURE: Final = 4096
 # Of the kernel's linux/socket.h.
-_MSG_DONTWAIT: "Final" = 0x40
+_MSG_DONTWAIT: Final = 0x40
 # File types of inode(7).
-_TYPE: "Final" = 0o170000
-_FIFO: "Final" = 0o010000
-_CHARACTER: "Final" = 0o020000
-_REGULAR: "Final" = 0o100000
-_SOCKET: "Final" = 0o140000
+_TYPE: Final = 0o170000
+_FIFO: Final = 0o010000
+_CHARACTER: Final = 0o020000
+_REGULAR: Final = 0o100000
+_SOCKET: Final = 0o140000
 
 
 class End:
@@ -50,7 +49,7 @@ class End:
         self.flags = flags
         #: What is polled, read and written.
         self.fd = number
-        self.socket: "Any" = None
+        self.socket: Any = None
         #: Whether a call may wait, so that it comes only after a poll, and with little.
         self.waits = False
         try:
@@ -97,7 +96,7 @@ class End:
         """What the reader is to get when read() has come to the end."""
         return b""
 
-    def write(self, data: "memoryview[int]") -> int:
+    def write(self, data: memoryview[int]) -> int:
         """Returns how many bytes were taken. Raises OSError, BlockingIOError when none can be now."""
         if self.socket is not None:
             return self.socket.send(data, _MSG_DONTWAIT)  # type: ignore[no-any-return]
@@ -148,7 +147,7 @@ class Flow:
         self.target = target
         self.name = name
         self.tells = tells
-        self.problem: "PyruncError | None" = None
+        self.problem: PyruncError | None = None
         self.rest = memoryview(b"")
         #: Whether a source that has nothing now counts as one at its end.
         self.last_round = False
@@ -162,7 +161,7 @@ class Flow:
             source.unblock()
             target.unblock()
 
-    def wants(self, events: "dict[int, int]") -> None:
+    def wants(self, events: dict[int, int]) -> None:
         """Add what it waits for: descriptor to poll(2)'s events."""
         target = self.target.fd
         if self.full:
@@ -172,7 +171,7 @@ class Flow:
         if self.tells and self.target.number > 2:
             events.setdefault(target, 0)  # POLLERR, which is always told: the process has closed its input
 
-    def go(self, ready: "dict[int, int]") -> None:
+    def go(self, ready: dict[int, int]) -> None:
         """Do what can be done now. ready: as poll(2) has told."""
         if (self.target if self.full else self.source).fd in ready:
             if self.splices:

@@ -5,9 +5,12 @@ cgroup and a mount namespace of its own (plan/external.py); the restored process
 tells when all is restored and nothing runs yet: there it is judged, recorded, and let go.
 """
 
+from __future__ import annotations
+
 import _socket
 import glob
 import posix
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux, log
 from pyrunc.errors import PyruncError, UsageError, reason
@@ -21,10 +24,8 @@ from pyrunc.plan.host import read_host
 from pyrunc.plan.mounts import OpenTree
 from pyrunc.plan.step import Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Final
 
     from pyrunc.lifecycle.create import Creation
     from pyrunc.lifecycle.criu import Options
@@ -32,18 +33,18 @@ if TYPE_CHECKING:
     from pyrunc.lifecycle.store import Store
     from pyrunc.plan.context import Context
 
-LOG: "Final" = "restore.log"
+LOG: Final = "restore.log"
 # CRIU's descriptors of the two directories; those of namespaces follow.
-_IMAGES: "Final" = 4
-_WORK: "Final" = 5
+_IMAGES: Final = 4
+_WORK: Final = 5
 # Namespaces that it can neither leave alone nor join. (It has code for a user namespace, which cannot open it.)
-_NOT_INTO: "Final" = ("cgroup", "user")
-_IMAGE_LIMIT: "Final" = 16 << 20
-_PROFILES: "Final" = "/sys/kernel/security/apparmor/profiles"
-_MESSAGE_LIMIT: "Final" = 1 << 18
+_NOT_INTO: Final = ("cgroup", "user")
+_IMAGE_LIMIT: Final = 16 << 20
+_PROFILES: Final = "/sys/kernel/security/apparmor/profiles"
+_MESSAGE_LIMIT: Final = 1 << 18
 
 
-def restore(store: "Store", container_id: str, options: "CreateOptions", wanted: "Options") -> int:
+def restore(store: Store, container_id: str, options: CreateOptions, wanted: Options) -> int:
     """Returns the process's exit status (128 and the signal's number when one ended it), 0 when detached.
 
     options: as for create; wanted: CRIU's. Raises PyruncError, and then nothing is left of the container.
@@ -72,7 +73,7 @@ def restore(store: "Store", container_id: str, options: "CreateOptions", wanted:
     return status
 
 
-def _check_flags(wanted: "Options") -> None:
+def _check_flags(wanted: Options) -> None:
     """Raises UsageError for what cannot be, whatever is in the images."""
     if wanted.cgroups_mode == "strict":
         raise UsageError(
@@ -87,7 +88,7 @@ def _check_flags(wanted: "Options") -> None:
         raise UsageError("--lsm-mount-context: selinux is not enabled on this host")
 
 
-def _carry_out(creation: "Creation", wanted: "Options") -> None:
+def _carry_out(creation: Creation, wanted: Options) -> None:
     """Raises PyruncError, and then nothing is left of the container."""
     context, options, container = creation.context, creation.options, creation.container
     for warning in creation.plan.warnings:
@@ -117,7 +118,7 @@ def _carry_out(creation: "Creation", wanted: "Options") -> None:
     log.debug("restored " + container.id)
 
 
-def _apply(step: Step, context: "Context") -> None:
+def _apply(step: Step, context: Context) -> None:
     try:
         step.apply(context)
     except PyruncError as error:
@@ -130,17 +131,17 @@ def _apply(step: Step, context: "Context") -> None:
         ) from None
 
 
-def _steps(creation: "Creation", wanted: "Options") -> "list[Step]":
+def _steps(creation: Creation, wanted: Options) -> list[Step]:
     """What create would do in the runtime, as far as CRIU does not do it."""
     manager = creation.context.cgroup
-    linux: "Any" = creation.context.config.get("linux") or {}
-    steps: "list[Step]" = [creation.state_step]
+    linux: Any = creation.context.config.get("linux") or {}
+    steps: list[Step] = [creation.state_step]
     for step in creation.plan.steps:
         # Sources with other ids, and the user namespaces that map them; namespaces to join.
         mapped = step.name == "idmap" or (isinstance(step, OpenTree) and step.mapping is not None)
         if mapped or isinstance(step, namespaces.OpenNamespaces):
             steps.append(step)
-    program: "Any" = creation.context.config.get("process") or {}
+    program: Any = creation.context.config.get("process") or {}
     if not creation.options.detach and not program.get("terminal"):
         steps.append(RestorePipes(program, linux, _descriptors(wanted.image_path)))
     process = CriuProcess(creation, wanted)
@@ -159,11 +160,11 @@ class RestorePipes(streams.MakePipes):
 
     __slots__ = ("names",)
 
-    def __init__(self, process: "Any", linux: "Any", names: "list[str]") -> None:
+    def __init__(self, process: Any, linux: Any, names: list[str]) -> None:
         streams.MakePipes.__init__(self, process, linux)
         self.names = names
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         streams.MakePipes.apply(self, context)
         assert context.streams is not None
         for number in range(3):
@@ -177,22 +178,22 @@ class CriuProcess(Step):
     __slots__ = ("creation", "descriptors", "directory", "found", "service", "sync", "wanted")
     name = "criu"
 
-    def __init__(self, creation: "Creation", wanted: "Options") -> None:
+    def __init__(self, creation: Creation, wanted: Options) -> None:
         Step.__init__(self)
         self.creation = creation
         self.wanted = wanted
         self.service = criu.Service()
         self.directory = creation.container.directory + "/criu"
-        self.sync: "Any" = None
+        self.sync: Any = None
         # The mounts in the images.
-        self.found: "list[external.ImageMount]" = []
+        self.found: list[external.ImageMount] = []
         # Of namespaces, by their key.
-        self.descriptors: "list[tuple[str, int]]" = []
+        self.descriptors: list[tuple[str, int]] = []
 
     def describe(self) -> str:
         return "start criu"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         self.found = _image_mounts(self.wanted.image_path)
         external.judge_images(self.found)
         if self.wanted.lsm_profile:
@@ -212,7 +213,7 @@ class CriuProcess(Step):
         # So that delete --force finds what to end.
         context.on_pid(context)
 
-    def _let_through(self, config: "Any") -> None:
+    def _let_through(self, config: Any) -> None:
         """In a user namespace CRIU finds its mounts by their path, as the root of that: both folders above let it pass.
 
         The other containers' own folders do not, whatever the state root does.
@@ -223,7 +224,7 @@ class CriuProcess(Step):
             for folder in (container.store.root, container.directory):
                 posix.chmod(folder, posix.stat(folder).st_mode & 0o7777 | 0o011)
 
-    def go_on(self) -> "tuple[list[tuple[str, str]], list[external.Restriction]]":
+    def go_on(self) -> tuple[list[tuple[str, str]], list[external.Restriction]]:
         """Let it set itself up and become the program. Returns what Stage.build() does. Raises PyruncError."""
         try:
             self.sync.send(b"G")
@@ -244,7 +245,7 @@ class CriuProcess(Step):
             [external.Restriction(device, root, set(options)) for device, root, options in restrictions],
         )
 
-    def _prepare(self, sync: "Any", stage: external.Stage, context: "Context") -> "tuple[int, ...]":
+    def _prepare(self, sync: Any, stage: external.Stage, context: Context) -> tuple[int, ...]:
         """In the process that becomes CRIU. What goes wrong is told to the runtime."""
         self.sync.close()
         try:
@@ -284,7 +285,7 @@ class CriuProcess(Step):
             sync.send(b"X" + number.to_bytes(4, "little") + words)
             raise
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         if self.sync is not None:
             self.sync.close()
         self.service.finish(kill=True)
@@ -296,19 +297,19 @@ class RestoreProcesses(Step):
     __slots__ = ("creation", "process", "restored", "restrictions", "service", "wanted")
     name = "restore"
 
-    def __init__(self, creation: "Creation", wanted: "Options", process: CriuProcess) -> None:
+    def __init__(self, creation: Creation, wanted: Options, process: CriuProcess) -> None:
         Step.__init__(self)
         self.creation = creation
         self.wanted = wanted
         self.process = process
         self.service = process.service
-        self.restrictions: "list[external.Restriction]" = []
+        self.restrictions: list[external.Restriction] = []
         self.restored = 0
 
     def describe(self) -> str:
         return "restore the processes"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         if self.wanted.work_path:
             make_directories(self.wanted.work_path, 0o700)
         names, self.restrictions = self.process.go_on()
@@ -327,7 +328,7 @@ class RestoreProcesses(Step):
         self.service.finish()
         self._let_go(context)
 
-    def _add(self, options: "Any", names: "list[tuple[str, str]]", context: "Context") -> None:
+    def _add(self, options: Any, names: list[tuple[str, str]], context: Context) -> None:
         options.root = self.process.directory + "/root"
         options.rst_sibling = True
         options.evasive_devices = True
@@ -381,18 +382,18 @@ class RestoreProcesses(Step):
             external.judge_restored(external.entries(pid), self.restrictions)
             self._record(context, pid)
 
-    def _namespaces_made(self, context: "Context", pid: int) -> None:
-        linux: "Any" = context.config.get("linux") or {}
+    def _namespaces_made(self, context: Context, pid: int) -> None:
+        linux: Any = context.config.get("linux") or {}
         spaces = namespaces.Namespaces(linux.get("namespaces") or [])
         if "network" in spaces.new:
             # CRIU restores no network devices (EMPTY_NAMESPACES), but this one is there in every network namespace.
             _within(pid, "network", network.loopback_up, "bringing the loopback interface up")
-        wanted: "Any" = context.config.get("hooks") or {}
+        wanted: Any = context.config.get("hooks") or {}
         for kind in ("prestart", "createRuntime"):
             if wanted.get(kind):
                 hooks.run(wanted[kind], kind, hooks.state_of(context, "created", pid), context.bundle)
 
-    def _record(self, context: "Context", pid: int) -> None:
+    def _record(self, context: Context, pid: int) -> None:
         container = self.creation.container
         context.pid = pid
         context.pidfd = _linux.pidfd_open(pid, 0)
@@ -409,7 +410,7 @@ class RestoreProcesses(Step):
             files.replace(container.directory + "/config.json", create.config_text(config))
         self.restored = pid
 
-    def _let_go(self, context: "Context") -> None:
+    def _let_go(self, context: Context) -> None:
         """What was for CRIU alone."""
         self.process.sync.close()
         try:
@@ -418,18 +419,18 @@ class RestoreProcesses(Step):
         except OSError as error:
             log.warning("remove " + self.process.directory + ": " + reason(error))
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         if context.pidfd >= 0:
             birth.end(context.pidfd)
             birth.reap(context)
 
 
-def _own_cgroup_namespace(context: "Context") -> None:
+def _own_cgroup_namespace(context: Context) -> None:
     if "cgroup" in namespaces.Namespaces((context.config.get("linux") or {}).get("namespaces") or []).new:
         _linux.unshare(_linux.CLONE_NEWCGROUP)
 
 
-def _judge_namespaces(context: "Context", pid: int) -> None:
+def _judge_namespaces(context: Context, pid: int) -> None:
     """Whether the restored process is in namespaces as the config has them. Raises OSError, PyruncError.
 
     Which are new stands in the images: they may be of another container, or tampered with.
@@ -476,7 +477,7 @@ def _judge_profile(profile: str, images: str) -> None:
             raise PyruncError("--lsm-profile " + profile + ": no such profile is loaded")
 
 
-def _within(pid: int, kind: str, action: "Callable[[], None]", what: str) -> None:
+def _within(pid: int, kind: str, action: Callable[[], None], what: str) -> None:
     """Do something in a namespace of the container's, by a process that is not there for long. Raises PyruncError."""
     flag, name = namespaces.TYPES[kind]
     fd = posix.open("/proc/" + str(pid) + "/ns/" + name, posix.O_RDONLY | posix.O_CLOEXEC)
@@ -499,7 +500,7 @@ def _make_root_read_only() -> None:
     _linux.mount_setattr(-100, "/", 0, _linux.MOUNT_ATTR_RDONLY, 0, 0, 0)
 
 
-def _cgroups(pid: int) -> "list[tuple[str, str]]":
+def _cgroups(pid: int) -> list[tuple[str, str]]:
     """Controllers and path of each hierarchy that a process is in (cgroups(7))."""
     found = []
     for line in files.read("/proc/" + str(pid) + "/cgroup").decode("utf-8", "surrogateescape").split("\n"):
@@ -510,10 +511,10 @@ def _cgroups(pid: int) -> "list[tuple[str, str]]":
     return found
 
 
-def _descriptors(images: str) -> "list[str]":
+def _descriptors(images: str) -> list[str]:
     """Where the standard streams of the process led. Raises PyruncError."""
     try:
-        names: "Any" = loads(files.read(images + "/" + DESCRIPTORS), DESCRIPTORS)
+        names: Any = loads(files.read(images + "/" + DESCRIPTORS), DESCRIPTORS)
     except OSError as error:
         raise PyruncError(
             "read " + images + "/" + DESCRIPTORS + ": " + reason(error),
@@ -525,7 +526,7 @@ def _descriptors(images: str) -> "list[str]":
     return names
 
 
-def _image_mounts(images: str) -> "list[external.ImageMount]":
+def _image_mounts(images: str) -> list[external.ImageMount]:
     """The mounts that a checkpoint has. Raises PyruncError."""
     posix.close(criu.open_directory(images, "checkpoint directory"))
     found = _image_entries(images, "mountpoints-*.img")
@@ -542,11 +543,11 @@ def _image_mounts(images: str) -> "list[external.ImageMount]":
     ]
 
 
-def _image_entries(images: str, pattern: str) -> "list[Any]":
+def _image_entries(images: str, pattern: str) -> list[Any]:
     """What is in the images whose names match. Raises PyruncError."""
     from pycriu import images as format_  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
-    found: "list[Any]" = []
+    found: list[Any] = []
     for path in glob.glob(glob.escape(images) + "/" + pattern):
         try:
             found += format_.loads(files.read(path, limit=_IMAGE_LIMIT))["entries"]

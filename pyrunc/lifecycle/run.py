@@ -1,24 +1,24 @@
 """run: create and start in one; in the foreground, stay with the process and delete the container at its end."""
 
+from __future__ import annotations
+
 import errno
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux, log
 from pyrunc.errors import PyruncError
 from pyrunc.lifecycle import create, execute, start
 from pyrunc.lifecycle.store import Container, Lock
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     from pyrunc.lifecycle.options import CreateOptions
     from pyrunc.lifecycle.store import Store
 
 # Steps of create whose undo is by a name that is free again once the container is destroyed.
-_NAMED: "Final" = ("state", "exec.fifo", "cgroup", "intelRdt", "unmount")
+_NAMED: Final = ("state", "exec.fifo", "cgroup", "intelRdt", "unmount")
 
 
-def run(store: "Store", container_id: str, options: "CreateOptions") -> int:
+def run(store: Store, container_id: str, options: CreateOptions) -> int:
     """Returns the process's exit status (128 and the signal's number when one ended it), 0 when detached.
 
     Raises PyruncError, and then nothing is left of the container.

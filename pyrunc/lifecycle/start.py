@@ -1,10 +1,13 @@
 """start: let the waiting process execute its program."""
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import posix
 import select
 import sys
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.jsontext import dumps
@@ -12,28 +15,26 @@ from pyrunc.lifecycle.store import Container, Lock
 from pyrunc.linux import procfs
 from pyrunc.plan.files_step import FIFO, HOOKS_BEGIN, HOOKS_END
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Final
 
     from pyrunc.lifecycle.notify import Notify
     from pyrunc.lifecycle.store import Store
 
 
 # The step of an error that says that the program cannot be executed.
-EXECVE: "Final" = "execve"
-_STOPPED: "Final" = "cannot start a container that has stopped"
-_RUNNING: "Final" = "cannot start an already running container"
+EXECVE: Final = "execve"
+_STOPPED: Final = "cannot start a container that has stopped"
+_RUNNING: Final = "cannot start an already running container"
 # Milliseconds after which we look again, where nobody tells us: see _await_program().
-_LOOK: "Final" = 20
+_LOOK: Final = 20
 # ioctl(2) PIDFD_GET_INFO, _IOWR(0xff, 11, struct pidfd_info) with the first 64 bytes of it, and its PIDFD_INFO_EXIT
 # (linux/pidfd.h, since Linux 6.15).
-_GET_INFO: "Final" = 0xC040FF0B
-_INFO_EXIT: "Final" = 8
+_GET_INFO: Final = 0xC040FF0B
+_INFO_EXIT: Final = 8
 
 
-def start(store: "Store", container_id: str) -> None:
+def start(store: Store, container_id: str) -> None:
     """Start a created container. Returns when execve(2) has happened and the poststart hooks have run.
 
     Raises StateError when the container is not `created`, PyruncError when its process ends before its program.
@@ -49,7 +50,7 @@ def start(store: "Store", container_id: str) -> None:
         await_ready(container, notify)
 
 
-def listen(container: Container) -> "Notify | None":
+def listen(container: Container) -> Notify | None:
     """The socket on which the container says that it is ready, if there is a service manager to be told."""
     if not posix.environ.get(b"NOTIFY_SOCKET"):
         return None
@@ -58,7 +59,7 @@ def listen(container: Container) -> "Notify | None":
     return notify.listen(container.directory)
 
 
-def await_ready(container: Container, notify: "Notify") -> None:
+def await_ready(container: Container, notify: Notify) -> None:
     """Wait until a container that has been started says that it is ready, or ends."""
     pidfd = container.open_pidfd()
     if pidfd is not None:
@@ -67,8 +68,8 @@ def await_ready(container: Container, notify: "Notify") -> None:
 
 
 def begin(
-    container: Container, lock: Lock, listening: bool = False, meanwhile: "Callable[[], object] | None" = None
-) -> "Notify | None":
+    container: Container, lock: Lock, listening: bool = False, meanwhile: Callable[[], object] | None = None
+) -> Notify | None:
     """As start(), by a caller that holds the container's lock, which is released: hooks and programs take their time.
 
     listening: make the socket on which it says that it is ready, and return it. meanwhile: as for hooks.run().
@@ -218,7 +219,7 @@ def take_away(container: Container) -> None:
         lock.release()
 
 
-def _problem(container: Container, data: bytes) -> "PyruncError | None":
+def _problem(container: Container, data: bytes) -> PyruncError | None:
     """The error that the process told of."""
     data = data.lstrip(b"0" + HOOKS_BEGIN + HOOKS_END)
     if data[:1] == b"X":
@@ -226,7 +227,7 @@ def _problem(container: Container, data: bytes) -> "PyruncError | None":
         return PyruncError(text, step="hooks", pointer=pointer)
     if data[:1] == b"E" and len(data) >= 6:
         number = int.from_bytes(data[2:6], "little")
-        args: "Any" = (container.config().get("process") or {}).get("args") or ["?"]
+        args: Any = (container.config().get("process") or {}).get("args") or ["?"]
         return PyruncError(
             "exec " + str(args[0]) + ": " + posix.strerror(number).lower(),
             step=EXECVE,
@@ -239,7 +240,7 @@ def _problem(container: Container, data: bytes) -> "PyruncError | None":
     return None
 
 
-def _poststart(container: Container, meanwhile: "Callable[[], object] | None") -> None:
+def _poststart(container: Container, meanwhile: Callable[[], object] | None) -> None:
     """A failing poststart hook is an error and stops the container (runtime.md, "Lifecycle", 1.3.0)."""
     from pyrunc.plan import hooks
 

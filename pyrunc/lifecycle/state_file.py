@@ -4,33 +4,32 @@ A state root is a directory that --root names. Whose file is there, of which typ
 of its descriptor; its contents are checked by the table below. One bad entry spoils no other.
 """
 
+from __future__ import annotations
+
 import errno
 import posix
+from typing import Any, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.jsontext import loads
 from pyrunc.linux import files
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Final
-
 # The format of state.json. A newer pyrunc reads the older ones; an unknown one is an error.
-FORMAT: "Final" = 1
-NAME: "Final" = "state.json"
-_LIMIT: "Final" = 16 << 20
+FORMAT: Final = 1
+NAME: Final = "state.json"
+_LIMIT: Final = 16 << 20
 
 
 class Malformed(PyruncError):
     """A state.json of ours that is not what we write. fields: what it holds, {} when it is no JSON object."""
 
-    def __init__(self, message: str, fields: "dict[str, Any]") -> None:
+    def __init__(self, message: str, fields: dict[str, Any]) -> None:
         PyruncError.__init__(self, message)
         self.fields = fields
 
 
-def read(directory: str, container_id: str) -> "dict[str, Any]":
+def read(directory: str, container_id: str) -> dict[str, Any]:
     """The checked object of a container's state.json.
 
     Raises StateError when there is none, Malformed when it is not what we write, PyruncError when it cannot be read or
@@ -38,7 +37,7 @@ def read(directory: str, container_id: str) -> "dict[str, Any]":
     """
     path = directory + "/" + NAME
     data = _read(directory, path)
-    fields: "Any" = {}
+    fields: Any = {}
     try:
         fields = loads(data, NAME, _LIMIT, surrogates=True)  # a bundle's path may be no UTF-8
     except PyruncError as error:
@@ -90,8 +89,8 @@ def _check_owner(fd: int, path: str, kind: int) -> None:
 
 # What a value must be, as data: a word for fits(), a list of one, an object with these properties ("?" for one that may
 # be missing, "*" for any), or a tuple: that or null.
-_HOOK: "Final" = {"path": "text", "args?": ["text"], "env?": ["text"], "timeout?": "count"}
-_MOUNT: "Final" = {
+_HOOK: Final = {"path": "text", "args?": ["text"], "env?": ["text"], "timeout?": "count"}
+_MOUNT: Final = {
     "destination": "text",
     "path": "text",
     "id": "unsigned",
@@ -100,7 +99,7 @@ _MOUNT: "Final" = {
     "inode": "unsigned",
 }
 # In the order of the file. Older states lack some; what a newer pyrunc of the same format adds is left alone.
-_FIELDS: "Final[dict[str, Any]]" = {
+_FIELDS: Final[dict[str, Any]] = {
     "ociVersion": "text",
     "id": "text",
     "phase": "phase",
@@ -125,7 +124,7 @@ _FIELDS: "Final[dict[str, Any]]" = {
 }
 
 
-def fits(value: "Any", shape: "Any") -> bool:
+def fits(value: Any, shape: Any) -> bool:
     """Whether a value is of a shape, as above. Pure."""
     kind = type(shape)
     if kind is tuple:
@@ -151,7 +150,7 @@ def fits(value: "Any", shape: "Any") -> bool:
     return shape != "path" or (value[:1] == "/" and ".." not in value.split("/"))
 
 
-def _misfit(value: "dict[str, Any]", shape: "dict[str, Any]") -> str:
+def _misfit(value: dict[str, Any], shape: dict[str, Any]) -> str:
     """The first property that is missing or does not fit, "" for none."""
     for name, inner in shape.items():
         key = name.rstrip("?")
@@ -169,7 +168,7 @@ def _misfit(value: "dict[str, Any]", shape: "dict[str, Any]") -> str:
     return ""
 
 
-def _problem(fields: "dict[str, Any]", container_id: str) -> str:
+def _problem(fields: dict[str, Any], container_id: str) -> str:
     """What is wrong with it, to be put after the file's name; "" for nothing."""
     if type(fields.get("format")) is not int or not 1 <= fields["format"] <= FORMAT:
         return " has a format that this pyrunc does not know"
@@ -181,7 +180,7 @@ def _problem(fields: "dict[str, Any]", container_id: str) -> str:
 
 # ---- what it names ----
 
-_CGROUPS: "Final" = (_linux.CGROUP_SUPER_MAGIC, _linux.CGROUP2_SUPER_MAGIC)
+_CGROUPS: Final = (_linux.CGROUP_SUPER_MAGIC, _linux.CGROUP2_SUPER_MAGIC)
 
 
 def check_cgroup(path: str) -> None:

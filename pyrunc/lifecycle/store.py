@@ -5,10 +5,13 @@
 <root>/<id>/exec.fifo    there while the container is `created`
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import posix
 import time
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc.cgroups import manager
 from pyrunc.errors import PyruncError, StateError, reason
@@ -17,18 +20,16 @@ from pyrunc.lifecycle import state_file
 from pyrunc.linux import files, procfs
 from pyrunc.plan.files_step import FIFO
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Final
 
     from pyrunc.cgroups import AnyManager
 
-OCI_VERSION: "Final" = "1.3.0"
+OCI_VERSION: Final = "1.3.0"
 # Seconds to wait for another operation on a container.
-PATIENCE: "Final" = 10.0
+PATIENCE: Final = 10.0
 
-_ID_CHARACTERS: "Final" = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
+_ID_CHARACTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-.")
 
 
 def check_id(container_id: str) -> None:
@@ -55,7 +56,7 @@ class Store:
         check_id(container_id)
         return self.root + "/" + container_id
 
-    def load(self, container_id: str) -> "Container":
+    def load(self, container_id: str) -> Container:
         """The container of this name.
 
         Raises StateError when there is none, PyruncError when its state cannot be read or is not to be believed.
@@ -63,7 +64,7 @@ class Store:
         directory = self.directory(container_id)
         return Container(self, directory, state_file.read(directory, container_id))
 
-    def list(self) -> "list[Container]":
+    def list(self) -> list[Container]:
         """All containers, by name; what cannot be read is left out."""
         try:
             names = sorted(posix.listdir(self.root))
@@ -111,7 +112,7 @@ class Container:
 
     __slots__ = ("directory", "fields", "store")
 
-    def __init__(self, store: Store, directory: str, fields: "dict[str, Any]") -> None:
+    def __init__(self, store: Store, directory: str, fields: dict[str, Any]) -> None:
         self.store = store
         self.directory = directory
         self.fields = fields
@@ -136,7 +137,7 @@ class Container:
         found = procfs.process_state(self.pid)
         return found is not None and found[1] == self.fields["start"] and found[0] not in "ZX"
 
-    def open_pidfd(self) -> "int | None":
+    def open_pidfd(self) -> int | None:
         """A pidfd of the init process, None when it has ended. The recorded process, whatever its number names now."""
         from pyrunc import _linux
 
@@ -180,7 +181,7 @@ class Container:
         # Somebody else may hold it open.
         return procfs.has_executed(self.pid, self.fields["start"]) is False
 
-    def manager(self) -> "AnyManager":
+    def manager(self) -> AnyManager:
         """The container's cgroup. Raises Malformed when a directory that is recorded as one is none."""
         fields = self.fields
         try:
@@ -190,26 +191,26 @@ class Container:
             raise state_file.Malformed(error.message, fields) from None
         return manager(fields["cgroup"], bool(fields.get("rootless")), fields.get("systemd"), self.id)
 
-    def annotations(self) -> "dict[str, str]":
+    def annotations(self) -> dict[str, str]:
         """Those that hooks heed: all or none, as the create was told."""
         return dict(self.fields["annotations"]) if self.fields.get("trustAnnotations") else {}
 
-    def pids(self) -> "list[int]":
+    def pids(self) -> list[int]:
         """All processes in the container's cgroup, as the runtime's pid namespace counts them."""
         return self.manager().pids()
 
-    def config(self) -> "dict[str, Any]":
+    def config(self) -> dict[str, Any]:
         """The config that the container was created from. Raises OSError, ConfigError, StateError when it is gone."""
         from pyrunc.config.load import parse
 
         try:
-            config: "Any" = parse(files.read(self.directory + "/config.json", limit=16 << 20))
+            config: Any = parse(files.read(self.directory + "/config.json", limit=16 << 20))
         except FileNotFoundError as error:
             # Deleted since its state was read.
             raise StateError("container does not exist", errno=error.errno) from None
         return dict(config)
 
-    def state_json(self, status: "str | None" = None) -> "dict[str, Any]":
+    def state_json(self, status: str | None = None) -> dict[str, Any]:
         """The state object of the specification, with runc's additions."""
         fields = self.fields
         status = status or self.status()
@@ -317,7 +318,7 @@ def remove_tree(path: str) -> None:
         # One descriptor, and a way back whose every step is compared: a container that has got hold of a part may nest
         # directories beyond any depth, and move them.
         names, identities = [posix.listdir(fd)], [_identity(fd)]
-        way: "list[str]" = []
+        way: list[str] = []
         while True:
             if names[-1]:
                 name = names[-1].pop()
@@ -344,12 +345,12 @@ def remove_tree(path: str) -> None:
     _remove(posix.rmdir, path, None)
 
 
-def _identity(fd: int) -> "tuple[int, int]":
+def _identity(fd: int) -> tuple[int, int]:
     status = posix.fstat(fd)
     return status.st_dev, status.st_ino
 
 
-def _open_directory(path: str, dir_fd: "int | None") -> int:
+def _open_directory(path: str, dir_fd: int | None) -> int:
     """-1 for what is none, and is removed then, a link for one, or gone. Raises OSError."""
     try:
         return posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=dir_fd)
@@ -362,7 +363,7 @@ def _open_directory(path: str, dir_fd: "int | None") -> int:
     return -1
 
 
-def _remove(how: "Callable[..., None]", path: str, dir_fd: "int | None") -> None:
+def _remove(how: Callable[..., None], path: str, dir_fd: int | None) -> None:
     try:
         how(path, dir_fd=dir_fd)
     except FileNotFoundError:

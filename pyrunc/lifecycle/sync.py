@@ -16,10 +16,13 @@ Whoever may trace in a joined pid namespace can take hold of the container proce
 expected, where it is said, is an error.
 """
 
+from __future__ import annotations
+
 import _socket
 import posix
 import select
 import sys
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
@@ -27,28 +30,25 @@ from pyrunc.linux import files, procfs
 from pyrunc.plan import birth
 from pyrunc.plan.process import BecomeProgram
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     from pyrunc.plan.context import Context
     from pyrunc.plan.step import Plan, Step
 
 # Longer messages are cut: a packet must fit the socket's buffer.
-_MESSAGE_LIMIT: "Final" = 16384
+_MESSAGE_LIMIT: Final = 16384
 # Descriptors in one packet; the kernel takes 253 (SCM_MAX_FD of its net/scm.h).
-_RIGHTS_LIMIT: "Final" = 200
+_RIGHTS_LIMIT: Final = 200
 # The largest errno (MAX_ERRNO of the kernel's linux/err.h), and the largest number of a descriptor or a process.
-_MAX_ERRNO: "Final" = 4095
-_MAX_INT: "Final" = 0x7FFFFFFF
+_MAX_ERRNO: Final = 4095
+_MAX_INT: Final = 0x7FFFFFFF
 # What the kernel calls a seccomp listener.
-_LISTENER: "Final" = "anon_inode:seccomp notify"
+_LISTENER: Final = "anon_inode:seccomp notify"
 
 
 # ---- the container process's side ----
 
 
-def take_rights(context: "Context") -> bytes:
+def take_rights(context: Context) -> bytes:
     """The runtime's next word, after the descriptors that come with it. Raises OSError."""
     while True:
         word, ancillary, _, _ = context.sync.recvmsg(
@@ -60,7 +60,7 @@ def take_rights(context: "Context") -> bytes:
         context.rights += [int.from_bytes(some[at : at + 4], sys.byteorder) for at in range(0, len(some), 4)]
 
 
-def report_meeting(context: "Context") -> None:
+def report_meeting(context: Context) -> None:
     """Say that a meeting point is reached. Raises OSError."""
     if context.console_fd >= 0:
         rights = context.console_fd.to_bytes(4, sys.byteorder)
@@ -71,7 +71,7 @@ def report_meeting(context: "Context") -> None:
         context.sync.send(b"M")
 
 
-def report_failure(context: "Context", index: int, error: BaseException) -> None:
+def report_failure(context: Context, index: int, error: BaseException) -> None:
     """Say that a step, by its index, failed. Raises nothing."""
     number = 0
     pointer = hint = ""
@@ -97,7 +97,7 @@ def report_failure(context: "Context", index: int, error: BaseException) -> None
 # ---- the runtime's side ----
 
 
-def send_rights(context: "Context") -> None:
+def send_rights(context: Context) -> None:
     """The descriptors that the container process is to get: the runtime has no further use for them."""
     while context.rights:
         some = context.rights[:_RIGHTS_LIMIT]
@@ -111,7 +111,7 @@ def send_rights(context: "Context") -> None:
             posix.close(fd)
 
 
-def send(context: "Context", message: bytes) -> None:
+def send(context: Context, message: bytes) -> None:
     """Raises nothing."""
     try:
         context.sync.send(message)
@@ -120,7 +120,7 @@ def send(context: "Context", message: bytes) -> None:
         return
 
 
-def receive(plan: "Plan", context: "Context") -> "tuple[bytes, int]":
+def receive(plan: Plan, context: Context) -> tuple[bytes, int]:
     """The next message, b"" at the end, and the descriptor that came with it, or -1.
 
     Raises PyruncError for a failure that it tells of, and for what no container process of ours says; OSError.
@@ -145,7 +145,7 @@ def receive(plan: "Plan", context: "Context") -> "tuple[bytes, int]":
     return message, fds[0] if fds else -1
 
 
-def _packet(context: "Context") -> "tuple[bytes, list[tuple[int, int, bytes]], int, object]":
+def _packet(context: Context) -> tuple[bytes, list[tuple[int, int, bytes]], int, object]:
     return context.sync.recvmsg(_MESSAGE_LIMIT + 64, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)  # type: ignore[no-any-return]
 
 
@@ -154,7 +154,7 @@ def unexpected() -> PyruncError:
     return PyruncError("unexpected message from the container process")
 
 
-def await_meeting(plan: "Plan", context: "Context") -> None:
+def await_meeting(plan: Plan, context: Context) -> None:
     """Wait until the process has reached the meeting point, and take its terminal's master. Raises PyruncError."""
     message, fd = receive(plan, context)
     if not message:
@@ -168,19 +168,19 @@ def await_meeting(plan: "Plan", context: "Context") -> None:
         raise unexpected()
 
 
-def _wants_terminal(plan: "Plan") -> bool:
+def _wants_terminal(plan: Plan) -> bool:
     program = _program(plan)
     return bool(program and program.process and program.process.get("terminal"))
 
 
-def _program(plan: "Plan") -> "BecomeProgram | None":
+def _program(plan: Plan) -> BecomeProgram | None:
     for step in reversed(plan.steps):
         if isinstance(step, BecomeProgram):
             return step
     return None
 
 
-def await_waiting(plan: "Plan", context: "Context") -> None:
+def await_waiting(plan: Plan, context: Context) -> None:
     """Wait until the process blocks on exec.fifo (create) or has executed its program (exec). Raises PyruncError."""
     poll = select.poll()
     poll.register(context.sync.fileno(), select.POLLIN)
@@ -199,14 +199,14 @@ def await_waiting(plan: "Plan", context: "Context") -> None:
 # ---- failures ----
 
 
-def with_step(error: PyruncError, step: "Step") -> PyruncError:
+def with_step(error: PyruncError, step: Step) -> PyruncError:
     """The error, with the step's name and pointer where it has none."""
     error.step = error.step or step.name
     error.pointer = error.pointer or step.pointer or None
     return error
 
 
-def _failure(plan: "Plan", message: bytes) -> PyruncError:
+def _failure(plan: Plan, message: bytes) -> PyruncError:
     index = int.from_bytes(message[1:3], sys.byteorder)
     number = int.from_bytes(message[3:7], sys.byteorder)
     if len(message) < 7 or index >= len(plan.steps) or number > _MAX_ERRNO:
@@ -227,7 +227,7 @@ def _one_line(text: str) -> str:
     return "".join([" " if char < " " or "\x7f" <= char <= "\x9f" else char for char in text])
 
 
-def _stage_failure(plan: "Plan", message: bytes) -> PyruncError:
+def _stage_failure(plan: Plan, message: bytes) -> PyruncError:
     """What finish() reports: the stage and errno of its one C call."""
     number = int.from_bytes(message[2:6], sys.byteorder)
     program = _program(plan)
@@ -265,7 +265,7 @@ def words_of_stage(stage: str) -> str:
     }.get(stage, stage)
 
 
-def ended(context: "Context") -> PyruncError:
+def ended(context: Context) -> PyruncError:
     """The error for a container process that ended without a word."""
     killed_by_memory = context.cgroup is not None and (context.cgroup.oom_kills() or 0) > 0
     status = birth.reap(context) if context.pidfd >= 0 else None
@@ -283,7 +283,7 @@ def ended(context: "Context") -> PyruncError:
     return PyruncError("container process " + how + " during its set-up")
 
 
-def _memory_limit(context: "Context") -> int:
+def _memory_limit(context: Context) -> int:
     linux = context.config.get("linux") or {}
     memory = (linux.get("resources") or {}).get("memory") or {}
     return memory.get("limit") or 0
@@ -292,7 +292,7 @@ def _memory_limit(context: "Context") -> int:
 # ---- a second process ----
 
 
-def take_over(plan: "Plan", context: "Context") -> None:
+def take_over(plan: Plan, context: Context) -> None:
     """A second process takes the first one's place: learn its number, let the first one end. Raises PyruncError."""
     listener = -1
     has_left = False
@@ -358,7 +358,7 @@ def _leave_full_cgroup(pid: int) -> None:
 # ---- the seccomp listener ----
 
 
-def _listener(plan: "Plan", context: "Context", message: bytes, fd: int) -> int:
+def _listener(plan: Plan, context: Context, message: bytes, fd: int) -> int:
     """The seccomp listener that a message names, or that came with it. Raises PyruncError."""
     number = int.from_bytes(message[1:5], sys.byteorder)
     seccomp = context.seccomp
@@ -393,7 +393,7 @@ def _listener(plan: "Plan", context: "Context", message: bytes, fd: int) -> int:
     return fd
 
 
-def _send_to_agent(context: "Context", fd: int) -> None:
+def _send_to_agent(context: Context, fd: int) -> None:
     from pyrunc.lifecycle import listener
 
     listener.hand_over(context, fd)

@@ -1,19 +1,18 @@
 """update: other resource limits for a container that has a process."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from pyrunc import log
 from pyrunc.errors import StateError
 from pyrunc.lifecycle.store import Lock
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.lifecycle.store import Store
 
 
-def update(
-    store: "Store", container_id: str, resources: "dict[str, Any]", schemas: "tuple[str, str]" = ("", "")
-) -> None:
+def update(store: Store, container_id: str, resources: dict[str, Any], schemas: tuple[str, str] = ("", "")) -> None:
     """Apply linux.resources to the container's cgroup, all or nothing. Device rules are left as they are, as in runc.
 
     schemas: for L3 cache and memory bandwidth (linux.intelRdt), "" for as it is. Raises StateError for a stopped

@@ -4,10 +4,12 @@ Values for /proc, /sys and cgroup files go out by one open, one write, one close
 objects lose the errno of a failed write when they are closed.
 """
 
+from __future__ import annotations
+
 import posix
 
 
-def read(path: str, *, dir_fd: "int | None" = None, limit: int = 1 << 20) -> bytes:
+def read(path: str, *, dir_fd: int | None = None, limit: int = 1 << 20) -> bytes:
     """The whole of a small file, at most limit bytes of it. Raises OSError."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOCTTY, dir_fd=dir_fd)
     try:
@@ -36,7 +38,7 @@ def read_fd(fd: int, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def write(path: str, value: bytes, *, dir_fd: "int | None" = None, flags: int = 0) -> None:
+def write(path: str, value: bytes, *, dir_fd: int | None = None, flags: int = 0) -> None:
     """Write value to an existing file in one write(2). Raises OSError."""
     fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC | posix.O_NOCTTY | flags, dir_fd=dir_fd)
     try:
@@ -63,7 +65,7 @@ def replace(path: str, value: bytes, mode: int = 0o600) -> None:
         raise
 
 
-def exists(path: str, *, dir_fd: "int | None" = None) -> bool:
+def exists(path: str, *, dir_fd: int | None = None) -> bool:
     """Whether path names something, a symbolic link that leads nowhere included."""
     try:
         posix.stat(path, dir_fd=dir_fd, follow_symlinks=False)

@@ -1,19 +1,18 @@
 """Id maps written by an ordinary user: by the set-user-ID helpers newuidmap(1) and newgidmap(1)."""
 
+from __future__ import annotations
+
 import posix
+from typing import Any, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import files
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Final
-
-_PATHS: "Final" = ("/usr/bin/", "/bin/", "/usr/local/bin/")
+_PATHS: Final = ("/usr/bin/", "/bin/", "/usr/local/bin/")
 
 
-def write(pid: int, uids: "list[Any]", gids: "list[Any]") -> None:
+def write(pid: int, uids: list[Any], gids: list[Any]) -> None:
     """Write uid_map and gid_map of a process. Raises PyruncError.
 
     A map of nothing but the user's own id needs no helper; then setgroups(2) must be denied first
@@ -34,15 +33,15 @@ def write(pid: int, uids: "list[Any]", gids: "list[Any]") -> None:
         raise PyruncError("write id mappings: " + reason(error), errno=error.errno) from None
 
 
-def _own(mappings: "list[Any]", own: int) -> bool:
+def _own(mappings: list[Any], own: int) -> bool:
     return len(mappings) == 1 and mappings[0]["hostID"] == own and mappings[0]["size"] == 1
 
 
-def _line(mapping: "Any") -> bytes:
+def _line(mapping: Any) -> bytes:
     return (str(mapping["containerID"]) + " " + str(mapping["hostID"]) + " " + str(mapping["size"])).encode("ascii")
 
 
-def _helper(name: str, pid: int, mappings: "list[Any]") -> None:
+def _helper(name: str, pid: int, mappings: list[Any]) -> None:
     program = next((path + name for path in _PATHS if files.exists(path + name)), None)
     if program is None:
         raise PyruncError(name + " is not installed", hint="apt-get install uidmap")

@@ -1,16 +1,15 @@
 """The descriptor-based mount API (fsopen(2), fsmount(2), open_tree(2), mount_setattr(2), move_mount(2))."""
 
+from __future__ import annotations
+
 import errno
 import posix
+from typing import Final
 
 from pyrunc import _linux
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
-
 # The kernel's limit for the value of a parameter of fsconfig(2): strndup_user(value, 256).
-FSCONFIG_VALUE_MAX: "Final" = 255
+FSCONFIG_VALUE_MAX: Final = 255
 
 _EMPTY_PATHS = _linux.MOVE_MOUNT_F_EMPTY_PATH | _linux.MOVE_MOUNT_T_EMPTY_PATH
 
@@ -53,7 +52,7 @@ def set_attributes(
     _linux.mount_setattr(mount_fd, "", flags, attr_set, attr_clr, propagation, userns_fd)
 
 
-def create(fstype: str, source: "str | None", parameters: "list[tuple[str, str | int | None]]", attributes: int) -> int:
+def create(fstype: str, source: str | None, parameters: list[tuple[str, str | int | None]], attributes: int) -> int:
     """A new, detached mount of a file system.
 
     parameters: fsconfig(2) parameters, value None for a flag, a number for a descriptor. attributes: MOUNT_ATTR_*.
@@ -66,7 +65,7 @@ def create(fstype: str, source: "str | None", parameters: "list[tuple[str, str |
         posix.close(fs_fd)
 
 
-def finish(fs_fd: int, source: "str | None", parameters: "list[tuple[str, str | int | None]]", attributes: int) -> int:
+def finish(fs_fd: int, source: str | None, parameters: list[tuple[str, str | int | None]], attributes: int) -> int:
     """create() with a descriptor of fsopen(2), which stays open."""
     try:
         if source:
@@ -78,7 +77,7 @@ def finish(fs_fd: int, source: "str | None", parameters: "list[tuple[str, str | 
         raise _failure(fs_fd, error) from None
 
 
-def reconfigure(mount_fd: int, parameters: "list[tuple[str, str | int | None]]") -> None:
+def reconfigure(mount_fd: int, parameters: list[tuple[str, str | int | None]]) -> None:
     """Change the file system of the mount that mount_fd is the root of; what is not named stays. Raises OSError."""
     fs_fd = _linux.fspick(mount_fd, "", _linux.FSPICK_CLOEXEC | _linux.FSPICK_EMPTY_PATH)
     try:
@@ -91,7 +90,7 @@ def reconfigure(mount_fd: int, parameters: "list[tuple[str, str | int | None]]")
         posix.close(fs_fd)
 
 
-def _configure(fs_fd: int, parameters: "list[tuple[str, str | int | None]]") -> None:
+def _configure(fs_fd: int, parameters: list[tuple[str, str | int | None]]) -> None:
     for key, value in parameters:
         if value is None:
             _linux.fsconfig(fs_fd, _linux.FSCONFIG_SET_FLAG, key, None, 0)

@@ -5,6 +5,8 @@ descriptor of the rootfs, with openat2(2) RESOLVE_IN_ROOT, so that no symbolic l
 (CVE-2021-30465, CVE-2024-45310). What is missing is created one component at a time with *at() calls.
 """
 
+from __future__ import annotations
+
 import errno
 import posix
 
@@ -38,9 +40,9 @@ def open_in_root(root_fd: int, path: str, flags: int = posix.O_PATH, resolve: in
     raise OSError(errno.EAGAIN, "openat2", path)
 
 
-def components(path: str) -> "list[str]":
+def components(path: str) -> list[str]:
     """The names of a path, without "." and empty ones, ".." resolved as if no link were in the way."""
-    names: "list[str]" = []
+    names: list[str] = []
     for name in path.split("/"):
         if name == "..":
             if names:
@@ -74,7 +76,7 @@ def make_directories(root_fd: int, path: str, mode: int = 0o755) -> int:
     return _walk(root_fd, path, mode, False)[0]
 
 
-def _walk(root_fd: int, path: str, mode: int, leave_last: bool) -> "tuple[int, str]":
+def _walk(root_fd: int, path: str, mode: int, leave_last: bool) -> tuple[int, str]:
     """A descriptor of the directory at path, each part of it created that is missing, and "".
 
     leave_last: of the directory above, and the last name, which then names nothing, or no link. A path that names the
@@ -122,7 +124,7 @@ def _walk(root_fd: int, path: str, mode: int, leave_last: bool) -> "tuple[int, s
         walk.close()
 
 
-def _reversed(path: str) -> "list[str]":
+def _reversed(path: str) -> list[str]:
     """The names of a path, the last one first, without "." and empty ones."""
     return [name for name in path.split("/")[::-1] if name not in ("", ".")]
 
@@ -139,7 +141,7 @@ class Walk:
     def __init__(self, root_fd: int) -> None:
         """Raises OSError. root_fd stays the caller's."""
         # A descriptor, or (device, inode) of a directory that is not held any more.
-        self._way: "list[int | tuple[int, int]]" = [
+        self._way: list[int | tuple[int, int]] = [
             _linux.openat2(root_fd, ".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, 0, 0)
         ]
 
@@ -192,7 +194,7 @@ class Walk:
         posix.close(self.fd)
 
 
-def _identity(fd: int) -> "tuple[int, int]":
+def _identity(fd: int) -> tuple[int, int]:
     status = posix.fstat(fd)
     return status.st_dev, status.st_ino
 
@@ -231,7 +233,7 @@ def _new_file(root_fd: int, path: str, mode: int) -> int:
         posix.close(parent)
 
 
-def open_parent(root_fd: int, path: str) -> "tuple[int, str]":
+def open_parent(root_fd: int, path: str) -> tuple[int, str]:
     """The directory above the last component of path, created if missing, and that component. Raises OSError."""
     names = components(path)
     if not names:

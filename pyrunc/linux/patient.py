@@ -1,16 +1,15 @@
 """Reading what a caller names and what is no plain file: a pipe of the shell's, a FIFO, a terminal, a device."""
 
+from __future__ import annotations
+
 import posix
 import select
+from typing import Final
 
 from pyrunc.errors import PyruncError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
-
 # Seconds in which something must come.
-_PATIENCE: "Final" = 10
+_PATIENCE: Final = 10
 
 
 def read(fd: int, limit: int, path: str) -> bytes:

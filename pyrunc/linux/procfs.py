@@ -4,18 +4,17 @@ A container's /proc, or one that an image's volume covers, can lead such a write
 CVE-2025-52881). A new procfs instance is mounted nowhere: only its descriptor exists, nothing can be mounted over it.
 """
 
+from __future__ import annotations
+
 import _socket
 import errno
 import fcntl
 import posix
+from typing import Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import files, mounts
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
 
 _RESOLVE = _linux.RESOLVE_NO_XDEV | _linux.RESOLVE_NO_SYMLINKS | _linux.RESOLVE_NO_MAGICLINKS | _linux.RESOLVE_BENEATH
 
@@ -45,7 +44,7 @@ def open_host() -> int:
     return fd
 
 
-def open_of(pid_namespace: int, parameters: "list[tuple[str, str | int | None]]", attributes: int) -> int:
+def open_of(pid_namespace: int, parameters: list[tuple[str, str | int | None]], attributes: int) -> int:
     """A detached procfs of another pid namespace than the caller's, given by descriptor. Raises OSError.
 
     Linux 6.17 takes the namespace as a parameter. Before, only a process that is in it can ask for its procfs.
@@ -58,7 +57,7 @@ def open_of(pid_namespace: int, parameters: "list[tuple[str, str | int | None]]"
     return open_by_helper(pid_namespace, parameters, attributes)
 
 
-def open_by_helper(pid_namespace: int, parameters: "list[tuple[str, str | int | None]]", attributes: int) -> int:
+def open_by_helper(pid_namespace: int, parameters: list[tuple[str, str | int | None]], attributes: int) -> int:
     """open_of() before Linux 6.17: a helper opens the file system, this process mounts it.
 
     Whoever may trace in that pid namespace can take hold of the helper (CVE-2016-9962). So it has neither our root and
@@ -161,7 +160,7 @@ def self_name(proc_fd: int) -> str:
     return posix.readlink("self", dir_fd=proc_fd)
 
 
-def start_time(pid: int) -> "int | None":
+def start_time(pid: int) -> int | None:
     """When a process started, in clock ticks since boot (proc(5), stat field 22); None when there is none.
 
     With the process number it names one process for ever: numbers are used again, start times are not.
@@ -172,8 +171,8 @@ def start_time(pid: int) -> "int | None":
 
 
 # Of the kernel's linux/sched.h, in the flags of proc(5)'s stat (field 9).
-_EXITING: "Final" = 0x4
-_FORKNOEXEC: "Final" = 0x40
+_EXITING: Final = 0x4
+_FORKNOEXEC: Final = 0x40
 
 
 def is_ending(pid: int) -> bool:
@@ -185,7 +184,7 @@ def is_ending(pid: int) -> bool:
     return fields is None or bool(int(fields[6]) & _EXITING)
 
 
-def has_executed(pid: int, start: int) -> "bool | None":
+def has_executed(pid: int, start: int) -> bool | None:
     """Whether that process, itself and not one that it comes from, has called execve(2) with success.
 
     The kernel keeps it, until a zombie is reaped, and tells everybody: neither the process nor anybody else can change
@@ -197,7 +196,7 @@ def has_executed(pid: int, start: int) -> "bool | None":
     return not int(fields[6]) & _FORKNOEXEC
 
 
-def process_state(pid: int) -> "tuple[str, int] | None":
+def process_state(pid: int) -> tuple[str, int] | None:
     """State letter and start time of a process (proc(5), stat fields 3 and 22); None when there is none.
 
     Raises PyruncError.
@@ -206,7 +205,7 @@ def process_state(pid: int) -> "tuple[str, int] | None":
     return None if fields is None else (fields[0].decode("ascii"), int(fields[19]))
 
 
-def _stat(pid: int) -> "list[bytes] | None":
+def _stat(pid: int) -> list[bytes] | None:
     """The fields of /proc/PID/stat from the third on; None when there is no such process.
 
     Only ENOENT and ESRCH say so: with too many open files a container that runs is not one that has stopped.

@@ -1,19 +1,18 @@
 """Sockets of unix(7) by their paths, however long these are."""
 
+from __future__ import annotations
+
 import errno
 import posix
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Final
+from typing import Any, Final
 
 # sun_path of unix(7), less the NUL.
-_LONGEST: "Final" = 107
-_TYPE: "Final" = 0o170000
-_SOCKET: "Final" = 0o140000
+_LONGEST: Final = 107
+_TYPE: Final = 0o170000
+_SOCKET: Final = 0o140000
 
 
-def connect(sock: "Any", path: "str | bytes") -> None:
+def connect(sock: Any, path: str | bytes) -> None:
     """connect(2). An address has room for 107 bytes: a longer path is opened, and reached through procfs.
 
     Raises OSError, ECONNREFUSED where something else than a socket is.

@@ -3,7 +3,10 @@
 Inside, the kernel has locked what the source has (mount_namespaces(7)). Loaded only for a mount that asks for it.
 """
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.linux import mounts
@@ -11,16 +14,13 @@ from pyrunc.plan.mount_options import times_of
 from pyrunc.plan.mounts import OpenTree, mount_points, open_source
 from pyrunc.plan.step import RUNTIME, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     from pyrunc.plan.context import Context
     from pyrunc.plan.mount_options import Options
 
 # ST_RDONLY, ST_NOSUID, ST_NODEV, ST_NOEXEC of statfs(2): what would not be locked in a copy from the host's mount
 # namespace, so that the container's root could take it away.
-_TO_BE_LOCKED: "Final" = 1 | 2 | 4 | 8
+_TO_BE_LOCKED: Final = 1 | 2 | 4 | 8
 
 
 class SetTimes(Step):
@@ -35,7 +35,7 @@ class SetTimes(Step):
     section = "config.md#linux-mount-options"
     side = RUNTIME
 
-    def __init__(self, tree: OpenTree, options: "Options") -> None:
+    def __init__(self, tree: OpenTree, options: Options) -> None:
         Step.__init__(self, tree.pointer)
         self.tree = tree
         self.times = options.times()
@@ -43,7 +43,7 @@ class SetTimes(Step):
     def describe(self) -> str:
         return "set how access times are kept in the copy of " + self.tree.path
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         if self.tree.fd < 0:
             if not self._is_free():
                 return
@@ -63,5 +63,5 @@ class SetTimes(Step):
         posix.close(place)
         return not any(point.startswith(above) for point in mount_points())
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         self.tree.undo(context)

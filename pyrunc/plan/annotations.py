@@ -5,25 +5,26 @@ and leave root's groups to the process (run.oci.keep_original_groups): as much a
 who may not have hooks have annotations. So they are heeded only where the caller says so (--trust-annotations).
 """
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
+from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
     from pyrunc.plan.host import Host
 
-KEEP_GROUPS: "Final" = "run.oci.keep_original_groups"
-PIDFD_RECEIVER: "Final" = "run.oci.pidfd_receiver"
-HOOKS_STDOUT: "Final" = "run.oci.hooks.stdout"
-HOOKS_STDERR: "Final" = "run.oci.hooks.stderr"
-_KNOWN: "Final" = (HOOKS_STDOUT, HOOKS_STDERR, PIDFD_RECEIVER, KEEP_GROUPS)
+KEEP_GROUPS: Final = "run.oci.keep_original_groups"
+PIDFD_RECEIVER: Final = "run.oci.pidfd_receiver"
+HOOKS_STDOUT: Final = "run.oci.hooks.stdout"
+HOOKS_STDERR: Final = "run.oci.hooks.stderr"
+_KNOWN: Final = (HOOKS_STDOUT, HOOKS_STDERR, PIDFD_RECEIVER, KEEP_GROUPS)
 
 
-def heeded(annotations: "dict[str, str]", trusted: bool, host: "Host") -> "dict[str, str]":
+def heeded(annotations: dict[str, str], trusted: bool, host: Host) -> dict[str, str]:
     """Those of crun's that count. Pure.
 
     The groups of a runtime that is not the host's root are its caller's own, who may keep them.
     """
-    found: "dict[str, str]" = {name: annotations[name] for name in _KNOWN if name in annotations}
+    found: dict[str, str] = {name: annotations[name] for name in _KNOWN if name in annotations}
     if trusted:
         return found
     if host.rootless or host.in_user_namespace:
@@ -31,7 +32,7 @@ def heeded(annotations: "dict[str, str]", trusted: bool, host: "Host") -> "dict[
     return {}
 
 
-def warnings(annotations: "dict[str, str]", counting: "dict[str, str]") -> "list[str]":
+def warnings(annotations: dict[str, str], counting: dict[str, str]) -> list[str]:
     """What is told of those that are not heeded. Pure."""
     return [
         "annotation " + name + " is not heeded without --trust-annotations"

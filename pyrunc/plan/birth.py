@@ -1,15 +1,17 @@
 """How the container process comes to be, and how the runtime learns of it."""
 
+from __future__ import annotations
+
 import _socket
 import errno
 import posix
+from typing import TYPE_CHECKING
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError
 from pyrunc.plan.namespaces import TimeNamespace
 from pyrunc.plan.step import CONTAINER, RUNTIME, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.plan.context import Context
 
@@ -25,7 +27,7 @@ class Clone(Step):
     name = "clone"
     section = "config-linux.md#namespaces"
 
-    def __init__(self, flags: int, kinds: "list[str]", time: "TimeNamespace | None") -> None:
+    def __init__(self, flags: int, kinds: list[str], time: TimeNamespace | None) -> None:
         Step.__init__(self, "/linux/namespaces")
         self.flags = flags
         self.kinds = kinds
@@ -34,7 +36,7 @@ class Clone(Step):
     def describe(self) -> str:
         return "clone the container process" + (" with new namespaces: " + ", ".join(self.kinds) if self.kinds else "")
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         if context.host.rootless:
             _require_user_namespace(context)
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
@@ -59,7 +61,7 @@ class Clone(Step):
         if self.time is not None:
             self.time.leave()
 
-    def _clone(self, context: "Context") -> "tuple[int, int]":
+    def _clone(self, context: Context) -> tuple[int, int]:
         """Into the cgroup where that can be (cgroup v2): nothing has to be moved then. Else JoinCgroup moves it."""
         directory = context.cgroup_directory_fd
         if directory < 0:
@@ -85,7 +87,7 @@ class Clone(Step):
             context.cgroup_fds = context.cgroup.born(context.cgroup_fds)
         return born
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         if context.sync is not None:
             context.sync.close()
             context.sync = None
@@ -94,7 +96,7 @@ class Clone(Step):
             reap(context)
 
 
-def _require_user_namespace(context: "Context") -> None:
+def _require_user_namespace(context: Context) -> None:
     """Without one an ordinary user may do nothing of what follows. Raises PyruncError."""
     for entry in (context.config.get("linux") or {}).get("namespaces") or ():
         if entry["type"] == "user":
@@ -115,7 +117,7 @@ def end(pidfd: int) -> None:
         pass
 
 
-def reap(context: "Context") -> "int | None":
+def reap(context: Context) -> int | None:
     """Wait for the container process, which must be a child of ours and about to end. Returns its wait status."""
     posix.close(context.pidfd)
     context.pidfd = -1
@@ -133,7 +135,7 @@ class CloneAgain(Step):
     section = "config-linux.md#namespaces"
     side = CONTAINER
 
-    def __init__(self, flags: int, kinds: "list[str]") -> None:
+    def __init__(self, flags: int, kinds: list[str]) -> None:
         Step.__init__(self, "/linux/namespaces")
         self.flags = flags
         self.kinds = kinds
@@ -141,7 +143,7 @@ class CloneAgain(Step):
     def describe(self) -> str:
         return "clone again" + (" with new namespaces: " + ", ".join(self.kinds) if self.kinds else "")
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         pid = _linux.clone(self.flags | _linux.CLONE_PARENT)[0]
         if pid:
             # The new process does nothing before the runtime has recorded it and said so.
@@ -168,7 +170,7 @@ class EnterPids(Step):
     def describe(self) -> str:
         return "enter the joined pid namespace with the next clone"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         for fd, flag, kind, _ in context.namespace_fds:
             if kind == "pid":
                 _linux.setns(fd, flag)
@@ -190,7 +192,7 @@ class RecordAgain(Step):
     def describe(self) -> str:
         return "record the new process in state.json"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         context.on_pid(context)
         if self.let_go:
             try:
@@ -209,5 +211,5 @@ class Record(Step):
     def describe(self) -> str:
         return "record the container process in state.json"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         context.on_pid(context)

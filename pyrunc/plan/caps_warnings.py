@@ -1,13 +1,16 @@
 """What of process.capabilities cannot be given. Loaded only when there is such a thing."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from pyrunc import _linux
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.plan.process import Caps
 
 
-def warnings(caps: "Caps", available: int) -> "list[str]":
+def warnings(caps: Caps, available: int) -> list[str]:
     """Such are no errors, and must be told (config.md, "Linux Process"). available: as in Caps.odd."""
     found = ["unknown capability " + name + " is ignored" for name in caps.unknown]
     missing = caps.all() & ~available
@@ -28,6 +31,6 @@ def warnings(caps: "Caps", available: int) -> "list[str]":
     return found
 
 
-def _names(mask: int) -> "list[str]":
+def _names(mask: int) -> list[str]:
     """The names in a mask, in the order of their numbers."""
     return [name for name, number in _linux.CAPS.items() if mask >> number & 1]

@@ -4,22 +4,22 @@ On cgroup v1 a process that writes "0" to a `tasks` file moves itself without wa
 the number of another process to cgroup.procs waits for most of a container's birth (docs/design.md has the figures).
 """
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError
 from pyrunc.linux import files
 from pyrunc.plan.step import CONTAINER, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
-
     from pyrunc.cgroups import AnyManager
     from pyrunc.plan.context import Context
 
 # Below this many bytes a copy of our own pages, made when the child writes to them, is too much for the cgroup.
-SMALL_MEMORY: "Final" = 4 << 20
+SMALL_MEMORY: Final = 4 << 20
 
 
 class MakeCgroup(Step):
@@ -31,10 +31,10 @@ class MakeCgroup(Step):
 
     def __init__(
         self,
-        manager: "AnyManager",
-        resources: "dict[str, Any]",
+        manager: AnyManager,
+        resources: dict[str, Any],
         small: bool = False,
-        owner: "int | None" = None,
+        owner: int | None = None,
         private_pids: bool = True,
     ) -> None:
         """small: the memory limit is, and the process must not be charged for what it does before it joins.
@@ -54,7 +54,7 @@ class MakeCgroup(Step):
         owner = "" if self.owner is None else ", owned by uid " + str(self.owner)
         return "make the cgroup " + " ".join(places) + _resource_words(self.resources) + owner
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         context.cgroup = self.manager
         if self.manager.needs_process:
             self.manager.start(context.pid, self.resources)
@@ -81,7 +81,7 @@ class MakeCgroup(Step):
                 "and killed. Such configuration is strongly discouraged"
             )
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         self.manager.release()
         for fd in context.cgroup_fds:
             posix.close(fd)
@@ -95,7 +95,7 @@ class MakeCgroup(Step):
             context.warnings.append("delete cgroup: " + str(error))
 
 
-def _resource_words(resources: "dict[str, Any]") -> str:
+def _resource_words(resources: dict[str, Any]) -> str:
     return " and limit " + ", ".join(sorted(resources)) if resources else ""
 
 
@@ -113,7 +113,7 @@ class JoinCgroup(Step):
     def describe(self) -> str:
         return "enter the cgroup"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         fds = context.cgroup_fds
         context.cgroup_fds = []
         if context.cgroup is not None:
@@ -134,7 +134,7 @@ class AllCpus(Step):
     def describe(self) -> str:
         return "run on all CPUs that the cgroup allows"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         try:
             # A list such as "0-3": its last number is the highest there can be (sysfs, cputopology).
             possible = files.read("/sys/devices/system/cpu/possible", limit=4096)
@@ -161,7 +161,7 @@ class Populate(Step):
     def describe(self) -> str:
         return "populate own memory before the small limit counts it"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         for line in files.read("/proc/self/maps", limit=1 << 20).split(b"\n"):
             fields = line.split(b" ", 5)
             # Private and writable; not the kernel's own.

@@ -7,19 +7,21 @@ cgroup v1: a tmpfs with a directory for every hierarchy. With a cgroup namespace
 hierarchy, which shows the container's cgroup as its root; without one, a bind mount of the container's cgroup alone.
 """
 
+from __future__ import annotations
+
 import errno
 import posix
+from typing import TYPE_CHECKING
 
 from pyrunc import _linux, cgroups
 from pyrunc.linux import mounts
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.plan.context import Context
     from pyrunc.plan.mounts import MountStep
 
 
-def mount(step: "MountStep", context: "Context") -> None:
+def mount(step: MountStep, context: Context) -> None:
     """Make the mount. Raises OSError, PyruncError."""
     own = _own(context)
     target, place = step.target(context)
@@ -47,7 +49,7 @@ def mount(step: "MountStep", context: "Context") -> None:
     step.done(top, place, context)
 
 
-def _own(context: "Context") -> "dict[str, str]":
+def _own(context: Context) -> dict[str, str]:
     """Controller to the cgroup to show: the container's, or where there is none that of this process.
 
     It has none without the right to make one, for some controllers or all, and with --cgroup-manager disabled.
@@ -59,7 +61,7 @@ def _own(context: "Context") -> "dict[str, str]":
     return found if context.cgroup is None else {**found, **context.cgroup.paths}
 
 
-def _hierarchy(step: "MountStep", context: "Context", names: str, directory: str) -> int:
+def _hierarchy(step: MountStep, context: Context, names: str, directory: str) -> int:
     """A detached mount of one hierarchy of cgroup v1."""
     options = step.options
     if _has_cgroup_namespace(context):
@@ -71,7 +73,7 @@ def _hierarchy(step: "MountStep", context: "Context", names: str, directory: str
     return tree
 
 
-def _unified(step: "MountStep", context: "Context", target: int, directory: str) -> int:
+def _unified(step: MountStep, context: Context, target: int, directory: str) -> int:
     """cgroup v2: the mount, made."""
     options = step.options
     try:
@@ -93,15 +95,15 @@ def _unified(step: "MountStep", context: "Context", target: int, directory: str)
     return tree
 
 
-def _has_cgroup_namespace(context: "Context") -> bool:
+def _has_cgroup_namespace(context: Context) -> bool:
     spaces = (context.config.get("linux") or {}).get("namespaces") or ()
     return any(entry["type"] == "cgroup" for entry in spaces)
 
 
-def hierarchies(controllers: "dict[str, str]") -> "dict[str, str]":
+def hierarchies(controllers: dict[str, str]) -> dict[str, str]:
     """Hierarchy ("cpu,cpuacct") to directory: controllers with the same directory are mounted together."""
-    result: "dict[str, str]" = {}
-    names: "dict[str, list[str]]" = {}
+    result: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
     for controller, directory in controllers.items():
         # A hybrid host's cgroup2 is a service manager's book, without controllers: nothing that a container looks for.
         if controller != cgroups.HYBRID:
@@ -111,7 +113,7 @@ def hierarchies(controllers: "dict[str, str]") -> "dict[str, str]":
     return result
 
 
-def _parameters(names: str) -> "list[tuple[str, str | int | None]]":
+def _parameters(names: str) -> list[tuple[str, str | int | None]]:
     if names.startswith("name="):
         return [("none", None), ("name", names[len("name=") :])]
     return [(name, None) for name in names.split(",")]

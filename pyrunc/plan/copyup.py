@@ -1,16 +1,15 @@
 """tmpcopyup: a new tmpfs starts with what the image has at its mount point."""
 
+from __future__ import annotations
+
 import errno
 import posix
+from typing import Final
 
 from pyrunc.linux import paths
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
-
-_CHUNK: "Final" = 1 << 20
-_DIRECTORY: "Final" = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
+_CHUNK: Final = 1 << 20
+_DIRECTORY: Final = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
 def copy(source_fd: int, target_fd: int, self_fd: int = -1) -> None:
@@ -49,7 +48,7 @@ class _Copy:
         # Of each directory on the way: what is left of it to copy, and what it is to look like in the end. The first
         # is the mount's own, whose mode and owner come from its options.
         waiting = [self._names()]
-        looks: "list[posix.stat_result]" = []
+        looks: list[posix.stat_result] = []
         while True:
             if waiting[-1]:
                 found = self._entry(waiting[-1].pop())
@@ -62,14 +61,14 @@ class _Copy:
                 return
             self._leave(looks.pop())
 
-    def _names(self) -> "list[str]":
+    def _names(self) -> list[str]:
         fd = posix.open(".", _DIRECTORY, dir_fd=self._source.fd)
         try:
             return posix.listdir(fd)
         finally:
             posix.close(fd)
 
-    def _leave(self, status: "posix.stat_result") -> None:
+    def _leave(self, status: posix.stat_result) -> None:
         """A directory gets its looks when all is in it; then up."""
         source = posix.open(".", _DIRECTORY, dir_fd=self._source.fd)
         target = posix.open(".", _DIRECTORY, dir_fd=self._target.fd)
@@ -82,7 +81,7 @@ class _Copy:
         self._source.up()
         self._target.up()
 
-    def _entry(self, name: str) -> "posix.stat_result | None":
+    def _entry(self, name: str) -> posix.stat_result | None:
         """Copy one entry. Of a directory what it looks like: it has been made, and entered, and is empty yet."""
         # What is looked at is what is opened: held by this descriptor, which does nothing to a device or a FIFO.
         fd = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=self._source.fd)
@@ -110,7 +109,7 @@ class _Copy:
             posix.close(fd)
         return None
 
-    def _own_by(self, name: str, status: "posix.stat_result") -> None:
+    def _own_by(self, name: str, status: posix.stat_result) -> None:
         """Give what was just made its owner, by a descriptor: the name may be something else by now."""
         made = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=self._target.fd)
         try:
@@ -120,7 +119,7 @@ class _Copy:
         finally:
             posix.close(made)
 
-    def _file(self, fd: int, name: str, status: "posix.stat_result") -> None:
+    def _file(self, fd: int, name: str, status: posix.stat_result) -> None:
         source = posix.open(str(fd), posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=self._self)
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
         target = posix.open(name, flags, 0o600, dir_fd=self._target.fd)
@@ -146,7 +145,7 @@ def _extended(source: int, target: int) -> None:
                 raise
 
 
-def _names(source: int) -> "list[str]":
+def _names(source: int) -> list[str]:
     try:
         return posix.listxattr(source)
     except OSError as error:
@@ -155,7 +154,7 @@ def _names(source: int) -> "list[str]":
         return []
 
 
-def _attributes(status: "posix.stat_result", target: int) -> None:
+def _attributes(status: posix.stat_result, target: int) -> None:
     posix.fchown(target, status.st_uid, status.st_gid)
     # After the owner, whose change takes set-user-ID bits away.
     posix.fchmod(target, status.st_mode & 0o7777)

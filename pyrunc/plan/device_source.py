@@ -3,8 +3,11 @@
 Loaded only for a container whose sources the runtime opens in its mount namespace (sources.py).
 """
 
+from __future__ import annotations
+
 import errno
 import posix
+from typing import TYPE_CHECKING
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError
@@ -12,7 +15,6 @@ from pyrunc.linux import files, mounts
 from pyrunc.plan.devices import BIND_ATTRIBUTES, kind_and_number, mode_of
 from pyrunc.plan.mounts import OpenTree
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.config.types import Device
     from pyrunc.plan.context import Context
@@ -24,11 +26,11 @@ class OpenDevice(OpenTree):
     __slots__ = ("device",)
     section = "config-linux.md#devices"
 
-    def __init__(self, device: "Device", pointer: str) -> None:
+    def __init__(self, device: Device, pointer: str) -> None:
         OpenTree.__init__(self, device["path"], False, pointer, attributes=BIND_ATTRIBUTES)
         self.device = device
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         try:
             OpenTree.apply(self, context)
         except PyruncError as error:
@@ -40,7 +42,7 @@ class OpenDevice(OpenTree):
                 # Not the first user namespace's root: nobody is asked for one that can make it.
                 raise error from None
 
-    def _make(self, context: "Context") -> None:
+    def _make(self, context: Context) -> None:
         """In the container's mount namespace, where nobody sees it: on a tmpfs of its own, of the first user namespace,
         since in another one's a device cannot be opened."""
         device = self.device
@@ -65,7 +67,7 @@ class OpenDevice(OpenTree):
             _linux.umount2(".", _linux.MNT_DETACH)
             posix.close(tmpfs)
 
-    def _on_host(self, context: "Context", kind: str, number: int) -> int:
+    def _on_host(self, context: Context, kind: str, number: int) -> int:
         """The host's number of one of the container's users or groups (user_namespaces(7))."""
         lines = files.read("/proc/" + str(context.pid) + "/" + kind + "_map", limit=1 << 20).decode("ascii")
         for line in lines.splitlines():

@@ -1,8 +1,11 @@
 """Device nodes, the links of /dev, and the container's terminal."""
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import posix
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
@@ -10,15 +13,12 @@ from pyrunc.linux import mounts, paths
 from pyrunc.plan.mounts import OpenTree, is_null, open_source
 from pyrunc.plan.step import CONTAINER, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     from pyrunc.config.types import Device
     from pyrunc.plan.context import Context
 
 # config-linux.md, "Default Devices": path, major, minor.
-DEFAULTS: "Final" = (
+DEFAULTS: Final = (
     ("/dev/null", 1, 3),
     ("/dev/zero", 1, 5),
     ("/dev/full", 1, 7),
@@ -28,11 +28,11 @@ DEFAULTS: "Final" = (
 )
 
 # Of a device of the host's that is bound because the container's cannot be made.
-BIND_ATTRIBUTES: "Final" = _linux.MOUNT_ATTR_NOSUID | _linux.MOUNT_ATTR_NOEXEC
+BIND_ATTRIBUTES: Final = _linux.MOUNT_ATTR_NOSUID | _linux.MOUNT_ATTR_NOEXEC
 
-_KINDS: "Final" = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
+_KINDS: Final = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
 
-_LINKS: "Final" = (
+_LINKS: Final = (
     ("/proc/self/fd", "/dev/fd"),
     ("/proc/self/fd/0", "/dev/stdin"),
     ("/proc/self/fd/1", "/dev/stdout"),
@@ -41,18 +41,18 @@ _LINKS: "Final" = (
 )
 
 
-def kind_and_number(device: "Device") -> "tuple[int, int]":
+def kind_and_number(device: Device) -> tuple[int, int]:
     """The S_IF* of a device, and its st_rdev."""
     return _KINDS[device["type"]], 0 if device["type"] == "p" else posix.makedev(device["major"], device["minor"])
 
 
-def mode_of(device: "Device") -> int:
+def mode_of(device: Device) -> int:
     """Its permissions: 0666 unless the config says something else."""
     mode = device.get("fileMode")
     return (0o666 if mode is None else mode) & 0o7777
 
 
-def is_device(status: "posix.stat_result", device: "Device") -> bool:
+def is_device(status: posix.stat_result, device: Device) -> bool:
     """Whether a file is that device, or FIFO."""
     kind, number = kind_and_number(device)
     return status.st_mode & 0o170000 == kind and (device["type"] == "p" or status.st_rdev == number)
@@ -66,7 +66,7 @@ class MakeDevice(Step):
     section = "config-linux.md#devices"
     side = CONTAINER
 
-    def __init__(self, device: "Device", pointer: str, tree: "OpenTree | None") -> None:
+    def __init__(self, device: Device, pointer: str, tree: OpenTree | None) -> None:
         Step.__init__(self, pointer)
         self.device = device
         self.tree = tree
@@ -76,13 +76,13 @@ class MakeDevice(Step):
         number = "" if device["type"] == "p" else " " + str(device["major"]) + ":" + str(device["minor"])
         return "make device " + device["path"] + " (" + device["type"] + number + ")"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         try:
             self._make(context)
         except OSError as error:
             raise PyruncError("device " + self.device["path"] + ": " + reason(error), errno=error.errno) from None
 
-    def _make(self, context: "Context") -> None:
+    def _make(self, context: Context) -> None:
         device = self.device
         parent, name = paths.open_parent(context.root_fd, device["path"])
         try:
@@ -106,7 +106,7 @@ class MakeDevice(Step):
         finally:
             posix.close(parent)
 
-    def _own(self, parent: int, name: str, owner: "tuple[int, int]") -> None:
+    def _own(self, parent: int, name: str, owner: tuple[int, int]) -> None:
         """By a descriptor of what was made: its name may be something else by now, on a volume that is shared."""
         made = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=parent)
         try:
@@ -147,7 +147,7 @@ class DeviceLinks(Step):
     def describe(self) -> str:
         return "link /dev/fd, /dev/stdin, /dev/stdout, /dev/stderr, /dev/ptmx"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         dev = paths.make_directories(context.root_fd, "/dev")
         try:
             for target, link in _LINKS:
@@ -195,7 +195,7 @@ class Terminal(Step):
     def describe(self) -> str:
         return "open a terminal from /dev/pts" + (" and bind it to /dev/console" if self.bind else "")
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         try:
             master = self._master(context.root_fd)
             slave = fcntl.ioctl(master, _linux.TIOCGPTPEER, posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC)

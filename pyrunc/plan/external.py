@@ -7,8 +7,11 @@ they make a config again.) Where the mounts go is in the checkpoint's images, wh
 judged before CRIU sees them, and what CRIU made is judged before any process of the container runs.
 """
 
+from __future__ import annotations
+
 import errno
 import posix
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
@@ -17,17 +20,14 @@ from pyrunc.plan import devices
 from pyrunc.plan.cgroup_mount import hierarchies
 from pyrunc.plan.mounts import MountStep, is_null
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
-
     from pyrunc.plan.mount_options import Options
     from pyrunc.plan.step import Step
 
-_NULL: "Final" = "pyrunc:null"
-_PLAIN: "Final" = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/")
+_NULL: Final = "pyrunc:null"
+_PLAIN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/")
 # Options of one mount that take rights away, as mountinfo spells them.
-_RESTRICTIONS: "Final" = {
+_RESTRICTIONS: Final = {
     "ro": _linux.MOUNT_ATTR_RDONLY,
     "nosuid": _linux.MOUNT_ATTR_NOSUID,
     "nodev": _linux.MOUNT_ATTR_NODEV,
@@ -50,7 +50,7 @@ class Entry:
         self.options = set(fields[5].split(","))
 
 
-def entries(pid: "int | str") -> "list[Entry]":
+def entries(pid: int | str) -> list[Entry]:
     """The mounts that a process sees. Raises OSError."""
     text = files.read("/proc/" + str(pid) + "/mountinfo", limit=16 << 20).decode("utf-8", "surrogateescape")
     return [Entry(line) for line in text.split("\n") if line]
@@ -72,7 +72,7 @@ def _escaped(path: str) -> str:
 # --- at checkpoint
 
 
-def told_at_dump(pid: int, config: "Any", cgroups: "dict[str, str]") -> "list[str]":
+def told_at_dump(pid: int, config: Any, cgroups: dict[str, str]) -> list[str]:
     """What CRIU is to hear about the mounts of a container's process: "mnt[MOUNT POINT]:NAME" of each.
 
     Mount points are the kernel's word, whatever links the config's destinations went through. cgroups: the container's,
@@ -98,11 +98,11 @@ def told_at_dump(pid: int, config: "Any", cgroups: "dict[str, str]") -> "list[st
     return ["mnt[" + point + "]:" + name for point, name in found.items()]
 
 
-def _names_at_dump(table: "list[Entry]", root: int, config: "Any") -> "dict[str, str]":
+def _names_at_dump(table: list[Entry], root: int, config: Any) -> dict[str, str]:
     """Mount point to name."""
     linux = config.get("linux") or {}
-    found: "dict[str, str]" = {}
-    tops: "dict[str, tuple[str, Entry]]" = {}
+    found: dict[str, str] = {}
+    tops: dict[str, tuple[str, Entry]] = {}
     for mount in config.get("mounts") or ():
         options = mount.get("options") or ()
         if not ("bind" in options or "rbind" in options or mount.get("type") == "bind"):
@@ -128,7 +128,7 @@ def _names_at_dump(table: "list[Entry]", root: int, config: "Any") -> "dict[str,
     return found
 
 
-def _cgroup_binds(config: "Any", cgroups: "dict[str, str]") -> "dict[str, str]":
+def _cgroup_binds(config: Any, cgroups: dict[str, str]) -> dict[str, str]:
     """On cgroup v1 without a cgroup namespace: where the container's cgroups are bound, and their directories."""
     spaces = [entry["type"] for entry in (config.get("linux") or {}).get("namespaces") or ()]
     if "" in cgroups or "cgroup" in spaces:
@@ -141,12 +141,12 @@ def _cgroup_binds(config: "Any", cgroups: "dict[str, str]") -> "dict[str, str]":
     }
 
 
-def _device_paths(config: "Any") -> "list[str]":
+def _device_paths(config: Any) -> list[str]:
     wanted = (config.get("linux") or {}).get("devices") or []
     return [path for path, _, _ in devices.DEFAULTS] + [device["path"] for device in wanted]
 
 
-def _mounted_at(table: "list[Entry]", root: int, path: str, *, null: bool = False) -> "Entry | None":
+def _mounted_at(table: list[Entry], root: int, path: str, *, null: bool = False) -> Entry | None:
     """The mount whose root stands at a path of the container; None when nothing is mounted right there.
 
     null: only a bind of the null device counts.
@@ -192,7 +192,7 @@ class Bind:
     __slots__ = ("attributes", "destination", "mapping", "name", "options", "source")
 
     def __init__(
-        self, name: str, source: str, options: "Options | None" = None, attributes: int = 0, destination: str = ""
+        self, name: str, source: str, options: Options | None = None, attributes: int = 0, destination: str = ""
     ) -> None:
         self.name = name
         self.destination = destination
@@ -200,7 +200,7 @@ class Bind:
         self.options = options
         self.attributes = attributes
         # As OpenTree has it: module idmap_mount, the mapping, whether it is for the mounts below too.
-        self.mapping: "tuple[Any, Any, bool] | None" = None
+        self.mapping: tuple[Any, Any, bool] | None = None
 
     def put_attributes(self, tree: int, *, below: bool = False, recursive: bool = False) -> None:
         """Give a detached mount its attributes.
@@ -216,7 +216,7 @@ class Bind:
         if options is not None and (options.rec_set or options.rec_clr):
             mounts.set_attributes(tree, options.rec_set, options.rec_clr, recursive=recursive)
 
-    def restrictions(self, *, below: bool) -> "set[str]":
+    def restrictions(self, *, below: bool) -> set[str]:
         """Which rights the config takes away."""
         bits = self.attributes
         if self.options is not None:
@@ -231,7 +231,7 @@ class Restriction:
 
     __slots__ = ("device", "options", "root")
 
-    def __init__(self, device: str, root: str, options: "set[str]") -> None:
+    def __init__(self, device: str, root: str, options: set[str]) -> None:
         self.device = device
         self.root = root
         self.options = options
@@ -250,9 +250,7 @@ class Stage:
 
     __slots__ = ("binds", "directory", "foreign", "mount_steps", "read_only", "rootfs", "slave")
 
-    def __init__(
-        self, directory: str, rootfs: str, config: "Any", steps: "list[Step]", cgroups: "dict[str, str]"
-    ) -> None:
+    def __init__(self, directory: str, rootfs: str, config: Any, steps: list[Step], cgroups: dict[str, str]) -> None:
         self.directory = directory
         self.rootfs = rootfs
         linux = config.get("linux") or {}
@@ -260,7 +258,7 @@ class Stage:
         self.slave = bool(linux.get("rootfsPropagation"))
         self.foreign = any(entry["type"] == "user" for entry in linux.get("namespaces") or ())
         self.mount_steps = [step for step in steps if isinstance(step, MountStep)]
-        binds: "dict[str, Bind]" = {}
+        binds: dict[str, Bind] = {}
         for step in self.mount_steps:
             if step.options.bind and not step.options.remount:
                 # Of two on one destination the later hides the other.
@@ -281,7 +279,7 @@ class Stage:
 
     # -- the first namespace
 
-    def make_mount_points(self, points: "list[str]") -> None:
+    def make_mount_points(self, points: list[str]) -> None:
         """Make the missing mount points, as create does, and refuse those that are behind a link (CVE-2026-119614).
 
         points: the mount points of the checkpoint's images. Everything is mounted as it will be, read-only from the
@@ -330,7 +328,7 @@ class Stage:
 
     # -- the second
 
-    def build(self, context: "Any") -> "tuple[list[tuple[str, str]], list[Restriction]]":
+    def build(self, context: Any) -> tuple[list[tuple[str, str]], list[Restriction]]:
         """Mount the root and all that is bound below `directory`. Raises OSError, PyruncError.
 
         Returns the names with the paths that they stand for, and what the restored mounts must not be allowed.
@@ -344,8 +342,8 @@ class Stage:
         posix.mkdir("root", 0o755, dir_fd=tmpfs)
         posix.close(self._attach_root(self.directory + "/root"))
         table = entries("self")
-        names: "list[tuple[str, str]]" = []
-        bound: "list[tuple[str, Bind, bool]]" = []
+        names: list[tuple[str, str]] = []
+        bound: list[tuple[str, Bind, bool]] = []
         for bind in self.binds:
             for name, source in self._with_submounts(bind, table):
                 below = name != bind.name
@@ -355,7 +353,7 @@ class Stage:
         posix.close(tmpfs)
         return names, self._restrictions(bound)
 
-    def _with_submounts(self, bind: Bind, table: "list[Entry]") -> "list[tuple[str, str]]":
+    def _with_submounts(self, bind: Bind, table: list[Entry]) -> list[tuple[str, str]]:
         found = [(bind.name, bind.source)]
         if bind.options is not None and bind.options.recursive:
             top = posix.open(bind.source, posix.O_PATH | posix.O_CLOEXEC)
@@ -367,7 +365,7 @@ class Stage:
         return found
 
     def _stage(
-        self, tmpfs: int, number: int, source: str, bind: Bind, below: bool, table: "list[Entry]", context: "Any"
+        self, tmpfs: int, number: int, source: str, bind: Bind, below: bool, table: list[Entry], context: Any
     ) -> str:
         """A path below `directory` from which a bind has the right attributes at once. Raises OSError, PyruncError.
 
@@ -406,7 +404,7 @@ class Stage:
             posix.close(each)
         return path
 
-    def _whole_mount(self, fd: int, real: str, table: "list[Entry]") -> "tuple[int, str]":
+    def _whole_mount(self, fd: int, real: str, table: list[Entry]) -> tuple[int, str]:
         """A copy of the whole mount that fd is in, and the way from its root to what fd names."""
         number = _mount_number(fd)
         for entry in table:
@@ -421,7 +419,7 @@ class Stage:
                     posix.close(top)
         return mounts.clone(fd), ""
 
-    def _restrictions(self, bound: "list[tuple[str, Bind, bool]]") -> "list[Restriction]":
+    def _restrictions(self, bound: list[tuple[str, Bind, bool]]) -> list[Restriction]:
         """What was bound, as the kernel names it in any mount namespace."""
         table = {entry.point: entry for entry in entries("self")}
         found = []
@@ -489,7 +487,7 @@ class ImageMount:
         self.plugin = plugin
 
 
-def judge_images(found: "list[ImageMount]") -> None:
+def judge_images(found: list[ImageMount]) -> None:
     """Refuse what no checkpoint of ours has, and CRIU would act upon. Raises PyruncError."""
     for mount in found:
         if mount.name and not mount.name.startswith("pyrunc:"):
@@ -498,7 +496,7 @@ def judge_images(found: "list[ImageMount]") -> None:
             raise PyruncError("the checkpoint has a mount that cannot be restored: " + mount.point)
 
 
-def judge_names(found: "list[ImageMount]", names: "set[str]") -> None:
+def judge_names(found: list[ImageMount], names: set[str]) -> None:
     """Whether everything that the checkpoint needs of the host is in the config. Raises PyruncError."""
     for mount in found:
         if mount.name and mount.name not in names:
@@ -508,7 +506,7 @@ def judge_names(found: "list[ImageMount]", names: "set[str]") -> None:
             )
 
 
-def judge_restored(table: "list[Entry]", restrictions: "list[Restriction]") -> None:
+def judge_restored(table: list[Entry], restrictions: list[Restriction]) -> None:
     """Whether restored mounts of the host's files have lost all rights that the config takes. Raises PyruncError.
 
     What a mount may do stands in the images, too. A file that was bound twice may be used as the better of both says.

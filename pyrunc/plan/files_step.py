@@ -1,19 +1,19 @@
 """The file of the state directory that the container process holds while it waits for start."""
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING, Final
 
 from pyrunc.plan.step import Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     from pyrunc.plan.context import Context
 
-FIFO: "Final" = "exec.fifo"
+FIFO: Final = "exec.fifo"
 # What the process writes into it when it begins and when it has done with its startContainer hooks.
-HOOKS_BEGIN: "Final" = b"("
-HOOKS_END: "Final" = b")"
+HOOKS_BEGIN: Final = b"("
+HOOKS_END: Final = b")"
 
 
 class MakeFifo(Step):
@@ -31,13 +31,13 @@ class MakeFifo(Step):
     def describe(self) -> str:
         return "make exec.fifo, on which the process waits for start"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         path = context.state_dir + "/" + FIFO
         posix.mkfifo(path, 0o600)
         context.fifo_fd = posix.open(path, posix.O_RDWR | posix.O_CLOEXEC | posix.O_NOFOLLOW)
         context.error_fd = posix.dup(context.fifo_fd)
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         close(context)
         try:
             posix.unlink(context.state_dir + "/" + FIFO)
@@ -45,7 +45,7 @@ class MakeFifo(Step):
             pass
 
 
-def close(context: "Context") -> None:
+def close(context: Context) -> None:
     """Close the runtime's descriptors of it, which the container process has inherited."""
     for fd in (context.fifo_fd, context.error_fd):
         if fd >= 0:

@@ -4,10 +4,13 @@ They run in the order listed, with a time limit each; the first that fails ends 
 where every hook gets its turn (runtime.md, "Lifecycle").
 """
 
+from __future__ import annotations
+
 import errno
 import posix
 import select
 import time
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
@@ -15,22 +18,20 @@ from pyrunc.jsontext import dumps
 from pyrunc.plan.files_step import HOOKS_BEGIN, HOOKS_END
 from pyrunc.plan.step import CONTAINER, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Final
 
     from pyrunc.config.types import Hook
     from pyrunc.plan.context import Context
 
 # So much of a hook's output is kept for the error message.
-_OUTPUT_LIMIT: "Final" = 4096
+_OUTPUT_LIMIT: Final = 4096
 # Seconds of one poll(2), which takes an int of milliseconds: longer limits are waited for in parts.
-_LONGEST: "Final" = 1_000_000.0
+_LONGEST: Final = 1_000_000.0
 # Seconds between two turns of what goes on meanwhile.
-_MEANWHILE: "Final" = 0.01
+_MEANWHILE: Final = 0.01
 # Seconds that nobody will see the end of, and that a float can hold.
-_FOR_EVER: "Final" = 10**12
+_FOR_EVER: Final = 10**12
 
 
 class HooksStep(Step):
@@ -40,7 +41,7 @@ class HooksStep(Step):
     name = "hooks"
     section = "config.md#posix-platform-hooks"
 
-    def __init__(self, kind: str, hooks: "list[Hook]", side: str, status: str) -> None:
+    def __init__(self, kind: str, hooks: list[Hook], side: str, status: str) -> None:
         Step.__init__(self, "/hooks/" + kind)
         self.kind = kind
         self.hooks = hooks
@@ -50,7 +51,7 @@ class HooksStep(Step):
     def describe(self) -> str:
         return "run " + self.kind + " hooks: " + ", ".join(hook["path"] for hook in self.hooks)
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         if self.side == CONTAINER:
             state = state_of(context, self.status, posix.getpid())
             posix.fchdir(context.root_fd)
@@ -69,10 +70,10 @@ class StartContainerHooks:
 
     __slots__ = ("hooks",)
 
-    def __init__(self, hooks: "list[Hook]") -> None:
+    def __init__(self, hooks: list[Hook]) -> None:
         self.hooks = hooks
 
-    def run_in_container(self, context: "Context", env: "list[str]") -> None:
+    def run_in_container(self, context: Context, env: list[str]) -> None:
         """Run them between the word to start and execve(2). An error goes to the error file; never returns then.
 
         So does where we are: of a process that was killed, `start` knows by that whether it came to its program.
@@ -90,7 +91,7 @@ class StartContainerHooks:
             posix._exit(1)
 
 
-def state_of(context: "Context", status: str, pid: int) -> bytes:
+def state_of(context: Context, status: str, pid: int) -> bytes:
     """The container's state as JSON (runtime.md, "State")."""
     state = dict(context.state)
     state["status"] = status
@@ -99,15 +100,15 @@ def state_of(context: "Context", status: str, pid: int) -> bytes:
 
 
 def run(
-    hooks: "list[Hook]",
+    hooks: list[Hook],
     kind: str,
     state: bytes,
-    cwd: "str | None",
-    default_env: "Sequence[str]" = (),
-    failures: "list[str] | None" = None,
-    annotations: "dict[str, str] | None" = None,
+    cwd: str | None,
+    default_env: Sequence[str] = (),
+    failures: list[str] | None = None,
+    annotations: dict[str, str] | None = None,
     watched: int = -1,
-    meanwhile: "Callable[[], object] | None" = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> None:
     """Run hooks one after the other.
 
@@ -130,13 +131,13 @@ def run(
 
 
 def _run_one(
-    hook: "Hook",
+    hook: Hook,
     state: bytes,
-    cwd: "str | None",
-    default_env: "Sequence[str]",
-    annotations: "dict[str, str]",
+    cwd: str | None,
+    default_env: Sequence[str],
+    annotations: dict[str, str],
     watched: int,
-    meanwhile: "Callable[[], object] | None",
+    meanwhile: Callable[[], object] | None,
 ) -> None:
     files = [annotations.get("run.oci.hooks." + name) for name in ("stdout", "stderr")]
     stdin, to_hook = posix.pipe2(posix.O_CLOEXEC)
@@ -168,7 +169,7 @@ def _run_one(
         raise PyruncError(hook["path"] + ": " + how + (", output: " + text if text else ""))
 
 
-def _clone() -> "tuple[int, int]":
+def _clone() -> tuple[int, int]:
     """A new process and its pidfd; 0 and -1 in itself. Raises OSError."""
     try:
         return _linux.clone(0)
@@ -182,12 +183,12 @@ def _clone() -> "tuple[int, int]":
 
 
 def _become_hook(
-    hook: "Hook",
+    hook: Hook,
     stdin: int,
     output: int,
-    files: "list[str | None]",
-    cwd: "str | None",
-    default_env: "Sequence[str]",
+    files: list[str | None],
+    cwd: str | None,
+    default_env: Sequence[str],
 ) -> None:
     """In the new process: never returns."""
     try:
@@ -203,7 +204,7 @@ def _become_hook(
             _linux.reset_signals()
             if cwd is not None:
                 posix.chdir(cwd)
-            env: "Sequence[str] | None" = hook.get("env")
+            env: Sequence[str] | None = hook.get("env")
             if env is None:
                 env = default_env
             arguments = hook.get("args") or [hook["path"]]
@@ -219,10 +220,10 @@ def _attend(
     to_hook: int,
     from_hook: int,
     state: bytes,
-    timeout: "int | None",
+    timeout: int | None,
     watched: int,
-    meanwhile: "Callable[[], object] | None",
-) -> "tuple[str, str]":
+    meanwhile: Callable[[], object] | None,
+) -> tuple[str, str]:
     """Feed the state, collect output, until the hook has ended. Returns its output, and why it must be ended now."""
     deadline = None if timeout is None else time.monotonic() + min(timeout, _FOR_EVER)
     poll = select.poll()
@@ -266,7 +267,7 @@ def _attend(
             posix.close(to_hook)
 
 
-def _feed(fd: int, rest: "memoryview[int]") -> "memoryview[int]":
+def _feed(fd: int, rest: memoryview[int]) -> memoryview[int]:
     """Write what goes into the pipe; a hook that does not read its input is no error."""
     try:
         return rest[posix.write(fd, rest) :]

@@ -1,16 +1,15 @@
 """What compiling needs to know of the host: read once, so that the same config and facts give the same plan."""
 
+from __future__ import annotations
+
 import posix
+from typing import Final
 
 from pyrunc import _linux
 from pyrunc.linux import files
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
-
 # Inode of the first user namespace: PROC_USER_INIT_INO of the kernel's linux/proc_ns.h.
-_FIRST_USER_NAMESPACE: "Final" = 0xEFFFFFFD
+_FIRST_USER_NAMESPACE: Final = 0xEFFFFFFD
 
 
 class Host:
@@ -30,7 +29,7 @@ class Host:
         in_user_namespace: bool,
         apparmor: bool,
         selinux: bool,
-        rootless_cgroups: "bool | None" = None,
+        rootless_cgroups: bool | None = None,
         capabilities: int = -1,
     ) -> None:
         """rootless_cgroups: None for what follows from the others."""
@@ -42,7 +41,7 @@ class Host:
         self.capabilities = capabilities
 
 
-def read_host(rootless: "bool | None" = None) -> Host:
+def read_host(rootless: bool | None = None) -> Host:
     """The facts of this host. rootless: what --rootless says of cgroups, None to find out."""
     try:
         nested = posix.stat("/proc/self/ns/user").st_ino != _FIRST_USER_NAMESPACE

@@ -4,8 +4,11 @@ The kernel takes the mapping from a user namespace. A mount with mappings of its
 process in it; others get the container's. Loaded only for a config that has such a mount.
 """
 
+from __future__ import annotations
+
 import errno
 import posix
+from typing import TYPE_CHECKING, Any
 
 from pyrunc import _linux
 from pyrunc.errors import ConfigError, PyruncError, reason
@@ -13,10 +16,7 @@ from pyrunc.linux import files, mounts
 from pyrunc.plan.namespaces import mapping_lines, mapping_words
 from pyrunc.plan.step import RUNTIME, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.plan.context import Context
     from pyrunc.plan.mount_options import Options
     from pyrunc.plan.namespaces import Namespaces
@@ -30,7 +30,7 @@ class Mapping(Step):
     section = "config.md#linux-mount-options"
     side = RUNTIME
 
-    def __init__(self, uids: "Any", gids: "Any", pointer: str) -> None:
+    def __init__(self, uids: Any, gids: Any, pointer: str) -> None:
         Step.__init__(self, pointer)
         self.uids = uids
         self.gids = gids
@@ -40,7 +40,7 @@ class Mapping(Step):
         users, groups = mapping_words(self.uids), mapping_words(self.gids)
         return "make a user namespace that maps users " + users + " and groups " + groups
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         wait, go = posix.pipe2(posix.O_CLOEXEC)
         pid, pidfd = _linux.clone(_linux.CLONE_NEWUSER)
         if pid == 0:
@@ -66,12 +66,12 @@ class Mapping(Step):
             posix.close(pidfd)
             posix.waitpid(pid, 0)
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         if self.fd >= 0:
             posix.close(self.fd)
             self.fd = -1
 
-    def user_namespace(self, context: "Context") -> int:
+    def user_namespace(self, context: Context) -> int:
         return self.fd
 
 
@@ -80,7 +80,7 @@ class Joined:
 
     __slots__ = ()
 
-    def user_namespace(self, context: "Context") -> int:
+    def user_namespace(self, context: Context) -> int:
         return next(fd for fd, _, kind, _ in context.namespace_fds if kind == "user")
 
 
@@ -89,13 +89,13 @@ class Mapper:
 
     __slots__ = ("_known", "linux", "spaces", "steps")
 
-    def __init__(self, linux: "Any", spaces: "Namespaces") -> None:
+    def __init__(self, linux: Any, spaces: Namespaces) -> None:
         self.linux = linux
         self.spaces = spaces
-        self.steps: "list[Step]" = []
-        self._known: "list[tuple[Any, Any, Mapping]]" = []
+        self.steps: list[Step] = []
+        self._known: list[tuple[Any, Any, Mapping]] = []
 
-    def of(self, mount: "Any", options: "Options", pointer: str) -> "Mapping | Joined":
+    def of(self, mount: Any, options: Options, pointer: str) -> Mapping | Joined:
         """The mapping of a mount with the option idmap or ridmap. Raises ConfigError when it cannot have one."""
         if not options.bind and self.spaces.has("user"):
             raise ConfigError(
@@ -117,7 +117,7 @@ class Mapper:
         return step
 
 
-def apply(tree: int, mapping: "Mapping | Joined", recursive: bool, what: str, context: "Context") -> None:
+def apply(tree: int, mapping: Mapping | Joined, recursive: bool, what: str, context: Context) -> None:
     """Map the ids of a detached mount. what: its name for an error. Raises PyruncError."""
     try:
         mounts.set_attributes(

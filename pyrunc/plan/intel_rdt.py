@@ -4,17 +4,17 @@ Both are directories: the kernel fills them, and a process belongs to one when i
 (Documentation/filesystems/resctrl.rst). Loaded only for a config or a container that has intelRdt.
 """
 
+from __future__ import annotations
+
 import errno
 import posix
+from typing import TYPE_CHECKING, Any
 
 from pyrunc.errors import ConfigError, PyruncError, reason
 from pyrunc.linux import files, procfs
 from pyrunc.plan.step import RUNTIME, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.plan.context import Context
 
 
@@ -30,14 +30,14 @@ class MakeClos(Step):
     section = "config-linux.md#intelrdt"
     side = RUNTIME
 
-    def __init__(self, rdt: "Any") -> None:
+    def __init__(self, rdt: Any) -> None:
         Step.__init__(self, "/linux/intelRdt")
         self.rdt = rdt
         self.name_ = rdt.get("closID") or ""
         # What state.json knows: clos and monitoring (paths, "" for none); remove: whether delete removes clos.
-        self.groups: "dict[str, Any]" = {}
+        self.groups: dict[str, Any] = {}
         # Directories that this create made, the latest last.
-        self.made: "list[str]" = []
+        self.made: list[str] = []
 
     def describe(self) -> str:
         words = "use the resctrl group " + self.name_ if self.name_ else "make a resctrl group named as the container"
@@ -45,12 +45,12 @@ class MakeClos(Step):
             words += " with " + ", ".join(self._lines())
         return words + (" and a monitoring group" if self.rdt.get("enableMonitoring") else "")
 
-    def _lines(self) -> "list[str]":
+    def _lines(self) -> list[str]:
         """What goes to `schemata`, in the order that the specification gives."""
         lines = [self.rdt.get("l3CacheSchema"), self.rdt.get("memBwSchema"), *(self.rdt.get("schemata") or ())]
         return [line for line in lines if line]
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         root = mount_point(files.read("/proc/self/mountinfo", limit=16 << 20))
         if root is None:
             raise ConfigError(
@@ -85,7 +85,7 @@ class MakeClos(Step):
             raise _error(path, "intelRdt: make group " + path, error) from None
         self.made.append(path)
 
-    def _compare(self, path: str, lines: "list[str]") -> None:
+    def _compare(self, path: str, lines: list[str]) -> None:
         """An existing CLOS must be what the config says. The kernel writes numbers and their order its own way."""
         found = {}
         for line in files.read(path + "/schemata").decode("ascii", "replace").split("\n"):
@@ -98,7 +98,7 @@ class MakeClos(Step):
                     "intelRdt: CLOS " + self.name_ + " exists with another schema than " + line, pointer=self.pointer
                 )
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         while self.made:
             _remove(self.made.pop())
 
@@ -111,7 +111,7 @@ class EnterClos(Step):
     section = "config-linux.md#intelrdt"
     side = RUNTIME
 
-    def __init__(self, groups: "Any", made: "MakeClos | None" = None) -> None:
+    def __init__(self, groups: Any, made: MakeClos | None = None) -> None:
         """groups: of a container that exists, from its state.json. made: the step that makes them, in a create."""
         Step.__init__(self, "/linux/intelRdt")
         self.groups = groups
@@ -120,7 +120,7 @@ class EnterClos(Step):
     def describe(self) -> str:
         return "put the process into its resctrl groups"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         groups = self.groups if self.made is None else self.made.groups
         for path in (groups["clos"], groups["monitoring"]):
             if path:
@@ -130,7 +130,7 @@ class EnterClos(Step):
                     raise _error(path, "intelRdt: put the process into " + path, error) from None
 
 
-def mount_point(mountinfo: bytes) -> "str | None":
+def mount_point(mountinfo: bytes) -> str | None:
     """Where the resctrl file system is mounted (proc_pid_mountinfo(5)); None when it is nowhere."""
     for line in mountinfo.decode("utf-8", "surrogateescape").split("\n"):
         head, _, tail = line.partition(" - ")
@@ -139,11 +139,11 @@ def mount_point(mountinfo: bytes) -> "str | None":
     return None
 
 
-def parse_schema(line: str) -> "tuple[str, dict[str, int | str]]":
+def parse_schema(line: str) -> tuple[str, dict[str, int | str]]:
     """Resource and values of a line of `schemata` such as "L3:0=7f0;1=1f": hexadecimal, but for bandwidth."""
     resource, _, rest = line.strip().partition(":")
     base = 10 if resource.startswith(("MB", "SMBA")) else 16
-    values: "dict[str, int | str]" = {}
+    values: dict[str, int | str] = {}
     for part in rest.split(";"):
         domain, equals, value = part.strip().partition("=")
         if equals:
@@ -155,7 +155,7 @@ def parse_schema(line: str) -> "tuple[str, dict[str, int | str]]":
     return resource.strip(), values
 
 
-def write_schemata(path: str, lines: "list[str]") -> None:
+def write_schemata(path: str, lines: list[str]) -> None:
     """Write lines to a group's `schemata`, in one write(2): the kernel takes all or none. Raises PyruncError."""
     try:
         files.write(path + "/schemata", ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
@@ -179,7 +179,7 @@ def _error(path: str, what: str, error: OSError) -> PyruncError:
     return PyruncError(what + ": " + reason(error) + (": " + said if said else ""), errno=error.errno)
 
 
-def remove(groups: "Any") -> None:
+def remove(groups: Any) -> None:
     """Remove what a container's record says is its own. Raises PyruncError."""
     for path in (groups["monitoring"], groups["clos"] if groups["remove"] else ""):
         if path:
@@ -203,7 +203,7 @@ def _remove(path: str) -> None:
             raise
 
 
-def update(groups: "Any", l3_cache: str, memory_bandwidth: str) -> None:
+def update(groups: Any, l3_cache: str, memory_bandwidth: str) -> None:
     """Other schemas for a container's CLOS; "" leaves one as it is. Raises PyruncError."""
     root = mount_point(files.read("/proc/self/mountinfo", limit=16 << 20)) or ""
     for value, resource, words in (

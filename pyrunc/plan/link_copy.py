@@ -1,17 +1,19 @@
 """Mount option copy-symlink: a source that is a symbolic link is made anew at the destination; nothing is mounted."""
 
+from __future__ import annotations
+
 import errno
 import posix
+from typing import TYPE_CHECKING
 
 from pyrunc.linux import paths
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.plan.context import Context
     from pyrunc.plan.mounts import MountStep
 
 
-def copy(step: "MountStep", context: "Context", link: int) -> None:
+def copy(step: MountStep, context: Context, link: int) -> None:
     """Make the link, unless the very same is there. link: a descriptor of the source. Raises OSError (EEXIST)."""
     text = posix.readlink("", dir_fd=link)
     posix.close(link)
@@ -25,7 +27,7 @@ def copy(step: "MountStep", context: "Context", link: int) -> None:
         posix.close(parent)
 
 
-def _read(name: str, parent: int) -> "str | None":
+def _read(name: str, parent: int) -> str | None:
     try:
         return posix.readlink(name, dir_fd=parent)
     except OSError:

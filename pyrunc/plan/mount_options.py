@@ -1,18 +1,17 @@
 """The mount options of the specification (config.md, "Linux mount options") and what each means to the kernel."""
 
+from __future__ import annotations
+
 import errno
+from typing import Final
 
 from pyrunc import _linux
 from pyrunc.errors import ConfigError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
-
 _L = _linux
 
 # Option: (attributes to set, attributes to clear). An access-time option replaces the whole field MOUNT_ATTR__ATIME.
-_ATTRIBUTES: "Final[dict[str, tuple[int, int]]]" = {
+_ATTRIBUTES: Final[dict[str, tuple[int, int]]] = {
     "ro": (_L.MOUNT_ATTR_RDONLY, 0),
     "rw": (0, _L.MOUNT_ATTR_RDONLY),
     "nosuid": (_L.MOUNT_ATTR_NOSUID, 0),
@@ -34,24 +33,24 @@ _ATTRIBUTES: "Final[dict[str, tuple[int, int]]]" = {
 }
 
 # What these take away; then the kernel's default holds, which is relatime.
-_TAKEN_AWAY: "Final[dict[str, int]]" = {
+_TAKEN_AWAY: Final[dict[str, int]] = {
     "atime": _L.MOUNT_ATTR_NOATIME,
     "nostrictatime": _L.MOUNT_ATTR_STRICTATIME,
     "norelatime": _L.MOUNT_ATTR_RELATIME,
 }
 
-_BASIC: "Final" = (
+_BASIC: Final = (
     _L.MOUNT_ATTR_RDONLY | _L.MOUNT_ATTR_NOSUID | _L.MOUNT_ATTR_NODEV | _L.MOUNT_ATTR_NOEXEC | _L.MOUNT_ATTR_NOSYMFOLLOW
 )
 # ST_* of statfs(2) (linux/statfs.h), and what it stands for: what a less privileged user namespace may not clear.
-_LOCKED: "Final" = (
+_LOCKED: Final = (
     (1, _L.MOUNT_ATTR_RDONLY),
     (2, _L.MOUNT_ATTR_NOSUID),
     (4, _L.MOUNT_ATTR_NODEV),
     (8, _L.MOUNT_ATTR_NOEXEC),
 )
 
-PROPAGATION: "Final[dict[str, tuple[int, bool]]]" = {
+PROPAGATION: Final[dict[str, tuple[int, bool]]] = {
     "private": (_L.MS_PRIVATE, False),
     "rprivate": (_L.MS_PRIVATE, True),
     "shared": (_L.MS_SHARED, False),
@@ -63,7 +62,7 @@ PROPAGATION: "Final[dict[str, tuple[int, bool]]]" = {
 }
 
 # Of the superblock: a parameter of fsconfig(2), the flag for mount(2), and whether the option takes it away.
-_SUPERBLOCK: "Final[dict[str, tuple[str, int, bool]]]" = {
+_SUPERBLOCK: Final[dict[str, tuple[str, int, bool]]] = {
     "sync": ("sync", _L.MS_SYNCHRONOUS, False),
     "async": ("sync", _L.MS_SYNCHRONOUS, True),
     "dirsync": ("dirsync", _L.MS_DIRSYNC, False),
@@ -77,10 +76,10 @@ _SUPERBLOCK: "Final[dict[str, tuple[str, int, bool]]]" = {
 }
 
 # crun's, for bind mounts: (attribute of Options).
-_LINKS: "Final" = {"copy-symlink": "copy_symlink", "src-nofollow": "source_link", "dest-nofollow": "target_link"}
+_LINKS: Final = {"copy-symlink": "copy_symlink", "src-nofollow": "source_link", "dest-nofollow": "target_link"}
 
 # Accepted without an effect: the mount API has no flag for them. Silent and loud are about the kernel's log.
-_IGNORED: "Final" = ("defaults", "silent", "loud")
+_IGNORED: Final = ("defaults", "silent", "loud")
 
 
 class Options:
@@ -123,10 +122,10 @@ class Options:
         self.attr_clr = 0
         self.rec_set = 0
         self.rec_clr = 0
-        self.propagation: "list[tuple[int, bool]]" = []
-        self.parameters: "list[tuple[str, str | None]]" = []
-        self.superblock: "dict[str, int]" = {}
-        self.cleared: "list[str]" = []
+        self.propagation: list[tuple[int, bool]] = []
+        self.parameters: list[tuple[str, str | None]] = []
+        self.superblock: dict[str, int] = {}
+        self.cleared: list[str] = []
         self.idmap = ""
         self.tmpcopyup = False
         self.copy_symlink = False
@@ -137,7 +136,7 @@ class Options:
         """Whether a source that is a symbolic link is not followed."""
         return self.copy_symlink or self.source_link
 
-    def times(self) -> "tuple[int, int]":
+    def times(self) -> tuple[int, int]:
         """What to set and to clear of how access times are kept, as the MOUNT_ATTR_*: (0, 0) for nothing asked."""
         all_of_them = _L.MOUNT_ATTR__ATIME | _L.MOUNT_ATTR_NODIRATIME
         named = self.attr_set & _L.MOUNT_ATTR_NODIRATIME | (self.rec_set | self.rec_clr) & all_of_them
@@ -146,7 +145,7 @@ class Options:
         set_ = (self.attr_set & ~self.rec_clr | self.rec_set) & all_of_them
         return set_, all_of_them & ~set_ | _L.MOUNT_ATTR__ATIME
 
-    def bind_attributes(self, existing: "int | None") -> "tuple[int, int]":
+    def bind_attributes(self, existing: int | None) -> tuple[int, int]:
         """What to set and to clear of a bind mount: as mount(2) does it in runc and crun, by a remount.
 
         Without any option of its own it stays as its source is. With one, what is not named is cleared, but for access
@@ -205,7 +204,7 @@ def times_of(flags: int) -> int:
     return times | (_L.MOUNT_ATTR_RELATIME if flags & 4096 else _L.MOUNT_ATTR_STRICTATIME)
 
 
-def parse(options: "list[str]", pointer: str) -> Options:
+def parse(options: list[str], pointer: str) -> Options:
     """Sort the options of a mount. A word that is no option of the specification is data for the file system."""
     result = Options()
     for index, option in enumerate(options):

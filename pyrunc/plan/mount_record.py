@@ -4,26 +4,26 @@ A path tells nothing of a mount in a running container, which can rename what le
 each mount in a file in memory that it shares with the runtime, which keeps the notes in state.json ("mounts").
 """
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING, Any
 
 from pyrunc import _linux
 from pyrunc.linux import paths
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.plan.context import Context
 
 _FIELDS = 6
 
 
-def begin(context: "Context") -> None:
+def begin(context: Context) -> None:
     """Open the file for notes, before the container process is made. Raises OSError."""
     context.mounts_fd = posix.memfd_create("mounts", posix.MFD_CLOEXEC)
 
 
-def note(context: "Context", mount_fd: int, destination: str, place: str) -> None:
+def note(context: Context, mount_fd: int, destination: str, place: str) -> None:
     """Note a mount, by a descriptor of its root.
 
     place: its path from the container's root, without links; "" for a mount that is no more. Raises OSError.
@@ -38,7 +38,7 @@ def note(context: "Context", mount_fd: int, destination: str, place: str) -> Non
     posix.write(context.mounts_fd, ("\0".join(words) + "\0").encode("utf-8", "surrogateescape"))
 
 
-def take(context: "Context") -> "list[dict[str, Any]]":
+def take(context: Context) -> list[dict[str, Any]]:
     """What has been noted, for state.json: destination and path (as above), id, unique (whether the id is never used
     again; else device and inode of the mount's root count as well)."""
     if context.mounts_fd < 0:
@@ -61,7 +61,7 @@ def take(context: "Context") -> "list[dict[str, Any]]":
     ]
 
 
-def is_same(record: "dict[str, Any]", fd: int) -> bool:
+def is_same(record: dict[str, Any], fd: int) -> bool:
     """Whether a descriptor is on the mount of this record."""
     number, unique = _linux.mount_id(fd)
     if record["id"] != number or record["unique"] != unique:

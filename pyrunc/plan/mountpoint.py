@@ -1,19 +1,19 @@
 """Mount points: where in the root one is, and where nothing may be mounted."""
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError
 from pyrunc.linux import paths
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     from pyrunc.plan.context import Context
 
 # What a mount may cover within /proc: the files that LXCFS serves, and two of CRIU and of FIPS mode.
-_PROC_FILES: "Final" = (
+_PROC_FILES: Final = (
     "/proc/cpuinfo",
     "/proc/diskstats",
     "/proc/meminfo",
@@ -27,7 +27,7 @@ _PROC_FILES: "Final" = (
 )
 
 
-def place(context: "Context", fd: int) -> str:
+def place(context: Context, fd: int) -> str:
     """The path of a descriptor as the container sees it: from its root, and without links.
 
     Raises PyruncError for what is outside of the root, OSError.
@@ -41,14 +41,14 @@ def place(context: "Context", fd: int) -> str:
     return found[len(prefix) :]
 
 
-def _name(context: "Context", fd: int) -> str:
+def _name(context: Context, fd: int) -> str:
     # By a procfs of the host's. A process that has entered a container's mount namespace holds what it needs of it.
     if context.self_fd < 0:
         return posix.readlink("/proc/self/fd/" + str(fd))
     return posix.readlink(str(fd), dir_fd=context.self_fd)
 
 
-def check(context: "Context", target: int, is_proc: bool, destination: str) -> str:
+def check(context: Context, target: int, is_proc: bool, destination: str) -> str:
     """Not on the root; on /proc only a procfs; and nothing within but LXCFS's files: whatever way leads there.
 
     is_proc: what is to be mounted is a procfs. Both the name that was asked for and the place that it leads to are

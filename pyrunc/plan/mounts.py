@@ -4,8 +4,11 @@ Everything happens on descriptors: a mount is made detached, its destination is 
 is put on the other with move_mount(2). No path of the container is ever resolved as a string by the runtime.
 """
 
+from __future__ import annotations
+
 import errno
 import posix
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux
 from pyrunc.errors import ConfigError, PyruncError, reason
@@ -13,24 +16,21 @@ from pyrunc.linux import files, mounts, paths, procfs
 from pyrunc.plan import mount_options, mount_record, mountpoint
 from pyrunc.plan.step import CONTAINER, RUNTIME, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
-
     from pyrunc.config.types import Mount
     from pyrunc.plan.context import Context
 
 # Types whose superblock belongs to a namespace and may be shared with other mounts of it: "ro" is of this mount alone.
-_SHARED_SUPERBLOCK: "Final" = ("proc", "sysfs", "mqueue", "tmpfs", "devpts", "cgroup", "cgroup2")
+_SHARED_SUPERBLOCK: Final = ("proc", "sysfs", "mqueue", "tmpfs", "devpts", "cgroup", "cgroup2")
 
 # Types whose labels are the kernel's own, or given by another way than the parameter "context" (SELinux).
-_OWN_LABELS: "Final" = ("proc", "sysfs", "mqueue")
+_OWN_LABELS: Final = ("proc", "sysfs", "mqueue")
 
 # What is put into these before the program starts, and later mounts' mount points: see ReadOnlyMounts. Of type cgroup
 # it is the tmpfs of cgroup v1.
-READ_ONLY_LATE: "Final" = ("tmpfs", "cgroup", "cgroup2")
+READ_ONLY_LATE: Final = ("tmpfs", "cgroup", "cgroup2")
 
-_ALL: "Final" = _linux.MOUNT_ATTR_RDONLY | _linux.MOUNT_ATTR_NOSUID | _linux.MOUNT_ATTR_NODEV | _linux.MOUNT_ATTR_NOEXEC
+_ALL: Final = _linux.MOUNT_ATTR_RDONLY | _linux.MOUNT_ATTR_NOSUID | _linux.MOUNT_ATTR_NODEV | _linux.MOUNT_ATTR_NOEXEC
 
 
 class OpenTree(Step):
@@ -49,14 +49,14 @@ class OpenTree(Step):
         self.recursive = recursive
         self.slave = slave
         # Module idmap_mount, the mapping, and whether it is for the mounts below too.
-        self.mapping: "tuple[Any, Any, bool] | None" = None
+        self.mapping: tuple[Any, Any, bool] | None = None
         self.fd = -1
 
     def describe(self) -> str:
         words = "open a copy of the mount at " + self.path
         return words + (" for the user namespace" if self.mapping is None else " and map its ids")
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         self.fd = open_source(self.path, self.recursive, self.follow)
         if self.slave:
             # The copy is still of its original's peer group: what the container mounts there would show on the host.
@@ -67,7 +67,7 @@ class OpenTree(Step):
             module, mapping, recursive = self.mapping
             module.apply(self.fd, mapping, recursive, self.path, context)
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         if self.fd >= 0:
             posix.close(self.fd)
             self.fd = -1
@@ -98,7 +98,7 @@ class HostPropagation(Step):
     def describe(self) -> str:
         return "make the mounts of the new mount namespace " + self.word
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         value, recursive = mount_options.PROPAGATION[self.word]
         flags = _linux.AT_RECURSIVE if recursive else 0
         _linux.mount_setattr(-100, "/", flags, 0, 0, value, 0)
@@ -112,9 +112,7 @@ class Rootfs(Step):
     section = "config.md#root"
     side = CONTAINER
 
-    def __init__(
-        self, path: str, source: "OpenTree | None", slave: bool = False, null: "OpenTree | None" = None
-    ) -> None:
+    def __init__(self, path: str, source: OpenTree | None, slave: bool = False, null: OpenTree | None = None) -> None:
         """slave: what the host mounts below the rootfs later appears in the container.
 
         source, null: copies of the rootfs and of /dev/null that the runtime has opened, None to open them here.
@@ -128,7 +126,7 @@ class Rootfs(Step):
     def describe(self) -> str:
         return "bind the rootfs " + self.path + " to itself"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         # The host's, for masks, taken while the host's tree is there: the container's is the image's (CVE-2025-31133).
         context.null_fd = _open_null() if self.null is None else self.null.fd
         if not is_null(context.null_fd):
@@ -214,10 +212,10 @@ class MountStep(Step):
 
     def __init__(
         self,
-        mount: "Mount",
+        mount: Mount,
         bundle: str,
         pointer: str,
-        tree: "OpenTree | None",
+        tree: OpenTree | None,
         label: str = "",
         rootfs: str = "",
     ) -> None:
@@ -244,9 +242,9 @@ class MountStep(Step):
         # The mount itself, while ReadOnlyMounts has still to make it read-only.
         self.late = -1
         # Of a new file system and of a source inside: module idmap_mount and the mapping.
-        self.mapping: "tuple[Any, Any] | None" = None
+        self.mapping: tuple[Any, Any] | None = None
         # Loaded now and only when needed: nothing is imported once the container process exists.
-        self.helper: "Any" = None
+        self.helper: Any = None
         if self.fstype in ("cgroup", "cgroup2"):
             from pyrunc.plan import cgroup_mount
 
@@ -266,7 +264,7 @@ class MountStep(Step):
             words += ", read-only"
         return words
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         try:
             self._mount(context)
         except OSError as error:
@@ -277,12 +275,12 @@ class MountStep(Step):
     def _what(self) -> str:
         return self.source if self.options.bind else self.fstype
 
-    def _failure(self, words: str, number: "int | None") -> PyruncError:
+    def _failure(self, words: str, number: int | None) -> PyruncError:
         # The beginning is runc's, by which scripts know a mount that fails.
         start = 'unable to start container process: error during container init: error mounting "' + self._what()
         return PyruncError(start + '" to rootfs at "' + self.destination + '": ' + words, errno=number)
 
-    def _mount(self, context: "Context") -> None:
+    def _mount(self, context: Context) -> None:
         options = self.options
         if options.remount:
             self._remount(context.root_fd)
@@ -293,7 +291,7 @@ class MountStep(Step):
         else:
             self._new(context)
 
-    def _bind(self, context: "Context") -> None:
+    def _bind(self, context: Context) -> None:
         options = self.options
         root_fd = context.root_fd
         if self.tree is not None:
@@ -321,7 +319,7 @@ class MountStep(Step):
         posix.close(target)
         posix.close(tree)
 
-    def _new(self, context: "Context") -> None:
+    def _new(self, context: Context) -> None:
         options = self.options
         # A tmpfs takes the mode of what it covers; where there was nothing it has its own default, 1777.
         inherits = self.fstype == "tmpfs" and not any(key == "mode" for key, _ in options.parameters)
@@ -331,7 +329,7 @@ class MountStep(Step):
         if self.fstype == "tmpfs":
             # What is put into it before the program starts must be writable until then: see ReadOnlyMounts.
             attributes &= ~_linux.MOUNT_ATTR_RDONLY
-        parameters: "list[tuple[str, str | int | None]]" = [*options.parameters]
+        parameters: list[tuple[str, str | int | None]] = [*options.parameters]
         if inherits:
             parameters.append(("mode", format(posix.fstat(target).st_mode & 0o7777, "o")))
         if self.label and self.fstype not in _OWN_LABELS:
@@ -378,7 +376,7 @@ class MountStep(Step):
             mounts.set_attributes(tree, restrictions, recursive=True)
         return tree
 
-    def done(self, tree: int, place: str, context: "Context") -> None:
+    def done(self, tree: int, place: str, context: Context) -> None:
         """The mount is at its place, a path from the root: note it, and hold or let go of its descriptor."""
         mount_record.note(context, tree, self.destination, place)
         if self.fstype in READ_ONLY_LATE and self.read_only():
@@ -391,7 +389,7 @@ class MountStep(Step):
         """Whether the mount itself is to be read-only."""
         return bool(self.options.attr_set & _linux.MOUNT_ATTR_RDONLY)
 
-    def target(self, context: "Context") -> "tuple[int, str]":
+    def target(self, context: Context) -> tuple[int, str]:
         """The directory to mount on, and its path from the root, without links."""
         if self.fstype in ("proc", "sysfs"):
             # It must not be behind a link (CVE-2023-27561).
@@ -400,7 +398,7 @@ class MountStep(Step):
             fd = self._mountpoint(context, directory=True)
         return fd, mountpoint.check(context, fd, self.fstype == "proc", self.destination)
 
-    def _mountpoint(self, context: "Context", *, directory: bool) -> int:
+    def _mountpoint(self, context: Context, *, directory: bool) -> int:
         """What is to be mounted on, made if it is missing; directory: and so must the mount point be."""
         try:
             if self.options.target_link:
@@ -454,7 +452,7 @@ class MountStep(Step):
         options = self.options
         target = paths.open_in_root(root_fd, self.destination)
         if not options.bind and (options.parameters or options.superblock or options.cleared):
-            parameters: "list[tuple[str, str | int | None]]" = [*options.parameters]
+            parameters: list[tuple[str, str | int | None]] = [*options.parameters]
             words = [*options.superblock, *options.cleared]
             parameters += [(word, None) for word in words if not word.endswith("iversion")]
             mounts.reconfigure(target, parameters)
@@ -462,7 +460,7 @@ class MountStep(Step):
         posix.close(target)
 
     def _old_api(
-        self, target: int, parameters: "list[tuple[str, str | int | None]]", attributes: int, context: "Context"
+        self, target: int, parameters: list[tuple[str, str | int | None]], attributes: int, context: Context
     ) -> int:
         """What fsconfig(2) cannot carry: mount(2), on the target as the current directory. The mount's descriptor."""
         if self.label:
@@ -510,7 +508,7 @@ class ReadOnlyMounts(Step):
     section = "config.md#root"
     side = CONTAINER
 
-    def __init__(self, made: "list[MountStep]", root: bool, pointer: str) -> None:
+    def __init__(self, made: list[MountStep], root: bool, pointer: str) -> None:
         Step.__init__(self, pointer)
         self.mounts = made
         self.root = root
@@ -518,7 +516,7 @@ class ReadOnlyMounts(Step):
     def describe(self) -> str:
         return "make read-only: " + ", ".join([step.destination for step in self.mounts] + ["/"] * self.root)
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         for step in self.mounts:
             if step.late < 0:
                 continue
@@ -548,7 +546,7 @@ class PivotRoot(Step):
             return "move the rootfs to / and chroot into it"
         return "pivot_root to the rootfs and unmount the host's tree"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         if self.no_pivot:
             self._move(context.root_fd)
         else:
@@ -596,13 +594,13 @@ class ChangeRoot(Step):
     def describe(self) -> str:
         return "chroot to the rootfs"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         posix.fchdir(context.root_fd)
         posix.chroot(".")
         posix.chdir("/")
 
 
-def mount_points() -> "list[str]":
+def mount_points() -> list[str]:
     """The mount points of the caller's namespace, the latest first (proc(5), mountinfo)."""
     lines = files.read("/proc/self/mountinfo", limit=16 << 20).decode("utf-8", "surrogateescape").split("\n")
     return [procfs.unescape(line.split(" ")[4]) for line in reversed(lines) if line]
@@ -623,7 +621,7 @@ class RootPropagation(Step):
     def describe(self) -> str:
         return "make the root " + self.word
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         value, recursive = mount_options.PROPAGATION[self.word]
         mounts.set_attributes(context.root_fd, 0, 0, propagation=value, recursive=recursive)
 
@@ -636,14 +634,14 @@ class ReadOnlyPaths(Step):
     section = "config-linux.md#readonly-paths"
     side = CONTAINER
 
-    def __init__(self, paths_: "list[str]") -> None:
+    def __init__(self, paths_: list[str]) -> None:
         Step.__init__(self, "/linux/readonlyPaths")
         self.paths = paths_
 
     def describe(self) -> str:
         return "make " + str(len(self.paths)) + " paths read-only: " + " ".join(self.paths)
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         for path in self.paths:
             try:
                 target = paths.open_in_root(context.root_fd, path)
@@ -670,7 +668,7 @@ class MaskedPaths(Step):
     section = "config-linux.md#masked-paths"
     side = CONTAINER
 
-    def __init__(self, paths_: "list[str]", label: str) -> None:
+    def __init__(self, paths_: list[str], label: str) -> None:
         Step.__init__(self, "/linux/maskedPaths")
         self.paths = paths_
         self.label = label
@@ -678,7 +676,7 @@ class MaskedPaths(Step):
     def describe(self) -> str:
         return "mask " + str(len(self.paths)) + " paths: " + " ".join(self.paths)
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         # The first of each kind is attached itself, the others are copies of it.
         sources = {False: (context.null_fd, False), True: (-1, False)}
         for path in dict.fromkeys(self.paths):
@@ -702,7 +700,7 @@ class MaskedPaths(Step):
             posix.close(target)
 
     def _empty(self) -> int:
-        label: "list[tuple[str, str | None]]" = [("context", self.label)] if self.label else []
+        label: list[tuple[str, str | None]] = [("context", self.label)] if self.label else []
         attributes = _ALL
         try:
             return mounts.create("tmpfs", "tmpfs", [("nr_blocks", "1"), ("nr_inodes", "1"), *label], attributes)
@@ -721,10 +719,10 @@ class MountNamespaceUndo(Step):
     def describe(self) -> str:
         return "remember that the mounts are made in the host's own mount namespace"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         return
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         unmount_below(context.rootfs)
 
 

@@ -1,23 +1,23 @@
 """Namespaces: which are new, which are joined, and how the two processes get into them."""
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import posix
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux
 from pyrunc.errors import ConfigError, PyruncError, reason
 from pyrunc.linux import files, network
 from pyrunc.plan.step import CONTAINER, RUNTIME, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
-
     from pyrunc.config.types import IDMapping
     from pyrunc.plan.context import Context
 
 # Type in config.json: (flag of clone(2), file in /proc/PID/ns).
-TYPES: "Final[dict[str, tuple[int, str]]]" = {
+TYPES: Final[dict[str, tuple[int, str]]] = {
     "user": (_linux.CLONE_NEWUSER, "user"),
     "mount": (_linux.CLONE_NEWNS, "mnt"),
     "pid": (_linux.CLONE_NEWPID, "pid"),
@@ -34,10 +34,10 @@ class Namespaces:
 
     __slots__ = ("joined", "new", "pointers")
 
-    def __init__(self, entries: "list[Any]") -> None:
-        self.new: "list[str]" = []
-        self.joined: "dict[str, tuple[str, str]]" = {}
-        self.pointers: "dict[str, str]" = {}
+    def __init__(self, entries: list[Any]) -> None:
+        self.new: list[str] = []
+        self.joined: dict[str, tuple[str, str]] = {}
+        self.pointers: dict[str, str] = {}
         for index, entry in enumerate(entries):
             kind = entry["type"]
             pointer = "/linux/namespaces/" + str(index)
@@ -52,7 +52,7 @@ class Namespaces:
         """Whether the container has a namespace of this type that is not simply the runtime's."""
         return kind in self.joined or kind in self.new
 
-    def flags(self, without: "tuple[str, ...]" = ()) -> int:
+    def flags(self, without: tuple[str, ...] = ()) -> int:
         """The clone(2) flags of the new namespaces but for some."""
         result = 0
         for kind in self.new:
@@ -68,14 +68,14 @@ class OpenNamespaces(Step):
     name = "namespaces"
     section = "config-linux.md#namespaces"
 
-    def __init__(self, joined: "dict[str, tuple[str, str]]") -> None:
+    def __init__(self, joined: dict[str, tuple[str, str]]) -> None:
         Step.__init__(self, "/linux/namespaces")
         self.joined = joined
 
     def describe(self) -> str:
         return "open the namespaces to join: " + ", ".join(kind + " " + path for kind, (path, _) in self.joined.items())
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         for kind, (path, pointer) in self.joined.items():
             flag = TYPES[kind][0]
             try:
@@ -92,11 +92,11 @@ class OpenNamespaces(Step):
             if found != flag:
                 raise ConfigError("namespace path " + path + " is not a " + kind + " namespace", pointer=pointer)
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         close_namespaces(context)
 
 
-def close_namespaces(context: "Context") -> None:
+def close_namespaces(context: Context) -> None:
     """Close the descriptors of the namespaces to join."""
     for fd, _, _, _ in context.namespace_fds:
         posix.close(fd)
@@ -112,7 +112,7 @@ class JoinNamespaces(Step):
     side = CONTAINER
 
     def __init__(
-        self, kinds: "list[str]", uids: "list[IDMapping] | None" = None, gids: "list[IDMapping] | None" = None
+        self, kinds: list[str], uids: list[IDMapping] | None = None, gids: list[IDMapping] | None = None
     ) -> None:
         Step.__init__(self, "/linux/namespaces")
         self.kinds = kinds
@@ -123,14 +123,14 @@ class JoinNamespaces(Step):
     def describe(self) -> str:
         return "join namespaces: " + ", ".join(self.kinds)
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         join([entry for entry in context.namespace_fds if entry[2] != "pid"], context.host.rootless)
         if "user" in self.kinds:
             _compare("uid_map", self.uids, "/linux/uidMappings")
             _compare("gid_map", self.gids, "/linux/gidMappings")
 
 
-def _compare(file: str, wanted: "list[IDMapping] | None", pointer: str) -> None:
+def _compare(file: str, wanted: list[IDMapping] | None, pointer: str) -> None:
     """See that the map of our user namespace is the one that the config has. Raises PyruncError, OSError."""
     if not wanted:
         return
@@ -139,7 +139,7 @@ def _compare(file: str, wanted: "list[IDMapping] | None", pointer: str) -> None:
         raise PyruncError("the user namespace that is joined has other mappings", pointer=pointer)
 
 
-def join(entries: "list[tuple[int, int, str, str]]", rootless: bool) -> None:
+def join(entries: list[tuple[int, int, str, str]], rootless: bool) -> None:
     """Join namespaces (descriptor, flag, type, pointer) in the order that works whoever owns them.
 
     A namespace may belong to the user namespace that is joined too, or to its parent: first all but the user
@@ -182,7 +182,7 @@ def _is_own_user_namespace(fd: int) -> bool:
     return (mine.st_dev, mine.st_ino) == (other.st_dev, other.st_ino)
 
 
-def _cannot_join(entry: "tuple[int, int, str, str]", error: OSError) -> PyruncError:
+def _cannot_join(entry: tuple[int, int, str, str], error: OSError) -> PyruncError:
     return PyruncError("join " + entry[2] + " namespace: " + reason(error), pointer=entry[3], errno=error.errno)
 
 
@@ -209,7 +209,7 @@ class BecomeRoot(Step):
     def describe(self) -> str:
         return "become user 0 and group 0 of the user namespace"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         try:
             become_root(context.host.rootless)
         except OSError as error:
@@ -227,7 +227,7 @@ class WriteMappings(Step):
     name = "mappings"
     section = "config-linux.md#user-namespace-mappings"
 
-    def __init__(self, uids: "list[IDMapping]", gids: "list[IDMapping]") -> None:
+    def __init__(self, uids: list[IDMapping], gids: list[IDMapping]) -> None:
         Step.__init__(self, "/linux/uidMappings")
         self.uids = uids
         self.gids = gids
@@ -235,7 +235,7 @@ class WriteMappings(Step):
     def describe(self) -> str:
         return "map users " + mapping_words(self.uids) + " and groups " + mapping_words(self.gids)
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         directory = "/proc/" + str(context.pid) + "/"
         if context.host.rootless:
             # The caller's own user only: this is not loaded for a runtime that runs as root.
@@ -250,14 +250,14 @@ class WriteMappings(Step):
             raise PyruncError("write id mappings: " + reason(error), errno=error.errno) from None
 
 
-def mapping_words(mappings: "list[IDMapping]") -> str:
+def mapping_words(mappings: list[IDMapping]) -> str:
     """Id mappings for a person."""
     return ", ".join(
         str(entry["containerID"]) + "=" + str(entry["hostID"]) + "+" + str(entry["size"]) for entry in mappings
     )
 
 
-def mapping_lines(mappings: "list[IDMapping]") -> bytes:
+def mapping_lines(mappings: list[IDMapping]) -> bytes:
     """Id mappings as uid_map takes them (user_namespaces(7))."""
     return "".join(
         str(entry["containerID"]) + " " + str(entry["hostID"]) + " " + str(entry["size"]) + "\n" for entry in mappings
@@ -271,7 +271,7 @@ class TimeNamespace(Step):
     name = "time namespace"
     section = "config-linux.md#offset-for-time-namespace"
 
-    def __init__(self, offsets: "dict[str, Any]", pointer: str) -> None:
+    def __init__(self, offsets: dict[str, Any], pointer: str) -> None:
         Step.__init__(self, pointer)
         self.offsets = offsets
         self.own = -1
@@ -279,7 +279,7 @@ class TimeNamespace(Step):
     def describe(self) -> str:
         return "make a time namespace" + offset_words(self.offsets)
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         self.own = posix.open("/proc/self/ns/time", posix.O_RDONLY | posix.O_CLOEXEC)
         _linux.unshare(_linux.CLONE_NEWTIME)
         write_offsets("/proc/self/timens_offsets", self.offsets)
@@ -291,11 +291,11 @@ class TimeNamespace(Step):
             posix.close(self.own)
             self.own = -1
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         self.leave()
 
 
-def offset_words(offsets: "dict[str, Any]") -> str:
+def offset_words(offsets: dict[str, Any]) -> str:
     words = [
         clock + " " + str(offset.get("secs") or 0) + " s " + str(offset.get("nanosecs") or 0) + " ns"
         for clock, offset in offsets.items()
@@ -303,7 +303,7 @@ def offset_words(offsets: "dict[str, Any]") -> str:
     return " with offsets " + ", ".join(words) if words else ""
 
 
-def write_offsets(path: str, offsets: "dict[str, Any]") -> None:
+def write_offsets(path: str, offsets: dict[str, Any]) -> None:
     """Write linux.timeOffsets to a timens_offsets file. Raises PyruncError."""
     if not offsets:
         return
@@ -330,7 +330,7 @@ class UnshareTime(Step):
     def describe(self) -> str:
         return "make a time namespace"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         _linux.unshare(_linux.CLONE_NEWTIME)
 
 
@@ -342,14 +342,14 @@ class WriteTimeOffsets(Step):
     section = "config-linux.md#offset-for-time-namespace"
     side = RUNTIME
 
-    def __init__(self, offsets: "dict[str, Any]") -> None:
+    def __init__(self, offsets: dict[str, Any]) -> None:
         Step.__init__(self, "/linux/timeOffsets")
         self.offsets = offsets
 
     def describe(self) -> str:
         return "write time offsets" + offset_words(self.offsets)
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         write_offsets("/proc/" + str(context.pid) + "/timens_offsets", self.offsets)
 
 
@@ -364,7 +364,7 @@ class EnterTime(Step):
     def describe(self) -> str:
         return "enter the time namespace"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         fd = posix.open("/proc/self/ns/time_for_children", posix.O_RDONLY | posix.O_CLOEXEC)
         try:
             _linux.setns(fd, _linux.CLONE_NEWTIME)
@@ -383,7 +383,7 @@ class UnshareCgroup(Step):
     def describe(self) -> str:
         return "make a cgroup namespace whose root is the container's cgroup"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         _linux.unshare(_linux.CLONE_NEWCGROUP)
 
 
@@ -398,5 +398,5 @@ class LoopbackUp(Step):
     def describe(self) -> str:
         return "bring the loopback interface up"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         network.loopback_up()

@@ -5,29 +5,29 @@ else that a create does. Nothing is moved back when the container is deleted: th
 first network namespace and removes the others (config-linux.md, "Namespace Lifecycle and Container Termination").
 """
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux
 from pyrunc.errors import ConfigError, PyruncError, reason
 from pyrunc.jsontext import pointer
 from pyrunc.plan.step import RUNTIME, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
-
     from pyrunc.config.types import NetDevice
     from pyrunc.plan.context import Context
     from pyrunc.plan.host import Host
 
-_IFF_UP: "Final" = 1
+_IFF_UP: Final = 1
 # linux/if_addr.h: an address without a lifetime, and the flags that whoever adds an address may give.
-_IFA_F_PERMANENT: "Final" = 0x80
-_IFA_F_SETTABLE: "Final" = 0x02 | 0x10 | 0x100 | 0x200 | 0x400
-_RT_SCOPE_UNIVERSE: "Final" = 0
+_IFA_F_PERMANENT: Final = 0x80
+_IFA_F_SETTABLE: Final = 0x02 | 0x10 | 0x100 | 0x200 | 0x400
+_RT_SCOPE_UNIVERSE: Final = 0
 
 
-def compile(devices: "dict[str, NetDevice]", host: "Host") -> "list[Step]":
+def compile(devices: dict[str, NetDevice], host: Host) -> list[Step]:
     """One step a device, in the order of the config. Raises ConfigError where devices cannot be moved."""
     if host.rootless or host.in_user_namespace:
         raise ConfigError("unable to move network devices for rootless containers", pointer="/linux/netDevices")
@@ -65,13 +65,13 @@ class MoveDevice(Step):
         self.index = 0
         self.there = 0
         self.up = False
-        self.addresses: "list[dict[str, Any]]" = []
+        self.addresses: list[dict[str, Any]] = []
 
     def describe(self) -> str:
         words = "move network device " + self.old + " into the network namespace"
         return words + (" as " + self.new if self.new != self.old else "") + ", with its addresses, and bring it up"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         from pyroute2.netlink.exceptions import NetlinkError
 
         self.space = _open_space(context)
@@ -82,7 +82,7 @@ class MoveDevice(Step):
             here.close()
             there.close()
 
-    def _move(self, here: "Any", there: "Any", failure: "type[Any]") -> None:
+    def _move(self, here: Any, there: Any, failure: type[Any]) -> None:
         what = "move network device " + self.old + ": "
         try:
             # Both before anything is changed: an interface that goes down loses its IPv6 addresses.
@@ -116,7 +116,7 @@ class MoveDevice(Step):
         except failure as error:
             raise _error("set up network device " + self.old + " in the container: ", error) from None
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         """For a create that failed: the device, its name, addresses and state as they were; its routes are lost."""
         if self.there:
             from pyroute2.netlink.exceptions import NetlinkError
@@ -141,7 +141,7 @@ class MoveDevice(Step):
             self.space = -1
 
 
-def _open_space(context: "Context") -> int:
+def _open_space(context: Context) -> int:
     """A descriptor of the container's network namespace. Raises ConfigError when it is the runtime's own."""
     for fd, _, kind, place in context.namespace_fds:
         if kind == "network":
@@ -154,7 +154,7 @@ def _open_space(context: "Context") -> int:
     return posix.open("/proc/" + str(context.pid) + "/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
 
 
-def _sockets(space: int) -> "tuple[Any, Any]":
+def _sockets(space: int) -> tuple[Any, Any]:
     """Two connections to the kernel: of the runtime's network namespace and of another. Raises OSError."""
     from pyroute2.iproute.linux import IPRoute
 
@@ -175,19 +175,19 @@ def _sockets(space: int) -> "tuple[Any, Any]":
     return here, there
 
 
-def _has(socket: "Any", index: int, failure: "type[Any]") -> bool:
+def _has(socket: Any, index: int, failure: type[Any]) -> bool:
     try:
         return bool(socket.get_links(index))
     except failure:
         return False
 
 
-def _permanent(address: "Any") -> bool:
+def _permanent(address: Any) -> bool:
     """Whether an address (RTM_NEWADDR) has no lifetime: flags beyond eight bits are an attribute."""
     return bool((address.get_attr("IFA_FLAGS") or address["flags"]) & _IFA_F_PERMANENT)
 
 
-def _settable(address: "Any") -> "dict[str, Any]":
+def _settable(address: Any) -> dict[str, Any]:
     """What an address is added with, on whatever device: not its label, which is made of the device's name."""
     values = {"prefixlen": address["prefixlen"], "scope": address["scope"], "family": address["family"]}
     for key, attribute in (("address", "IFA_ADDRESS"), ("local", "IFA_LOCAL"), ("broadcast", "IFA_BROADCAST")):
@@ -200,11 +200,11 @@ def _settable(address: "Any") -> "dict[str, Any]":
     return values
 
 
-def _error(what: str, error: "Any") -> PyruncError:
+def _error(what: str, error: Any) -> PyruncError:
     return PyruncError(what + _words(error), errno=error.code)
 
 
-def _words(error: "Any") -> str:
+def _words(error: Any) -> str:
     """What the kernel said: netlink's own words where it has some, beside the errno's."""
     said = str(error.args[-1]) if error.args else ""
     text = posix.strerror(error.code).lower()

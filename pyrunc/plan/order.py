@@ -4,14 +4,15 @@ Steps of the two processes stand in one list. Those of one process between two m
 those of both run at the same time. Compiling is pure: the same config, host and options give the same list.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from pyrunc.plan import birth, cgroup, devices, hooks, mounts, namespaces, process
 from pyrunc.plan.files_step import MakeFifo
 from pyrunc.plan.step import CONTAINER, RUNTIME, Meet, Plan, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.cgroups import AnyManager
     from pyrunc.config.types import Config
     from pyrunc.plan.host import Host
@@ -41,7 +42,7 @@ class Options:
         *,
         no_pivot: bool = False,
         no_new_keyring: bool = False,
-        seccomp_cache: "str | None" = None,
+        seccomp_cache: str | None = None,
         relay: bool = False,
     ) -> None:
         self.relay = relay
@@ -51,11 +52,11 @@ class Options:
 
 
 def compile_create(
-    config: "Config", bundle: str, rootfs: str, host: "Host", options: Options, manager: "AnyManager | None"
+    config: Config, bundle: str, rootfs: str, host: Host, options: Options, manager: AnyManager | None
 ) -> Plan:
     """The plan of create for a checked config. Raises ConfigError for what this host cannot do."""
     builder = _Builder(config, bundle, rootfs, host, options)
-    steps: "list[Step]" = []
+    steps: list[Step] = []
     steps += builder.preparation(manager)
     steps += builder.birth(manager)
     steps += builder.filesystem()
@@ -66,32 +67,32 @@ def compile_create(
 
 
 class _Builder:
-    def __init__(self, config: "Config", bundle: str, rootfs: str, host: "Host", options: Options) -> None:
-        self.config: "Any" = config
+    def __init__(self, config: Config, bundle: str, rootfs: str, host: Host, options: Options) -> None:
+        self.config: Any = config
         self.bundle = bundle
         self.rootfs = rootfs
         self.host = host
         self.options = options
-        self.linux: "Any" = config.get("linux") or {}
-        self.process: "Any" = config.get("process")
+        self.linux: Any = config.get("linux") or {}
+        self.process: Any = config.get("process")
         self.spaces = namespaces.Namespaces(self.linux.get("namespaces") or [])
-        self.hooks: "Any" = config.get("hooks") or {}
-        self.warnings: "list[str]" = []
-        self.clos: "Any" = None
-        self.mapper: "Any" = None
+        self.hooks: Any = config.get("hooks") or {}
+        self.warnings: list[str] = []
+        self.clos: Any = None
+        self.mapper: Any = None
         # Where the container's user is not the host's root, the runtime opens what only the host's root may reach,
         # from within the new mount namespace, whose mounts are locked against that user.
         self.foreign = self.spaces.has("user")
         self.locked = self.foreign and "mount" in self.spaces.new and not host.rootless
-        self.trees: "list[mounts.OpenTree]" = []
+        self.trees: list[mounts.OpenTree] = []
         # What is done with some of them before.
-        self.early: "list[Step]" = []
-        self.root_tree: "mounts.OpenTree | None" = None
-        self.null_tree: "mounts.OpenTree | None" = None
+        self.early: list[Step] = []
+        self.root_tree: mounts.OpenTree | None = None
+        self.null_tree: mounts.OpenTree | None = None
         self.mount_steps = self._mount_steps()
         self.device_steps = self._device_steps()
 
-    def _make_cgroup(self, manager: "AnyManager") -> "cgroup.MakeCgroup":
+    def _make_cgroup(self, manager: AnyManager) -> cgroup.MakeCgroup:
         return cgroup.MakeCgroup(
             manager,
             self.linux.get("resources") or {},
@@ -100,7 +101,7 @@ class _Builder:
             "pid" in self.spaces.new,
         )
 
-    def _cgroup_owner(self, manager: "AnyManager") -> "int | None":
+    def _cgroup_owner(self, manager: AnyManager) -> int | None:
         """The host's uid of the container's user, who owns the cgroup where it can be written to in the container.
 
         config-linux.md, "Cgroup ownership". None: root, or nobody.
@@ -122,9 +123,9 @@ class _Builder:
                 return None
         return uid or None
 
-    def preparation(self, manager: "AnyManager | None") -> "list[Step]":
+    def preparation(self, manager: AnyManager | None) -> list[Step]:
         """In the runtime, before there is a second process: as much as can fail for the config's sake fails here."""
-        steps: "list[Step]" = [MakeFifo()]
+        steps: list[Step] = [MakeFifo()]
         if self.spaces.joined:
             steps.append(namespaces.OpenNamespaces(self.spaces.joined))
         if self.linux.get("seccomp"):
@@ -152,9 +153,9 @@ class _Builder:
             steps.append(self._make_cgroup(manager))
         return steps
 
-    def birth(self, manager: "AnyManager | None") -> "list[Step]":
+    def birth(self, manager: AnyManager | None) -> list[Step]:
         """The clone, and everything that makes the new process one of the container's."""
-        steps: "list[Step]" = []
+        steps: list[Step] = []
         clone_time = None
         if "time" in self.spaces.new and not self.foreign:
             clone_time = namespaces.TimeNamespace(self.linux.get("timeOffsets") or {}, self.spaces.pointers["time"])
@@ -194,7 +195,7 @@ class _Builder:
         steps += self._enter(manager, twice, flags, kinds)
         return steps
 
-    def _handing_over(self, label: str, trees: "list[mounts.OpenTree]") -> "list[Step]":
+    def _handing_over(self, label: str, trees: list[mounts.OpenTree]) -> list[Step]:
         """A meeting point of the runtime's: the sources are handed over as soon as the mount namespace is there."""
         meet = Meet(RUNTIME, label)
         if not trees or not self.locked:
@@ -203,7 +204,7 @@ class _Builder:
 
         return [sources.OpenSources(trees), meet, sources.TakeSources(trees)]
 
-    def _opened_late(self, tree: "mounts.OpenTree") -> "list[Step]":
+    def _opened_late(self, tree: mounts.OpenTree) -> list[Step]:
         from pyrunc.plan import sources
 
         return [
@@ -213,7 +214,7 @@ class _Builder:
             sources.TakeSources([tree]),
         ]
 
-    def _net_devices(self) -> "list[Step]":
+    def _net_devices(self) -> list[Step]:
         """As soon as the network namespace is there: sysctls and hooks find the devices in it."""
         if not self.linux.get("netDevices"):
             return []
@@ -221,8 +222,8 @@ class _Builder:
 
         return network.compile(self.linux["netDevices"], self.host)
 
-    def _enter(self, manager: "AnyManager | None", twice: bool, flags: int, kinds: "list[str]") -> "list[Step]":
-        steps: "list[Step]" = []
+    def _enter(self, manager: AnyManager | None, twice: bool, flags: int, kinds: list[str]) -> list[Step]:
+        steps: list[Step] = []
         if not self.options.no_new_keyring:
             steps.append(process.Keyring((self.process or {}).get("selinuxLabel") or ""))
         if manager is not None:
@@ -253,9 +254,9 @@ class _Builder:
             steps.append(namespaces.LoopbackUp())
         return steps
 
-    def _time_in_user_namespace(self) -> "list[Step]":
+    def _time_in_user_namespace(self) -> list[Step]:
         """The user namespace must own it, so the process makes it; only the runtime may write the offsets."""
-        steps: "list[Step]" = [namespaces.UnshareTime()]
+        steps: list[Step] = [namespaces.UnshareTime()]
         if self.linux.get("timeOffsets"):
             steps += [
                 Meet(CONTAINER, "the time namespace is made"),
@@ -265,9 +266,9 @@ class _Builder:
         steps.append(namespaces.EnterTime())
         return steps
 
-    def filesystem(self) -> "list[Step]":
+    def filesystem(self) -> list[Step]:
         """In the container process, in its mount namespace, with the host's tree still there."""
-        steps: "list[Step]" = []
+        steps: list[Step] = []
         propagation = self.linux.get("rootfsPropagation") or ""
         if "mount" in self.spaces.new:
             pointer = "/linux/rootfsPropagation" if propagation else ""
@@ -284,9 +285,9 @@ class _Builder:
         steps += self.device_steps
         return steps
 
-    def meeting_for_hooks(self) -> "list[Step]":
+    def meeting_for_hooks(self) -> list[Step]:
         """prestart and createRuntime see the container's namespaces and mounts, but the root not yet pivoted."""
-        steps: "list[Step]" = []
+        steps: list[Step] = []
         kinds = [kind for kind in ("prestart", "createRuntime") if self.hooks.get(kind)]
         if kinds:
             steps.append(Meet(CONTAINER, MOUNTED))
@@ -296,9 +297,9 @@ class _Builder:
             steps.append(hooks.HooksStep("createContainer", self.hooks["createContainer"], CONTAINER, "created"))
         return steps
 
-    def root_and_settings(self) -> "list[Step]":
+    def root_and_settings(self) -> list[Step]:
         """The root is the container's from here on; then what is done inside it."""
-        steps: "list[Step]" = []
+        steps: list[Step] = []
         if self.spaces.has("mount"):
             steps.append(mounts.PivotRoot(self.options.no_pivot))
         else:
@@ -312,8 +313,8 @@ class _Builder:
             steps.append(birth.EnterPids())
         return steps
 
-    def _settings(self) -> "list[Step]":
-        steps: "list[Step]" = []
+    def _settings(self) -> list[Step]:
+        steps: list[Step] = []
         if self.process and self.process.get("terminal"):
             # After pivot_root, from the container's own devpts; before the root may become read-only: /dev/console.
             size = self.process.get("consoleSize") or {}
@@ -350,9 +351,9 @@ class _Builder:
                 steps.append(process.NoNewPrivileges())
         return steps
 
-    def _late_read_only(self) -> "list[mounts.MountStep]":
+    def _late_read_only(self) -> list[mounts.MountStep]:
         """What tmpfs is to become read-only now that it has what the set-up puts there; cgroup v1 stands in one."""
-        found: "dict[str, mounts.MountStep]" = {}
+        found: dict[str, mounts.MountStep] = {}
         for step in self.mount_steps:
             if isinstance(step, mounts.MountStep):
                 if not (step.options.remount and step.read_only()):
@@ -361,9 +362,9 @@ class _Builder:
                     found[step.destination] = step
         return list(found.values())
 
-    def ending(self) -> "list[Step]":
+    def ending(self) -> list[Step]:
         """The last meeting, and the way into the program."""
-        steps: "list[Step]" = [Meet(CONTAINER, READY)]
+        steps: list[Step] = [Meet(CONTAINER, READY)]
         if self.process and self.process.get("rlimits"):
             # So late because the set-up itself must not suffer from them, by the runtime because the process may lack
             # CAP_SYS_RESOURCE by now.
@@ -393,7 +394,7 @@ class _Builder:
 
     def _tree(
         self, path: str, recursive: bool, pointer: str, attributes: int = 0, *, always: bool = False
-    ) -> "mounts.OpenTree | None":
+    ) -> mounts.OpenTree | None:
         # An ordinary user has the right to copy a mount only in the user namespace: the container process does it then.
         if not always and (not self.foreign or self.host.rootless):
             return None
@@ -402,12 +403,12 @@ class _Builder:
         self.trees.append(tree)
         return tree
 
-    def _mount_steps(self) -> "list[Step]":
+    def _mount_steps(self) -> list[Step]:
         if self.linux.get("mountLabel"):
             process.require_lsm("selinux", self.linux["mountLabel"], self.host, "/linux/mountLabel")
         self.root_tree = self._tree(self.rootfs, True, "/root/path")
         self.null_tree = self._tree("/dev/null", False, "/linux/maskedPaths")
-        steps: "list[Step]" = []
+        steps: list[Step] = []
         for index, mount in enumerate(self.config.get("mounts") or ()):
             pointer = "/mounts/" + str(index)
             label = self.linux.get("mountLabel") or ""
@@ -432,13 +433,13 @@ class _Builder:
             steps.append(step)
         return steps
 
-    def _set_times(self, step: "mounts.MountStep") -> None:
+    def _set_times(self, step: mounts.MountStep) -> None:
         if step.tree in self.trees and step.options.times() != (0, 0) and not self.host.in_user_namespace:
             from pyrunc.plan import access_times
 
             self.early.append(access_times.SetTimes(step.tree, step.options))
 
-    def _map_ids(self, mount: "Any", step: "mounts.MountStep", pointer: str) -> None:
+    def _map_ids(self, mount: Any, step: mounts.MountStep, pointer: str) -> None:
         from pyrunc.plan import idmap_mount
 
         if self.mapper is None:
@@ -458,15 +459,15 @@ class _Builder:
                     return False
         return True
 
-    def _device_steps(self) -> "list[Step]":
+    def _device_steps(self) -> list[Step]:
         if not self._own_dev():
             return []
-        steps: "list[Step]" = []
+        steps: list[Step] = []
         wanted = self.linux.get("devices") or []
         paths = {device["path"] for device in wanted}
         for path, major, minor in devices.DEFAULTS:
             if path not in paths:
-                device: "Any" = {"path": path, "type": "c", "major": major, "minor": minor}
+                device: Any = {"path": path, "type": "c", "major": major, "minor": minor}
                 steps.append(devices.MakeDevice(device, "", self._device_tree(device, "")))
         for index, device in enumerate(wanted):
             if "/".join(part for part in device["path"].split("/") if part not in ("", ".")) == "dev/ptmx":
@@ -477,7 +478,7 @@ class _Builder:
         steps.append(devices.DeviceLinks())
         return steps
 
-    def _device_tree(self, device: "Any", pointer: str) -> "mounts.OpenTree | None":
+    def _device_tree(self, device: Any, pointer: str) -> mounts.OpenTree | None:
         if device["type"] == "p":
             return None
         if not self.locked:
@@ -489,13 +490,13 @@ class _Builder:
         return tree
 
 
-def has_small_memory(linux: "Any") -> bool:
+def has_small_memory(linux: Any) -> bool:
     """Whether the memory limit is so small that the set-up itself counts."""
     limit = ((linux.get("resources") or {}).get("memory") or {}).get("limit")
     return isinstance(limit, int) and 0 < limit < cgroup.SMALL_MEMORY
 
 
-def is_scheduled_late(process: "Any", foreign: bool, host: "Host") -> bool:
+def is_scheduled_late(process: Any, foreign: bool, host: Host) -> bool:
     """Whether process.scheduler is for the runtime to set, after the clone into a joined pid namespace.
 
     A clone ends a real-time policy with reset-on-fork, and is refused to a deadline policy, but the new process shall
@@ -505,7 +506,7 @@ def is_scheduled_late(process: "Any", foreign: bool, host: "Host") -> bool:
     return bool(process and process.get("scheduler")) and not (foreign or host.rootless)
 
 
-def host_procfs(wanted: "Any", linux: "Any", foreign: bool, host: "Host") -> "list[Step]":
+def host_procfs(wanted: Any, linux: Any, foreign: bool, host: Host) -> list[Step]:
     """What labels and sysctls need when the container process is in a user namespace, but not yet in its pid namespace.
 
     wanted: the process object. foreign: the container has a user namespace.
@@ -516,7 +517,7 @@ def host_procfs(wanted: "Any", linux: "Any", foreign: bool, host: "Host") -> "li
     return [process.OpenProcfs()] if needed else []
 
 
-def settled(scheduled: "Any") -> "list[Step]":
+def settled(scheduled: Any) -> list[Step]:
     """What the runtime does for the process that BecomeProgram has cloned, which waits for it.
 
     scheduled: the process object whose scheduler is to be set now, or None.

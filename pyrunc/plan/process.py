@@ -1,9 +1,12 @@
 """The process: what it may do (capabilities, limits, labels), who it is, and the program it becomes."""
 
+from __future__ import annotations
+
 import _socket
 import errno
 import fcntl
 import posix
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux
 from pyrunc.config import rules
@@ -12,27 +15,24 @@ from pyrunc.linux import files, paths, procfs
 from pyrunc.plan.devices import reopen_null
 from pyrunc.plan.step import CONTAINER, RUNTIME, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
-
     from pyrunc.config.types import Capabilities, Process, Rlimit
     from pyrunc.plan.context import Context
     from pyrunc.plan.host import Host
 
 # /etc/passwd of a container is written by whoever made its image (moby/sys/user CVE-2026-61801).
-_PASSWD_LIMIT: "Final" = 1 << 20
+_PASSWD_LIMIT: Final = 1 << 20
 # File types of inode(7).
-_FIFO: "Final" = 0o010000
-_SOCKET: "Final" = 0o140000
+_FIFO: Final = 0o010000
+_SOCKET: Final = 0o140000
 
-CAP_SYS_ADMIN: "Final" = 1 << _linux.CAPS["CAP_SYS_ADMIN"]
+CAP_SYS_ADMIN: Final = 1 << _linux.CAPS["CAP_SYS_ADMIN"]
 
 # With fewer than these, what fails for a number of a descriptor fails for that.
-_FEW_DESCRIPTORS: "Final" = 32
+_FEW_DESCRIPTORS: Final = 32
 
 # A limit of processes that one more or less does not matter to.
-_MANY_PROCESSES: "Final" = 1024
+_MANY_PROCESSES: Final = 1024
 
 
 class Keyring(Step):
@@ -52,7 +52,7 @@ class Keyring(Step):
     def describe(self) -> str:
         return "join a new session keyring" + (" labelled " + self.label if self.label else "")
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         if self.label:
             # execve(2) takes it back.
             _write_attribute(context, "keycreate", self.label)
@@ -82,7 +82,7 @@ class OomScore(Step):
     def describe(self) -> str:
         return "set oom_score_adj to " + str(self.value)
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         path = "/proc/" + str(context.pid) + "/oom_score_adj"
         try:
             files.write(path, str(self.value).encode("ascii"))
@@ -104,7 +104,7 @@ class Rlimits(Step):
     section = "config.md#posix-process"
     side = RUNTIME
 
-    def __init__(self, limits: "list[Rlimit]") -> None:
+    def __init__(self, limits: list[Rlimit]) -> None:
         Step.__init__(self, "/process/rlimits")
         self.limits = limits
 
@@ -113,7 +113,7 @@ class Rlimits(Step):
             limit["type"] + " " + str(limit["soft"]) + "/" + str(limit["hard"]) for limit in self.limits
         )
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         for index, limit in enumerate(self.limits):
             try:
                 _linux.prlimit(context.pid, _linux.RLIMITS[limit["type"]], (limit["soft"], limit["hard"]))
@@ -144,7 +144,7 @@ class Hostname(Step):
         words += ["domainname " + self.domain] if self.domain else []
         return "set " + " and ".join(words)
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         if self.host:
             _linux.sethostname(self.host)
         if self.domain:
@@ -159,14 +159,14 @@ class Sysctl(Step):
     section = "config-linux.md#sysctl"
     side = CONTAINER
 
-    def __init__(self, values: "dict[str, str]") -> None:
+    def __init__(self, values: dict[str, str]) -> None:
         Step.__init__(self, "/linux/sysctl")
         self.values = values
 
     def describe(self) -> str:
         return "set sysctl " + ", ".join(key + "=" + value for key, value in self.values.items())
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         proc = _procfs(context, full=True)
         try:
             for key, value in self.values.items():
@@ -199,7 +199,7 @@ class LsmLabel(Step):
     def describe(self) -> str:
         return "write '" + self.value + "' to attr/" + self.attribute
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         _write_attribute(context, self.attribute, self.value)
 
 
@@ -215,21 +215,21 @@ class OpenProcfs(Step):
     def describe(self) -> str:
         return "open /proc for labels and sysctls"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         context.proc_fd = procfs.open_host()
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         if context.proc_fd >= 0:
             posix.close(context.proc_fd)
             context.proc_fd = -1
 
 
-def _procfs(context: "Context", full: bool = False) -> int:
+def _procfs(context: Context, full: bool = False) -> int:
     """A descriptor for a label or a sysctl, to be closed. full: for a sysctl. Raises OSError."""
     return posix.dup(context.proc_fd) if context.proc_fd >= 0 else procfs.open_private(full=full)
 
 
-def _write_attribute(context: "Context", attribute: str, text: str) -> None:
+def _write_attribute(context: Context, attribute: str, text: str) -> None:
     """Write text to /proc/self/attr/ATTRIBUTE; where the kernel has none for AppArmor alone, to `exec`."""
     proc = _procfs(context)
     try:
@@ -249,9 +249,9 @@ def _write_attribute(context: "Context", attribute: str, text: str) -> None:
         posix.close(proc)
 
 
-def labels(process: "Any", host: "Host") -> "list[Step]":
+def labels(process: Any, host: Host) -> list[Step]:
     """The steps for the labels of a process. Raises ConfigError when the host lacks the LSM."""
-    steps: "list[Step]" = []
+    steps: list[Step] = []
     for key, lsm in (("apparmorProfile", "apparmor"), ("selinuxLabel", "selinux")):
         label = process.get(key)
         if label:
@@ -260,7 +260,7 @@ def labels(process: "Any", host: "Host") -> "list[Step]":
     return steps
 
 
-def require_lsm(lsm: str, label: str, host: "Host", pointer: str) -> None:
+def require_lsm(lsm: str, label: str, host: Host, pointer: str) -> None:
     """Raises ConfigError when the host lacks the LSM that a label is for, or SELinux's policy does not know it."""
     if not (host.apparmor if lsm == "apparmor" else host.selinux):
         raise ConfigError(
@@ -272,7 +272,7 @@ def require_lsm(lsm: str, label: str, host: "Host", pointer: str) -> None:
         selinux.check(label, pointer)
 
 
-def tune(process: "Any", linux: "Any", scheduled_late: bool = False) -> "list[Step]":
+def tune(process: Any, linux: Any, scheduled_late: bool = False) -> list[Step]:
     """The steps for scheduling, personality and memory policy: of the process itself, inherited by execve(2).
 
     scheduled_late: process.scheduler is set later, by the runtime.
@@ -297,7 +297,7 @@ class NoNewPrivileges(Step):
     def describe(self) -> str:
         return "set no_new_privs"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         _linux.prctl(_linux.PR_SET_NO_NEW_PRIVS, 1)
 
 
@@ -316,7 +316,7 @@ class MakeCwd(Step):
     def describe(self) -> str:
         return "make the working directory " + self.cwd + " if it is missing"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         try:
             posix.close(paths.make_directories(context.root_fd, self.cwd))
         except OSError as error:
@@ -328,9 +328,9 @@ class Caps:
 
     __slots__ = ("ambient", "bounding", "effective", "inheritable", "permitted", "unknown")
 
-    def __init__(self, sets: "Capabilities | None") -> None:
-        self.unknown: "list[str]" = []
-        given: "Any" = sets or {}
+    def __init__(self, sets: Capabilities | None) -> None:
+        self.unknown: list[str] = []
+        given: Any = sets or {}
         self.bounding = self._mask(given.get("bounding"))
         self.effective = self._mask(given.get("effective"))
         self.inheritable = self._mask(given.get("inheritable"))
@@ -347,7 +347,7 @@ class Caps:
         beyond |= self.ambient & ~(self.permitted & self.inheritable) | self.all() & ~available
         return bool(self.unknown or beyond)
 
-    def _mask(self, names: "list[str] | None") -> int:
+    def _mask(self, names: list[str] | None) -> int:
         mask = 0
         for name in names or ():
             number = _linux.CAPS.get(name)
@@ -372,14 +372,14 @@ class BecomeProgram(Step):
     section = "config.md#process"
     side = CONTAINER
 
-    def __init__(self, process: "Process | None", *, has_fifo: bool, hooks: "Any" = None, again: bool = False) -> None:
+    def __init__(self, process: Process | None, *, has_fifo: bool, hooks: Any = None, again: bool = False) -> None:
         """again: a clone on the way, into a joined pid namespace: what goes on is the new process.
 
         Whoever may trace in there can take hold of it (CVE-2016-9962), so it comes when the capabilities are dropped.
         """
         Step.__init__(self, "/process")
         self.again = again
-        self.process: "Any" = process
+        self.process: Any = process
         self.has_fifo = has_fifo
         self.hooks = hooks
         self.no_new_privs = bool(self.process and self.process.get("noNewPrivileges"))
@@ -405,7 +405,7 @@ class BecomeProgram(Step):
                 words += ", run startContainer hooks"
         return words + ", execute " + " ".join(process["args"])
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         process = self.process or {"cwd": "/", "args": ["/"], "env": [], "user": {}}
         user = process.get("user") or {}
         uid, gid = user.get("uid") or 0, user.get("gid") or 0
@@ -451,7 +451,7 @@ class BecomeProgram(Step):
             _linux.finish_execve(prepared)
         _linux.finish(prepared)
 
-    def _program(self, env: "list[str]", effective: int) -> str:
+    def _program(self, env: list[str], effective: int) -> str:
         """The file to execute, found with the capabilities that execve(2) will have. Raises PyruncError, OSError."""
         _, permitted, inheritable = _linux.capget()
         _linux.capset(effective & permitted, permitted, inheritable)
@@ -466,7 +466,7 @@ class BecomeProgram(Step):
         _linux.capset(permitted, permitted, inheritable)
         return found
 
-    def _masks(self) -> "tuple[int, int, int, int]":
+    def _masks(self) -> tuple[int, int, int, int]:
         """Effective, permitted, inheritable, ambient: what was asked for, as far as this process has it to give."""
         if self.caps is None:
             return (0, 0, 0, 0)
@@ -476,7 +476,7 @@ class BecomeProgram(Step):
         inheritable = self.caps.inheritable & self.caps.bounding & own
         return self.caps.effective & permitted, permitted, inheritable, self.caps.ambient & permitted & inheritable
 
-    def _identity(self, context: "Context", process: "Any", uid: int, gid: int, late: bool) -> None:
+    def _identity(self, context: Context, process: Any, uid: int, gid: int, late: bool) -> None:
         """late: the real user id stays root's for now: it may be given up later without any capability."""
         cwd = process["cwd"]
         moved = self._change_directory(context, cwd, final=False)
@@ -511,7 +511,7 @@ class BecomeProgram(Step):
             self._change_directory(context, cwd, final=True)
         _verify_directory(cwd)
 
-    def _change_directory(self, context: "Context", cwd: str, *, final: bool) -> bool:
+    def _change_directory(self, context: Context, cwd: str, *, final: bool) -> bool:
         """chdir as root, or, where root may not (NFS), as the user. Raises PyruncError.
 
         By a descriptor below the root, and not through /proc/self/fd: whatever is open in this process, the way does
@@ -551,7 +551,7 @@ def _no_id(kind: str, number: int, error: OSError) -> PyruncError:
     return PyruncError(text, pointer="/process/user/" + kind, errno=error.errno)
 
 
-def _has_died(sync: "Any") -> bool:
+def _has_died(sync: Any) -> bool:
     """Whether the runtime has ended: then nobody knows of this process, and it must not go on."""
     try:
         return not sync.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
@@ -580,7 +580,7 @@ def _verify_directory(cwd: str) -> None:
         )
 
 
-def set_groups(groups: "list[int]", context: "Context") -> None:
+def set_groups(groups: list[int], context: Context) -> None:
     """setgroups(2); in a user namespace that denies it, an error only if there are groups to set. Raises OSError."""
     if context.annotations.get("run.oci.keep_original_groups") == "1":
         return  # as crun: rootless, the caller's groups open what only they may
@@ -602,7 +602,7 @@ def set_groups(groups: "list[int]", context: "Context") -> None:
         ) from None
 
 
-def _unmapped_group(groups: "list[int]") -> str:
+def _unmapped_group(groups: list[int]) -> str:
     """Which of them setgroups(2) refuses, in words; "" when each alone is right."""
     for group in groups:
         try:
@@ -629,7 +629,7 @@ def own_streams(uid: int) -> None:
                 raise
 
 
-def _keep_only(context: "Context", has_fifo: bool) -> None:
+def _keep_only(context: Context, has_fifo: bool) -> None:
     """Put our descriptors where finish() expects them: sync, fifo, error file, from the first that is ours.
 
     All others of ours are closed first: the process may be allowed few. Raises OSError.
@@ -659,7 +659,7 @@ def _keep_only(context: "Context", has_fifo: bool) -> None:
         posix.set_inheritable(number, True)
 
 
-def _close_others(first: int, wanted: "list[int]") -> None:
+def _close_others(first: int, wanted: list[int]) -> None:
     """Close all descriptors from the first on but the wanted ones. Raises OSError."""
     for fd in sorted(wanted):
         if fd > first:
@@ -668,9 +668,9 @@ def _close_others(first: int, wanted: "list[int]") -> None:
     _linux.close_range(first, 0xFFFFFFFF, 0)
 
 
-def _environment(process: "Any", uid: int, root_fd: int) -> "list[str]":
+def _environment(process: Any, uid: int, root_fd: int) -> list[str]:
     """process.env, of duplicates the last, and HOME from the container's /etc/passwd when it is missing or empty."""
-    values: "dict[str, str]" = {}
+    values: dict[str, str] = {}
     for entry in process.get("env") or ():
         name, _, value = entry.partition("=")
         values.pop(name, None)
@@ -707,7 +707,7 @@ def home_of(uid: int, root_fd: int) -> str:
     return "/"
 
 
-def find_program(name: str, env: "list[str]") -> str:
+def find_program(name: str, env: list[str]) -> str:
     """The file that execvp(3) would execute, looked up as the user that is to run it. Raises PyruncError."""
     if "/" in name:
         problem = _not_executable(name)

@@ -9,34 +9,35 @@ compiler. So a profile that is found has been checked when it was compiled: only
 (listenerPath, listenerMetadata) is judged here.
 """
 
+from __future__ import annotations
+
 import marshal
 import posix
 import sys
 import time
 from _blake2 import blake2b
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux
 from pyrunc.errors import ConfigError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, Final
 
 # struct sock_filter (linux/filter.h), and how many of them the kernel takes: BPF_MAXINSNS (linux/bpf_common.h).
-INSTRUCTION: "Final" = 8
-MAX_INSTRUCTIONS: "Final" = 4096
+INSTRUCTION: Final = 8
+MAX_INSTRUCTIONS: Final = 4096
 
-_MAGIC: "Final" = b"pyrunc seccomp\n\0"
-_DIGEST: "Final" = 32
-_HEAD: "Final" = len(_MAGIC) + _DIGEST + 8
-_HOUR: "Final" = 3600
+_MAGIC: Final = b"pyrunc seccomp\n\0"
+_DIGEST: Final = 32
+_HEAD: Final = len(_MAGIC) + _DIGEST + 8
+_HOUR: Final = 3600
 
 # Beside the flags for seccomp(2), which have 32 bits: what clone_again() of native/finish.c calls is allowed, a later
 # setresuid(2), and the sendmsg(2) of a listener.
-ALLOWS_CLONE: "Final" = 1 << 32
-ALLOWS_SETRESUID: "Final" = 1 << 33
-ALLOWS_SENDMSG: "Final" = 1 << 34
+ALLOWS_CLONE: Final = 1 << 32
+ALLOWS_SETRESUID: Final = 1 << 33
+ALLOWS_SENDMSG: Final = 1 << 34
 
 
 class Filter:
@@ -49,7 +50,7 @@ class Filter:
 
     __slots__ = ("_allows", "cached", "flags", "listener_path", "metadata", "program")
 
-    def __init__(self, program: bytes, flags: int, listener_path: "str | None", metadata: str, cached: bool) -> None:
+    def __init__(self, program: bytes, flags: int, listener_path: str | None, metadata: str, cached: bool) -> None:
         self.program = program
         self.flags = flags & 0xFFFFFFFF
         self._allows = flags & ~0xFFFFFFFF
@@ -70,7 +71,7 @@ class Filter:
         return bool(self._allows & ALLOWS_SENDMSG)
 
 
-def compile(seccomp: "Mapping[str, Any]", cache_dir: "str | None" = None) -> Filter:
+def compile(seccomp: Mapping[str, Any], cache_dir: str | None = None) -> Filter:
     """The filter of a config's linux.seccomp.
 
     cache_dir: the cache's folder, made when it is missing in a folder that exists; None for no cache. Whatever is wrong
@@ -89,7 +90,7 @@ def compile(seccomp: "Mapping[str, Any]", cache_dir: "str | None" = None) -> Fil
     return _filter(seccomp, entry, False)
 
 
-def find(seccomp: "Mapping[str, Any]", cache_dir: "str | None") -> "Filter | None":
+def find(seccomp: Mapping[str, Any], cache_dir: str | None) -> Filter | None:
     """The filter as the cache has it, or None. Raises ConfigError for what is wrong with the listener."""
     if seccomp.get("listenerMetadata") and not seccomp.get("listenerPath"):
         raise ConfigError(
@@ -100,7 +101,7 @@ def find(seccomp: "Mapping[str, Any]", cache_dir: "str | None") -> "Filter | Non
     return _filter(seccomp, entry, True) if entry is not None else None
 
 
-def _filter(seccomp: "Mapping[str, Any]", entry: "tuple[int, bytes]", cached: bool) -> Filter:
+def _filter(seccomp: Mapping[str, Any], entry: tuple[int, bytes], cached: bool) -> Filter:
     flags, program = entry
     path = seccomp.get("listenerPath") or None
     if not flags & _linux.SECCOMP_FILTER_FLAG_NEW_LISTENER:
@@ -113,7 +114,7 @@ def _filter(seccomp: "Mapping[str, Any]", entry: "tuple[int, bytes]", cached: bo
     return Filter(program, flags, path, seccomp.get("listenerMetadata") or "", cached)
 
 
-def key(seccomp: "Mapping[str, Any]") -> "str | None":
+def key(seccomp: Mapping[str, Any]) -> str | None:
     """Name of the cache's entry for this profile here and now; None when it cannot be said which library is here."""
     library = _library()
     if library is None:
@@ -141,7 +142,7 @@ def _compiler() -> str:
     return digest
 
 
-def _library() -> "tuple[str, int, int] | None":
+def _library() -> tuple[str, int, int] | None:
     """libseccomp's full name with its version, size and time of change (ns): which one it is, without loading it."""
     # Debian's folder of the architecture; then where others have it.
     triplet = getattr(sys.implementation, "_multiarch", "")
@@ -155,7 +156,7 @@ def _library() -> "tuple[str, int, int] | None":
     return None
 
 
-def read(cache_dir: str, name: str) -> "tuple[int, bytes] | None":
+def read(cache_dir: str, name: str) -> tuple[int, bytes] | None:
     """Flags and program of the cache's entry, or None when there is none that is whole and ours alone."""
     try:
         folder = open_folder(cache_dir)
@@ -211,7 +212,7 @@ def pack(name: str, flags: int, program: bytes) -> bytes:
     return _MAGIC + blake2b(name.encode() + body, digest_size=_DIGEST).digest() + body
 
 
-def unpack(name: str, data: bytes) -> "tuple[int, bytes] | None":
+def unpack(name: str, data: bytes) -> tuple[int, bytes] | None:
     """Flags and program of an entry's bytes; None when they are not what pack() made for that name."""
     at = len(_MAGIC)
     body = data[at + _DIGEST :]

@@ -7,10 +7,13 @@ leaves them open: a profile must mean the same under both.
 The tables are also what `features` reports.
 """
 
+from __future__ import annotations
+
 import errno
 import posix
 import sys
 import time
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux, log
 from pyrunc.errors import ConfigError, PyruncError
@@ -23,14 +26,12 @@ from pyrunc.plan.seccomp import (
     open_folder,
 )
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
-    from typing import Any, Final
 
 # Actions (runtime-spec, config-linux.md, Seccomp): the bindings' name, and the kernel's in actions_avail (seccomp(2)).
-ACTIONS: "Final[dict[str, tuple[str, str]]]" = {
+ACTIONS: Final[dict[str, tuple[str, str]]] = {
     "SCMP_ACT_ALLOW": ("ALLOW", "allow"),
     "SCMP_ACT_ERRNO": ("ERRNO", "errno"),
     "SCMP_ACT_KILL": ("KILL", "kill_thread"),
@@ -43,14 +44,14 @@ ACTIONS: "Final[dict[str, tuple[str, str]]]" = {
 }
 
 # Largest number that goes with an action: libseccomp takes errnos below the kernel's MAX_ERRNO, a tracer gets 16 bits.
-_NUMBERS: "Final[dict[str, int]]" = {"SCMP_ACT_ERRNO": 4094, "SCMP_ACT_TRACE": 0xFFFF}
+_NUMBERS: Final[dict[str, int]] = {"SCMP_ACT_ERRNO": 4094, "SCMP_ACT_TRACE": 0xFFFF}
 
 # What these answer to a call that is newer than the profile is right without our prologue: the kernel's own ENOSYS, or
 # the tracer's decision.
-_PERMISSIVE: "Final" = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
+_PERMISSIVE: Final = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
 
 # Operators and architectures: without the prefix they are names of the bindings.
-OPERATORS: "Final" = (
+OPERATORS: Final = (
     "SCMP_CMP_EQ",
     "SCMP_CMP_GE",
     "SCMP_CMP_GT",
@@ -59,7 +60,7 @@ OPERATORS: "Final" = (
     "SCMP_CMP_MASKED_EQ",
     "SCMP_CMP_NE",
 )
-ARCHITECTURES: "Final" = (
+ARCHITECTURES: Final = (
     "SCMP_ARCH_AARCH64",
     "SCMP_ARCH_ARM",
     "SCMP_ARCH_LOONGARCH64",
@@ -86,7 +87,7 @@ ARCHITECTURES: "Final" = (
 )
 
 # Flags: names of the kernel's own constants (linux/seccomp.h).
-FLAGS: "Final" = (
+FLAGS: Final = (
     "SECCOMP_FILTER_FLAG_LOG",
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
     "SECCOMP_FILTER_FLAG_TSYNC",
@@ -95,16 +96,16 @@ FLAGS: "Final" = (
 
 # The call by which finish() (native/finish.c) says where the listener is: a notification then would wait for ever. What
 # comes later (read, close, capset, prctl, execve) the agent can serve.
-NEVER_NOTIFIED: "Final" = ("write",)
+NEVER_NOTIFIED: Final = ("write",)
 
 # Above so many rules a binary tree of numbers is the better program. (libseccomp 2.5.4 makes a wrong one of none.)
-_TREE_ABOVE: "Final" = 32
+_TREE_ABOVE: Final = 32
 
-_POINTER: "Final" = "/linux/seccomp"
+_POINTER: Final = "/linux/seccomp"
 
-MAX_ENTRIES: "Final" = 64
+MAX_ENTRIES: Final = 64
 # Seconds after which a temporary file's writer is taken for dead.
-_ABANDONED: "Final" = 60
+_ABANDONED: Final = 60
 
 
 class Rule:
@@ -115,14 +116,14 @@ class Rule:
 
     __slots__ = ("action", "conditions", "name", "pointer")
 
-    def __init__(self, pointer: str, name: str, action: int, conditions: "list[tuple[int, str, int, int]]") -> None:
+    def __init__(self, pointer: str, name: str, action: int, conditions: list[tuple[int, str, int, int]]) -> None:
         self.pointer = pointer
         self.name = name
         self.action = action
         self.conditions = conditions
 
 
-def compile_profile(profile: "Mapping[str, Any]") -> "tuple[int, bytes]":
+def compile_profile(profile: Mapping[str, Any]) -> tuple[int, bytes]:
     """Flags for seccomp(2) and the program, struct sock_filter[]. Raises ConfigError, PyruncError."""
     seccomp = _bindings()
     available = actions_available()
@@ -161,10 +162,10 @@ def compile_profile(profile: "Mapping[str, Any]") -> "tuple[int, bytes]":
 
 
 # Not root, and otherwise like any other.
-_SOME_USER: "Final" = 1000
+_SOME_USER: Final = 1000
 
 
-def _allowed(seccomp: "ModuleType", program: bytes) -> int:
+def _allowed(seccomp: ModuleType, program: bytes) -> int:
     """ALLOWS_*: whether clone_again() of native/finish.c, and what else comes after the load, may be."""
     arch = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}.get(posix.uname().machine)  # AUDIT_ARCH_*, linux/audit.h
     if arch is None:
@@ -214,7 +215,7 @@ def _allows(program: bytes, arch: int, number: int, first: int, second: int) -> 
 
 
 # BPF_JMP | BPF_K with BPF_JEQ, BPF_JGT, BPF_JGE, BPF_JSET (linux/bpf_common.h).
-_JUMPS: "Final[Mapping[int, Callable[[int, int], object]]]" = {
+_JUMPS: Final[Mapping[int, Callable[[int, int], object]]] = {
     0x15: lambda accumulator, k: accumulator == k,
     0x25: lambda accumulator, k: accumulator > k,
     0x35: lambda accumulator, k: accumulator >= k,
@@ -222,7 +223,7 @@ _JUMPS: "Final[Mapping[int, Callable[[int, int], object]]]" = {
 }
 
 
-def _bindings() -> "ModuleType":
+def _bindings() -> ModuleType:
     try:
         import seccomp
     except ImportError as error:
@@ -232,11 +233,11 @@ def _bindings() -> "ModuleType":
             hint="install the package python3-seccomp",
         ) from None
     # Its names are what this module's tables say, more or fewer with the library's version: looked up, not typed.
-    module: "ModuleType" = seccomp
+    module: ModuleType = seccomp
     return module
 
 
-def actions_available() -> "frozenset[str]":
+def actions_available() -> frozenset[str]:
     """Names of the actions that the kernel has, as in seccomp(2) on actions_avail; empty when it does not say."""
     try:
         fd = posix.open("/proc/sys/kernel/seccomp/actions_avail", posix.O_RDONLY | posix.O_CLOEXEC)
@@ -248,13 +249,13 @@ def actions_available() -> "frozenset[str]":
         posix.close(fd)
 
 
-def architectures_supported() -> "list[str]":
+def architectures_supported() -> list[str]:
     """Those of ARCHITECTURES that the library knows. Raises PyruncError when there is none."""
     known = _bindings().Arch
     return [name for name in ARCHITECTURES if hasattr(known, name[len("SCMP_ARCH_") :])]
 
 
-def flags_supported() -> "list[str]":
+def flags_supported() -> list[str]:
     """Those of FLAGS that the kernel takes. Raises PyruncError without the library, which knows the call's number."""
     return [name for name in FLAGS if _flag_supported(getattr(_linux, name))]
 
@@ -273,11 +274,11 @@ def _flag_supported(flag: int) -> bool:
     return ctypes.get_errno() == errno.EFAULT
 
 
-def _unknown(what: str, value: "Any", known: "Sequence[str] | Mapping[str, Any]") -> str:
+def _unknown(what: str, value: Any, known: Sequence[str] | Mapping[str, Any]) -> str:
     return what + " " + _shown(value) + " is none of " + " ".join(sorted(known))
 
 
-def _shown(value: "Any") -> str:
+def _shown(value: Any) -> str:
     return value if type(value) is str and value else repr(value)
 
 
@@ -285,11 +286,11 @@ def _shown(value: "Any") -> str:
 
 
 def _action(
-    seccomp: "ModuleType",
-    available: "frozenset[str]",
-    name: "Any",
-    number: "Any",
-    pointers: "tuple[str, str]",
+    seccomp: ModuleType,
+    available: frozenset[str],
+    name: Any,
+    number: Any,
+    pointers: tuple[str, str],
 ) -> int:
     """The bindings' number of an action with its errno. pointers: of the action and of the errno in config.json."""
     known = ACTIONS.get(name) if isinstance(name, str) else None
@@ -312,7 +313,7 @@ def _action(
     return int(action(number))
 
 
-def _flags(names: "Sequence[Any] | None", notifies: bool) -> int:
+def _flags(names: Sequence[Any] | None, notifies: bool) -> int:
     """seccomp(2)'s flags. None: not said in the config, where runc and crun choose SPEC_ALLOW."""
     if names is None:
         flags = _linux.SECCOMP_FILTER_FLAG_SPEC_ALLOW
@@ -338,11 +339,11 @@ def _flags(names: "Sequence[Any] | None", notifies: bool) -> int:
 
 
 def _rules(
-    seccomp: "ModuleType", available: "frozenset[str]", entries: "Sequence[Mapping[str, Any]] | None", default: int
-) -> "tuple[list[Rule], list[str], bool]":
+    seccomp: ModuleType, available: frozenset[str], entries: Sequence[Mapping[str, Any]] | None, default: int
+) -> tuple[list[Rule], list[str], bool]:
     """The rules that differ from the default; every name in the profile, once; whether any call is notified."""
-    rules: "list[Rule]" = []
-    names: "dict[str, None]" = {}
+    rules: list[Rule] = []
+    names: dict[str, None] = {}
     notifies = False
     for at, entry in enumerate(entries or ()):
         pointer = f"{_POINTER}/syscalls/{at}"
@@ -372,7 +373,7 @@ def _rules(
     return rules, list(names), notifies
 
 
-def _condition(condition: "Mapping[str, Any]", pointer: str) -> "tuple[int, str, int, int]":
+def _condition(condition: Mapping[str, Any], pointer: str) -> tuple[int, str, int, int]:
     operator = condition.get("op")
     if operator not in OPERATORS:
         raise ConfigError(_unknown("seccomp operator", operator, OPERATORS), pointer=pointer + "/op")
@@ -388,7 +389,7 @@ def _condition(condition: "Mapping[str, Any]", pointer: str) -> "tuple[int, str,
     return index, operator[len("SCMP_CMP_") :], values[0], values[1]
 
 
-def _together(conditions: "list[tuple[int, str, int, int]]") -> "list[list[tuple[int, str, int, int]]]":
+def _together(conditions: list[tuple[int, str, int, int]]) -> list[list[tuple[int, str, int, int]]]:
     """The conditions of each rule: all in one, but one rule each as soon as two judge the same argument, as in runc."""
     if len({condition[0] for condition in conditions}) < len(conditions):
         return [[condition] for condition in conditions]
@@ -398,12 +399,12 @@ def _together(conditions: "list[tuple[int, str, int, int]]") -> "list[list[tuple
 # The library
 
 
-def _native(seccomp: "ModuleType") -> int:
+def _native(seccomp: ModuleType) -> int:
     """The machine's own token, signed as those of Arch (system_arch() gives it without a sign)."""
     return int(seccomp.Arch())
 
 
-def _add_architectures(seccomp: "ModuleType", built: "Any", names: "Sequence[Any] | None") -> "list[int]":
+def _add_architectures(seccomp: ModuleType, built: Any, names: Sequence[Any] | None) -> list[int]:
     """Add the profile's architectures to the filter; their tokens, the machine's own first, which is always there."""
     tokens = [_native(seccomp)]
     for at, name in enumerate(names or ()):
@@ -426,12 +427,12 @@ def _add_architectures(seccomp: "ModuleType", built: "Any", names: "Sequence[Any
     return tokens
 
 
-def _numbers(seccomp: "ModuleType", token: int, names: "list[str]") -> "dict[str, int]":
+def _numbers(seccomp: ModuleType, token: int, names: list[str]) -> dict[str, int]:
     """The numbers that an architecture has for these names, without those it does not know.
 
     Negative: a call of another architecture, or one that goes through a multiplexer.
     """
-    found: "dict[str, int]" = {}
+    found: dict[str, int] = {}
     for name in names:
         # C would read a name up to its first NUL.
         if name.isascii() and "\0" not in name:
@@ -441,7 +442,7 @@ def _numbers(seccomp: "ModuleType", token: int, names: "list[str]") -> "dict[str
     return found
 
 
-def _add_rules(seccomp: "ModuleType", built: "Any", rules: "list[Rule]") -> None:
+def _add_rules(seccomp: ModuleType, built: Any, rules: list[Rule]) -> None:
     if len(rules) > _TREE_ABOVE:
         try:
             built.set_attr(seccomp.Attr.CTL_OPTIMIZE, 2)
@@ -458,7 +459,7 @@ def _add_rules(seccomp: "ModuleType", built: "Any", rules: "list[Rule]") -> None
             ) from None
 
 
-def _export(built: "Any") -> bytes:
+def _export(built: Any) -> bytes:
     # In memory, since a pipe holds 64 KiB and libseccomp may write more before it is judged too long.
     fd = posix.memfd_create("seccomp", posix.MFD_CLOEXEC)
     try:
@@ -508,12 +509,10 @@ class Newest:
         self.multiplexes = multiplexes
 
 
-def _newest(
-    seccomp: "ModuleType", tokens: "list[int]", names: "list[str]", native: "dict[str, int]"
-) -> "dict[int, Newest]":
+def _newest(seccomp: ModuleType, tokens: list[int], names: list[str], native: dict[str, int]) -> dict[int, Newest]:
     """By AUDIT_ARCH_* (linux/audit.h). Rules that only repeat the default count: their author knew the call."""
     known = seccomp.Arch
-    found: "dict[int, Newest]" = {}
+    found: dict[int, Newest] = {}
     for at, token in enumerate(tokens):
         numbers = native if at == 0 else _numbers(seccomp, token, names)
         largest = max(numbers.values(), default=0)
@@ -530,29 +529,29 @@ def _newest(
 
 
 # Instructions: linux/bpf_common.h, linux/filter.h.
-_LOAD: "Final" = 0x20  # BPF_LD | BPF_W | BPF_ABS
-_GO: "Final" = 0x05  # BPF_JMP | BPF_JA
-_IF_EQUAL: "Final" = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
-_IF_GREATER: "Final" = 0x25  # BPF_JMP | BPF_JGT | BPF_K
-_IF_BITS: "Final" = 0x45  # BPF_JMP | BPF_JSET | BPF_K
-_RETURN: "Final" = 0x06  # BPF_RET | BPF_K
+_LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
+_GO: Final = 0x05  # BPF_JMP | BPF_JA
+_IF_EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+_IF_GREATER: Final = 0x25  # BPF_JMP | BPF_JGT | BPF_K
+_IF_BITS: Final = 0x45  # BPF_JMP | BPF_JSET | BPF_K
+_RETURN: Final = 0x06  # BPF_RET | BPF_K
 # What they work on: struct seccomp_data, linux/seccomp.h.
-_NUMBER: "Final" = 0
-_ARCHITECTURE: "Final" = 4
-_X32_BIT: "Final" = 0x40000000  # __X32_SYSCALL_BIT, asm/unistd.h
+_NUMBER: Final = 0
+_ARCHITECTURE: Final = 4
+_X32_BIT: Final = 0x40000000  # __X32_SYSCALL_BIT, asm/unistd.h
 
 # Where a jump can go besides forward: to the filter, or to the answer ENOSYS.
-_FILTER: "Final" = -1
-_ENOSYS: "Final" = -2
+_FILTER: Final = -1
+_ENOSYS: Final = -2
 
 
-def prologue(newest: "dict[int, Newest]") -> bytes:
+def prologue(newest: dict[int, Newest]) -> bytes:
     """What goes before a filter: calls newer than the profile are answered ENOSYS, all else is for the filter.
 
     Libraries try a new call and take the old one on ENOSYS; on the filter's EPERM they fail. To a program this is an
     older kernel. Nothing that the filter allows is lost, since it has no rules above its largest number.
     """
-    code: "list[tuple[int, int, int, int]]" = [(_LOAD, _ARCHITECTURE, 0, 0)]
+    code: list[tuple[int, int, int, int]] = [(_LOAD, _ARCHITECTURE, 0, 0)]
     for audit, limit in newest.items():
         section = _section(limit)
         if section:
@@ -568,7 +567,7 @@ def prologue(newest: "dict[int, Newest]") -> bytes:
     return b"".join(packed)
 
 
-def _section(limit: Newest) -> "list[tuple[int, int, int, int]]":
+def _section(limit: Newest) -> list[tuple[int, int, int, int]]:
     """Decide by the number: (operation, operand, where to if true, if false), forward by so many or to an end."""
     code = [(_LOAD, _NUMBER, 0, 0)]
     plain = (_IF_GREATER, limit.plain, _ENOSYS, _FILTER)

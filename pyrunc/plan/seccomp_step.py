@@ -1,14 +1,15 @@
 """The step that has the seccomp filter compiled, or found in the cache, before the container process exists."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from pyrunc import log
 from pyrunc.errors import ConfigError
 from pyrunc.plan import seccomp
 from pyrunc.plan.step import Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.plan.context import Context
 
 
@@ -19,11 +20,11 @@ class CompileFilter(Step):
     name = "seccomp"
     section = "config-linux.md#seccomp"
 
-    def __init__(self, profile: "Any", cache_dir: "str | None") -> None:
+    def __init__(self, profile: Any, cache_dir: str | None) -> None:
         Step.__init__(self, "/linux/seccomp")
         self.profile = profile
         self.cache_dir = cache_dir
-        self.filter: "seccomp.Filter | None" = None
+        self.filter: seccomp.Filter | None = None
 
     def foresee(self) -> None:
         try:
@@ -38,6 +39,6 @@ class CompileFilter(Step):
         default = str(self.profile["defaultAction"])
         return f"compile the seccomp filter: {default}, rules for {names} system calls"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         context.seccomp = self.filter or seccomp.compile(self.profile, self.cache_dir)
         log.debug("seccomp filter flags: " + str(context.seccomp.flags))

@@ -1,14 +1,13 @@
 """What only SELinux's labels need; loaded when a config has one."""
 
+from __future__ import annotations
+
 import errno
 import posix
+from typing import Any
 
 from pyrunc.errors import ConfigError
 from pyrunc.linux import files
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 
 def check(label: str, pointer: str) -> None:
@@ -36,6 +35,6 @@ def set_label(tree: int, label: str) -> None:
             raise
 
 
-def quoted(parameters: "list[tuple[str, Any]]") -> "list[tuple[str, Any]]":
+def quoted(parameters: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """The parameters for mount(2), which parts them by commas: a label has some, and SELinux takes the quotes off."""
     return [(key, '"' + value + '"' if key == "context" else value) for key, value in parameters]

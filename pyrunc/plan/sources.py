@@ -8,13 +8,15 @@ something cannot be taken away. A copy made in the host's own mount namespace wo
 in the container could undo all of it.
 """
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
 from pyrunc.plan.step import CONTAINER, RUNTIME, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrunc.plan.context import Context
     from pyrunc.plan.mounts import OpenTree
@@ -28,14 +30,14 @@ class OpenSources(Step):
     section = "config.md#mounts"
     side = RUNTIME
 
-    def __init__(self, trees: "list[OpenTree]") -> None:
+    def __init__(self, trees: list[OpenTree]) -> None:
         Step.__init__(self)
         self.trees = trees
 
     def describe(self) -> str:
         return "open for the user namespace: " + ", ".join(tree.path for tree in self.trees)
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
         own = posix.open("/proc/self/ns/mnt", posix.O_RDONLY | posix.O_CLOEXEC)
         # setns(2) takes the root and the current directory along, and our root need not be the namespace's.
@@ -60,7 +62,7 @@ class OpenSources(Step):
         for tree in self.trees:
             tree.fd = -1
 
-    def _open(self, context: "Context") -> None:
+    def _open(self, context: Context) -> None:
         for tree in self.trees:
             if tree.fd >= 0:
                 continue  # in the host's mount namespace: access_times.py
@@ -74,7 +76,7 @@ class OpenSources(Step):
                     tree.describe() + ": " + reason(error), pointer=tree.pointer or None, errno=error.errno
                 ) from None
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         for tree in self.trees:
             tree.undo(context)
         for fd in context.rights:
@@ -89,14 +91,14 @@ class TakeSources(Step):
     name = "source"
     side = CONTAINER
 
-    def __init__(self, trees: "list[OpenTree]") -> None:
+    def __init__(self, trees: list[OpenTree]) -> None:
         Step.__init__(self)
         self.trees = trees
 
     def describe(self) -> str:
         return "take what the runtime has opened"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         for tree, fd in zip(self.trees, context.rights, strict=True):
             tree.fd = fd
         context.rights = []

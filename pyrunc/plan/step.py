@@ -1,13 +1,14 @@
 """What a plan is made of: steps, each with one kernel-visible effect, and the meeting points between them."""
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, Final
+from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
     from pyrunc.plan.context import Context
 
-RUNTIME: "Final" = "runtime"
-CONTAINER: "Final" = "container"
+RUNTIME: Final = "runtime"
+CONTAINER: Final = "container"
 
 
 class Step:
@@ -35,11 +36,11 @@ class Step:
         What an image does not hold (native/image.py) is asked for here, where another program can still do it all.
         """
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         """Do it. Raises OSError or PyruncError; whoever executes the plan adds the step's name and pointer."""
         raise NotImplementedError
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         """Take it back. Called only after apply() has begun, also when it failed half-way. Never raises."""
 
 
@@ -68,7 +69,7 @@ class Plan:
 
     __slots__ = ("steps", "warnings")
 
-    def __init__(self, steps: "list[Step]", warnings: "list[str]") -> None:
+    def __init__(self, steps: list[Step], warnings: list[str]) -> None:
         self.steps = steps
         self.warnings = warnings
 
@@ -77,7 +78,7 @@ class Plan:
         for step in self.steps:
             step.foresee()
 
-    def as_json(self) -> "list[dict[str, Any]]":
+    def as_json(self) -> list[dict[str, Any]]:
         """The plan as data for `plan --json`."""
         return [
             {

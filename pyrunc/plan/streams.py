@@ -4,14 +4,14 @@ Never the caller's own: whoever stays behind in the container would read what is
 terminal's input (TIOCSTI of ioctl_tty(2)), and own a file that had to be given to the container's user.
 """
 
+from __future__ import annotations
+
 import posix
+from typing import TYPE_CHECKING, Any
 
 from pyrunc.plan.step import CONTAINER, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrunc.plan.context import Context
 
 
@@ -24,8 +24,8 @@ class Streams:
     __slots__ = ("ours", "theirs")
 
     def __init__(self) -> None:
-        self.ours: "list[int]" = []
-        self.theirs: "list[int]" = []
+        self.ours: list[int] = []
+        self.theirs: list[int] = []
 
     def open(self, owner: int) -> None:
         """owner: their uid, as the host counts. Raises OSError."""
@@ -45,7 +45,7 @@ class Streams:
                 except PermissionError:
                     pass
 
-    def take(self) -> "list[int]":
+    def take(self) -> list[int]:
         """Our ends, whose owner is the caller now; theirs are closed here, or there would be no end of file."""
         ours, self.ours = self.ours, []
         self.close()
@@ -84,7 +84,7 @@ class MakePipes(Step):
     name = "streams"
     section = "config.md#process"
 
-    def __init__(self, process: "Any", linux: "Any") -> None:
+    def __init__(self, process: Any, linux: Any) -> None:
         Step.__init__(self)
         uid = (process.get("user") or {}).get("uid") or 0
         self.owner = 0
@@ -95,11 +95,11 @@ class MakePipes(Step):
     def describe(self) -> str:
         return "make pipes, to relay standard input, output and error"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         context.streams = Streams()
         context.streams.open(self.owner)
 
-    def undo(self, context: "Context") -> None:
+    def undo(self, context: Context) -> None:
         if context.streams is not None:
             context.streams.close()
 
@@ -115,7 +115,7 @@ class TakePipes(Step):
     def describe(self) -> str:
         return "have the pipes as standard input, output and error"
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         assert context.streams is not None
         for number, fd in enumerate(context.streams.theirs):
             posix.dup2(fd, number, inheritable=True)

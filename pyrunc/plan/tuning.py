@@ -1,25 +1,25 @@
 """Settings of the process that execve(2) inherits: scheduler, I/O priority, personality, memory policy."""
 
+from __future__ import annotations
+
 import errno
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux
 from pyrunc.errors import ConfigError, PyruncError, reason
 from pyrunc.linux import files
 from pyrunc.plan.step import CONTAINER, RUNTIME, Step
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
-
     from pyrunc.plan.context import Context
 
-_POLICIES: "Final" = ("OTHER", "FIFO", "RR", "BATCH", "ISO", "IDLE", "DEADLINE")
-_IO_CLASSES: "Final" = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
-_IOPRIO_WHO_PROCESS: "Final" = 1
+_POLICIES: Final = ("OTHER", "FIFO", "RR", "BATCH", "ISO", "IDLE", "DEADLINE")
+_IO_CLASSES: Final = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
+_IOPRIO_WHO_PROCESS: Final = 1
 # Linux 6.9; the one mode that older headers lack (linux/mempolicy.h).
-_MPOL_WEIGHTED_INTERLEAVE: "Final" = 6
+_MPOL_WEIGHTED_INTERLEAVE: Final = 6
 # More than any kernel is built for (CONFIG_NODES_SHIFT).
-_MOST_NODES: "Final" = 4096
+_MOST_NODES: Final = 4096
 
 
 class Tune(Step):
@@ -28,7 +28,7 @@ class Tune(Step):
     __slots__ = ("call", "section", "side", "what")
     name = "tuning"
 
-    def __init__(self, pointer: str, section: str, what: str, call: "Any", side: str = CONTAINER) -> None:
+    def __init__(self, pointer: str, section: str, what: str, call: Any, side: str = CONTAINER) -> None:
         Step.__init__(self, pointer)
         self.side: str = side
         self.section: str = section
@@ -38,7 +38,7 @@ class Tune(Step):
     def describe(self) -> str:
         return "set " + self.what
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         try:
             self.call(context.pid if self.side == RUNTIME else 0)
         except OSError as error:
@@ -53,9 +53,9 @@ class Tune(Step):
             raise PyruncError("set " + self.what + ": " + reason(error), errno=error.errno, hint=hint) from None
 
 
-def compile(process: "Any", linux: "Any", scheduled_late: bool) -> "list[Step]":
+def compile(process: Any, linux: Any, scheduled_late: bool) -> list[Step]:
     """The settings that the config names, in runc's order. scheduled_late: all but process.scheduler."""
-    steps: "list[Step]" = []
+    steps: list[Step] = []
     if process.get("scheduler") and not scheduled_late:
         steps.append(schedule(process["scheduler"], CONTAINER))
     if process.get("ioPriority"):
@@ -70,7 +70,7 @@ def compile(process: "Any", linux: "Any", scheduled_late: bool) -> "list[Step]":
     return steps
 
 
-def schedule(scheduler: "Any", side: str) -> Step:
+def schedule(scheduler: Any, side: str) -> Step:
     """process.scheduler, set by the process itself or, from outside, by the runtime (sched_setattr(2))."""
     flags = 0
     for flag in scheduler.get("flags") or ():
@@ -93,7 +93,7 @@ def schedule(scheduler: "Any", side: str) -> Step:
     return Tune("/process/scheduler", "config.md#linux-process", "scheduler " + policy, call, side)
 
 
-def _io_priority(priority: "Any") -> Step:
+def _io_priority(priority: Any) -> Step:
     value = _IO_CLASSES[priority["class"]] << 13 | (priority.get("priority") or 0)
     what = "I/O priority " + priority["class"] + " " + str(priority.get("priority") or 0)
     return Tune(
@@ -104,9 +104,9 @@ def _io_priority(priority: "Any") -> Step:
     )
 
 
-def parse_list(text: str) -> "list[int]":
+def parse_list(text: str) -> list[int]:
     """The numbers of a list such as "0-3,7" (cpuset(7), "List format"). Raises ValueError."""
-    numbers: "list[int]" = []
+    numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not part.strip():
@@ -123,14 +123,14 @@ class CheckNodes(Step):
     section = "config-linux.md#memory-policy"
     side = RUNTIME
 
-    def __init__(self, nodes: "list[int]") -> None:
+    def __init__(self, nodes: list[int]) -> None:
         Step.__init__(self, "/linux/memoryPolicy/nodes")
         self.nodes = nodes
 
     def describe(self) -> str:
         return "see that the memory nodes exist: " + ",".join(str(node) for node in self.nodes)
 
-    def apply(self, context: "Context") -> None:
+    def apply(self, context: Context) -> None:
         try:
             there = parse_list(files.read("/sys/devices/system/node/possible", limit=65536).decode("ascii"))
         except OSError:
@@ -140,13 +140,13 @@ class CheckNodes(Step):
                 raise ConfigError("memory policy: there is no memory node " + str(node), pointer=self.pointer)
 
 
-def check_nodes(policy: "Any") -> "list[Step]":
+def check_nodes(policy: Any) -> list[Step]:
     """What the runtime looks at before there is a container. Relative nodes are those of whatever is allowed."""
     nodes = parse_list(policy.get("nodes") or "")
     return [CheckNodes(nodes)] if nodes and "MPOL_F_RELATIVE_NODES" not in (policy.get("flags") or ()) else []
 
 
-def _memory_policy(policy: "Any") -> Step:
+def _memory_policy(policy: Any) -> Step:
     mode = getattr(_linux, policy["mode"], _MPOL_WEIGHTED_INTERLEAVE)
     for flag in policy.get("flags") or ():
         mode |= getattr(_linux, flag)

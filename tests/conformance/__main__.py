@@ -5,6 +5,8 @@
 Peers are run when they are installed in the versions that peers.json has; else what is recorded there is shown.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import platform
@@ -45,7 +47,7 @@ def main() -> int:
     return 1 if missing else 0
 
 
-def _program(title: str) -> "Path | None":
+def _program(title: str) -> Path | None:
     name, version = title.split()
     candidates = [os.environ.get("RUNC", "")] if name == "runc" else [shutil.which(name) or ""]
     for candidate in candidates:
@@ -55,7 +57,7 @@ def _program(title: str) -> "Path | None":
     return None
 
 
-def _run(suite: Suite, names: "list[str]", runtime: Path, verbose: bool) -> "dict[str, Verdict]":
+def _run(suite: Suite, names: list[str], runtime: Path, verbose: bool) -> dict[str, Verdict]:
     found = {}
     with suite.work() as work:
         for name in names:
@@ -65,7 +67,7 @@ def _run(suite: Suite, names: "list[str]", runtime: Path, verbose: bool) -> "dic
     return found
 
 
-def _table(names: "list[str]", ours: "dict[str, Verdict]", columns: "dict[str, dict[str, bool]]") -> None:
+def _table(names: list[str], ours: dict[str, Verdict], columns: dict[str, dict[str, bool]]) -> None:
     word = {True: "ok", False: "-", None: "?"}
     reasons = records.reasons()
     print(f"{MODULE} {VERSION}, Linux {platform.release()}\n")

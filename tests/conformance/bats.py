@@ -6,6 +6,8 @@ A set is root, or of an ordinary user's features none, idmap, idmap+cgroup; with
 does is recorded in bats.json, and run again by --peers live. Logs: build/bats/NAME/SET/FILE.tap.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -22,20 +24,20 @@ RECORD = Path(__file__).with_name("bats.json")
 REASONS = Path(__file__).with_name("bats-reasons.txt")
 
 
-def recorded() -> "dict[str, Results]":
+def recorded() -> dict[str, Results]:
     """What runc did in each set."""
     data = json.loads(RECORD.read_text()) if RECORD.exists() else {"results": {}}
     return {name: dict(results) for name, results in data["results"].items()}
 
 
-def reasons() -> "dict[str, str]":
+def reasons() -> dict[str, str]:
     """Test to the reason why pyrunc does otherwise."""
     lines = [line for line in REASONS.read_text().splitlines() if line and not line.startswith("#")]
     pairs = [line.split(" | ", 1) for line in lines]
     return {name.strip(): why.strip() for name, why in pairs}
 
 
-def run(name: str, runtime: Path, features: str, files: "list[str]", known: "set[str]") -> Results:
+def run(name: str, runtime: Path, features: str, files: list[str], known: set[str]) -> Results:
     """Run these files in one set, saying where it is on standard error. known: tests that are known not to pass.
 
     A file in which any other fails is run once more: on a busy machine runtimes overtake the suite's own helpers.
@@ -53,12 +55,12 @@ def run(name: str, runtime: Path, features: str, files: "list[str]", known: "set
     return found
 
 
-def failed(results: Results) -> "set[str]":
+def failed(results: Results) -> set[str]:
     """Tests that do not pass."""
     return {test for test, result in results.items() if result == "not ok"}
 
 
-def behind(ours: Results, theirs: Results) -> "list[str]":
+def behind(ours: Results, theirs: Results) -> list[str]:
     """Tests that runc passes and pyrunc does not."""
     return [test for test, result in theirs.items() if result == "ok" and ours.get(test, "ok") != "ok"]
 

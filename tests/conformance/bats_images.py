@@ -4,6 +4,8 @@ Two tar archives under the names that it looks for: Debian's static busybox, and
 it. tar reads them whatever their names' endings say.
 """
 
+from __future__ import annotations
+
 import io
 import os
 import re
@@ -43,7 +45,7 @@ def make(folder: Path, architecture: str) -> None:
             tar.add(path, _merged(path).lstrip("/"), recursive=False)
 
 
-def _common(tar: tarfile.TarFile, folders: "dict[str, int]") -> None:
+def _common(tar: tarfile.TarFile, folders: dict[str, int]) -> None:
     for name, mode in sorted(folders.items()):
         folder = tarfile.TarInfo(name)
         folder.type, folder.mode = tarfile.DIRTYPE, mode
@@ -60,7 +62,7 @@ def _link(tar: tarfile.TarFile, name: str, kind: bytes, target: str) -> None:
     tar.addfile(info)
 
 
-def _files() -> "set[str]":
+def _files() -> set[str]:
     """Paths of the packages' programs and libraries, and of the libraries that they need."""
     listed = subprocess.run(["dpkg", "-L", *PACKAGES], check=True, capture_output=True, text=True).stdout.split("\n")
     found = {path for path in listed if path and os.path.lexists(path) and not os.path.isdir(path)}

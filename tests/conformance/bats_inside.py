@@ -9,6 +9,8 @@ cgroup v1, with a cgroup of ours as its root; /etc is an overlay, /run and /tmp 
 namespace's.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import json
@@ -35,14 +37,14 @@ IDMAP.update({"ROOTLESS_GIDMAP_START": "200000", "ROOTLESS_GIDMAP_LENGTH": "6553
 DELEGATED = "runc-cgroups-integration-test"
 
 
-def mount(*words: "str | Path", check: bool = True) -> bool:
+def mount(*words: str | Path, check: bool = True) -> bool:
     done = subprocess.run(["mount", "-n", *map(str, words)], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if check and done.returncode:
         raise OSError(f"mount {' '.join(map(str, words))}: {done.stderr.strip()}")
     return done.returncode == 0
 
 
-def arrange(job: "dict[str, Any]") -> None:
+def arrange(job: dict[str, Any]) -> None:
     """Everything but the cgroups."""
     if os.getpid() != 1 or os.readlink("/proc/self/ns/mnt") == job["mounts"]:
         raise SystemExit("not in namespaces of its own")
@@ -78,7 +80,7 @@ def reach(path: Path) -> None:
     mount("--move", place, path)
 
 
-def hierarchies() -> "list[str]":
+def hierarchies() -> list[str]:
     """Mount every controller's hierarchy at its real root below OUTSIDE, and the unified one. Gives their names."""
     OUTSIDE.mkdir()
     mount("-t", "tmpfs", "-o", "mode=700", "tmpfs", OUTSIDE)
@@ -94,7 +96,7 @@ def mount_hierarchy(name: str, place: Path) -> bool:
     return mount("-t", "cgroup", "-o", "none,name=systemd" if name == "systemd" else name, "cgroup", place, check=False)
 
 
-def own_cgroups(names: "list[str]", cgroup: str) -> None:
+def own_cgroups(names: list[str], cgroup: str) -> None:
     """Make a cgroup in each hierarchy."""
     for name in names:
         place = OUTSIDE / name / cgroup
@@ -109,7 +111,7 @@ def own_cgroups(names: "list[str]", cgroup: str) -> None:
                 pass
 
 
-def remove_cgroups(names: "list[str]", cgroup: str) -> None:
+def remove_cgroups(names: list[str], cgroup: str) -> None:
     """End what is left in this pid namespace, and remove the cgroups with everything below them."""
     try:
         os.kill(-1, signal.SIGKILL)  # the namespace's, for we are its first process
@@ -132,13 +134,13 @@ def remove(folder: Path) -> None:
             time.sleep(0.02)
 
 
-def join(names: "list[str]", cgroup: str) -> None:
+def join(names: list[str], cgroup: str) -> None:
     """In the child: into the cgroups, which become the roots of all that is mounted from now on."""
     for name in names:
         (OUTSIDE / name / cgroup / "cgroup.procs").write_text("0")
 
 
-def enter(names: "list[str]", job: "dict[str, Any]") -> None:
+def enter(names: list[str], job: dict[str, Any]) -> None:
     """In new cgroup and mount namespaces: the hierarchies as the suite looks for them, and what is delegated."""
     subprocess.run(["umount", "-R", "-l", OUTSIDE], check=True)
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", CGROUPS)
@@ -168,7 +170,7 @@ def delegate(name: str) -> None:
             os.chown(place / file, USER, USER)
 
 
-def environment(job: "dict[str, Any]") -> "dict[str, str]":
+def environment(job: dict[str, Any]) -> dict[str, str]:
     folder = job["folder"]
     found = {
         "PATH": f"{folder}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -187,7 +189,7 @@ def environment(job: "dict[str, Any]") -> "dict[str, str]":
     return found
 
 
-def bats(job: "dict[str, Any]") -> None:
+def bats(job: dict[str, Any]) -> None:
     """Become bats on this file, as the user of the set, on the terminal that is on standard input."""
     env = environment(job)
     if job["set"] != "root":
@@ -198,7 +200,7 @@ def bats(job: "dict[str, Any]") -> None:
     os.execvpe("bats", ["bats", "-t", f"{job['folder']}/tests/integration/{job['file']}"], env)
 
 
-def reap(wanted: "int | None") -> int:
+def reap(wanted: int | None) -> int:
     """Wait for this child and whatever else ends; for all there are with None. Gives the child's status."""
     while True:
         try:
@@ -209,14 +211,14 @@ def reap(wanted: "int | None") -> int:
             return status
 
 
-def session(job: "dict[str, Any]", names: "list[str]") -> None:
+def session(job: dict[str, Any], names: list[str]) -> None:
     """In the child: joins the cgroups, and starts this program again where they are the roots. Does not return."""
     join(names, job["name"])
     argv = ["unshare", "--cgroup", "--mount", "--propagation", "private", "--", sys.executable, __file__]
     os.execvp("unshare", [*argv, json.dumps(job), "--in-cgroup", *names])
 
 
-def on_terminal(job: "dict[str, Any]") -> int:
+def on_terminal(job: dict[str, Any]) -> int:
     """Until bats ends: what a failed test has left running may hold the terminal longer."""
     pid, master = pty.fork()
     if pid == 0:

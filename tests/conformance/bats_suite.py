@@ -4,6 +4,8 @@ It calls the runtime that RUNC names by the name runc, as root or as an ordinary
 of features: none; idmap, with further ids by newuidmap; and idmap+cgroup, with a cgroup that was given to the user.
 """
 
+from __future__ import annotations
+
 import fcntl
 import json
 import os
@@ -93,14 +95,14 @@ def work(runtime: Path) -> Iterator[Path]:
         yield folder
 
 
-def files() -> "list[str]":
+def files() -> list[str]:
     """Names of the suite's files."""
     return sorted(path.name for path in (build() / "tests/integration").glob("*.bats"))
 
 
 def run(file: str, features: str, folder: Path, log: Path) -> Results:
     """Run one file in a work folder; its output goes to log. features: one of SETS."""
-    job: "dict[str, object]" = {
+    job: dict[str, object] = {
         "folder": str(folder),
         "program": str(folder / "bin/runc"),
         "file": file,

@@ -6,6 +6,8 @@ reasons.txt: TEST | REASON, one a line. A reason is never ours: the suite's, the
 left-out-v2.txt: in the same form, what is not run on cgroup v2.
 """
 
+from __future__ import annotations
+
 import json
 import platform
 import subprocess
@@ -34,34 +36,34 @@ QUICK_V2 = (
 )
 
 
-def peers(file: Path = PEERS) -> "dict[str, dict[str, bool]]":
+def peers(file: Path = PEERS) -> dict[str, dict[str, bool]]:
     """ "NAME VERSION" of each peer, and whether it passes each test."""
     data = json.loads(file.read_text())
     return {title: dict(results) for title, results in data["passed"].items()}
 
 
-def write(passed: "dict[str, dict[str, bool]]", file: Path = PEERS) -> None:
+def write(passed: dict[str, dict[str, bool]], file: Path = PEERS) -> None:
     """Replace peers.json, or another such file."""
     data = {"suite": f"{MODULE}@{VERSION}", "kernel": platform.release(), "passed": passed}
     file.write_text(json.dumps(data, indent=1) + "\n")
 
 
-def reasons() -> "dict[str, str]":
+def reasons() -> dict[str, str]:
     """Test to reason."""
     return _reasons(REASONS)
 
 
-def left_out_v2() -> "dict[str, str]":
+def left_out_v2() -> dict[str, str]:
     """Test to the reason why it is not run on cgroup v2."""
     return _reasons(LEFT_OUT_V2)
 
 
-def names_v2(*, quick: bool) -> "list[str]":
+def names_v2(*, quick: bool) -> list[str]:
     """The tests that are run on cgroup v2. quick: only those that `make test` runs."""
     return list(QUICK_V2) if quick else sorted(set(next(iter(peers().values()))) - set(left_out_v2()))
 
 
-def _reasons(file: Path) -> "dict[str, str]":
+def _reasons(file: Path) -> dict[str, str]:
     lines = file.read_text().splitlines()
     pairs = [line.split(" | ", 1) for line in lines if line.strip() and not line.startswith("#")]
     return {name.strip(): why.strip() for name, why in pairs}

@@ -3,6 +3,8 @@
 The peers' results are those of peers.json; `make conformance` runs the peers too.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,5 +80,5 @@ def test_enough_pass() -> None:
         ("", None, (False, "no end in time")),
     ],
 )
-def test_judge(text: str, status: "int | None", verdict: "tuple[bool, str]") -> None:
+def test_judge(text: str, status: int | None, verdict: tuple[bool, str]) -> None:
     assert judge(text, status) == Verdict(*verdict, text)

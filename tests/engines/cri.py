@@ -1,5 +1,7 @@
 """A private containerd with its CRI plug-in, driven by crictl as a kubelet drives it: pods, and containers in them."""
 
+from __future__ import annotations
+
 import json
 import uuid
 from collections.abc import Iterator
@@ -111,7 +113,7 @@ BinaryName = "{runtime}"
         return self(*args, check=True).stdout.rstrip("\n")
 
     @contextmanager
-    def pod(self, namespaces: dict[str, int] | None = None, **linux: Any) -> Iterator["Pod"]:
+    def pod(self, namespaces: dict[str, int] | None = None, **linux: Any) -> Iterator[Pod]:
         """A running pod with a name of its own, stopped and removed with its containers at the end."""
         pod = Pod(self, namespaces or {}, linux)
         try:
@@ -174,7 +176,7 @@ class Pod:
         config.update(more)
         return self.cri.out("create", self.id, self._file(name, config), self._file("pod", self.config))
 
-    def start(self, command: list[str], security: dict[str, Any] | None = None, **more: Any) -> "Container":
+    def start(self, command: list[str], security: dict[str, Any] | None = None, **more: Any) -> Container:
         """Create and start a container."""
         container = Container(self.cri, self.create(command, security, **more))
         self.cri.out("start", container.id)

@@ -3,6 +3,8 @@
 podman and docker share one shape (`Engine`), so that one test body serves both; `Ctr` has commands of its own.
 """
 
+from __future__ import annotations
+
 import json
 import shutil
 import subprocess
@@ -80,7 +82,7 @@ class Engine:
         return self.out("run", "--rm", *options, images.NAME, "sh", "-c", script)
 
     @contextmanager
-    def container(self, script: str, *options: str | Path) -> Iterator["Container"]:
+    def container(self, script: str, *options: str | Path) -> Iterator[Container]:
         """A detached container that runs a shell script, removed at the end."""
         name = "c" + uuid.uuid4().hex[:10]
         try:

@@ -1,5 +1,7 @@
 """Terminals for what wants one: a pseudo-terminal driven from Python, and a tmux server of our own."""
 
+from __future__ import annotations
+
 import fcntl
 import os
 import select
@@ -66,7 +68,7 @@ class Terminal:
         self.text += data.decode(errors="replace")
         return bool(data)
 
-    def __enter__(self) -> "Terminal":
+    def __enter__(self) -> Terminal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
@@ -116,7 +118,7 @@ class Tmux:
             time.sleep(0.05)
         return int(self._status.read_text())
 
-    def __enter__(self) -> "Tmux":
+    def __enter__(self) -> Tmux:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:

@@ -5,6 +5,8 @@ part is a tmpfs, in mount and pid namespaces of its own (init.sh). When its firs
 back. The kernel, the network and the cgroups are the machine's.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 import shutil
@@ -67,7 +69,7 @@ class Host:
         self._init.stdout.close()
         self._mount_point.rmdir()
 
-    def run(self, command: str, *, patience: float = PATIENCE, folder: str = "/") -> "subprocess.CompletedProcess[str]":
+    def run(self, command: str, *, patience: float = PATIENCE, folder: str = "/") -> subprocess.CompletedProcess[str]:
         """Run a command by sh, as root with nothing of this environment; both outputs in one."""
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
         environment |= {"LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
@@ -103,7 +105,7 @@ class Host:
         subprocess.run(argv, input=packed, check=True, capture_output=True)
 
 
-def impossible() -> "str | None":
+def impossible() -> str | None:
     """Why there can be no hosts here, or None."""
     if os.geteuid() != 0:
         return "no root: a host's root is mounted"

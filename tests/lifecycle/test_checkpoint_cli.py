@@ -3,6 +3,8 @@
 What CRIU does with it is tried in the virtual machine (tests/vm/guest/test_checkpoint.py), whose kernel it knows.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
@@ -120,7 +122,7 @@ def test_an_ordinary_user_is_told_so(bundle: MakeBundle, public_tree: Path) -> N
     root.mkdir()
     os.chown(root, 1000, 1000)
     # Not by the launcher: the work tree may lie where only its owner may look.
-    command: "list[str | Path]" = ["/usr/bin/python3", "-I", "-c", _MAIN, public_tree, "--root", root]
+    command: list[str | Path] = ["/usr/bin/python3", "-I", "-c", _MAIN, public_tree, "--root", root]
     command += ["restore", "--bundle", box.path, box.id]
     got = subprocess.run(command, user=1000, group=1000, extra_groups=[], capture_output=True, text=True, check=False)
     one_line(got, 1, "need root")

@@ -1,5 +1,7 @@
 """What crun's users are used to: --cgroup-manager, --config, --regex, and mounts added to a container that runs."""
 
+from __future__ import annotations
+
 import json
 import re
 import subprocess
@@ -108,7 +110,7 @@ def test_no_regular_expression(bundle: MakeBundle, pattern: str) -> None:
 # --- mounts
 
 
-def mounts(box: Bundle, verb: str, *wanted: "dict[str, Any] | object") -> None:
+def mounts(box: Bundle, verb: str, *wanted: dict[str, Any] | object) -> None:
     box.call("mounts", verb, box.id, "-", stdin=json.dumps(wanted).encode()).ok()
 
 

@@ -1,5 +1,7 @@
 """events: statistics and out-of-memory events, in runc's shape."""
 
+from __future__ import annotations
+
 import json
 import os
 import select
@@ -16,7 +18,7 @@ from .support import running
 
 
 @contextmanager
-def streaming(box: Bundle, *flags: str) -> "Iterator[subprocess.Popen[bytes]]":
+def streaming(box: Bundle, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
     """events in the background, its output to be read by lines."""
     stream = box.place.spawn("events", *flags, box.id, stdout=subprocess.PIPE)
     try:
@@ -28,7 +30,7 @@ def streaming(box: Bundle, *flags: str) -> "Iterator[subprocess.Popen[bytes]]":
         stream.stdout.close()
 
 
-def read(stream: "subprocess.Popen[bytes]") -> "dict[str, Any]":
+def read(stream: subprocess.Popen[bytes]) -> dict[str, Any]:
     assert stream.stdout is not None
     assert select.select([stream.stdout], [], [], PATIENCE)[0], "no event"
     found: dict[str, Any] = json.loads(stream.stdout.readline())

@@ -4,6 +4,8 @@ The manager is this test. What the container says is said by a child of the test
 an ordinary user, since no program of the rootfs can send a datagram.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import socket
@@ -77,7 +79,7 @@ def say(pid: int, *datagrams: bytes, uid: int = 1000) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def waiting(box: Bundle, *argv: str, manager: Manager) -> "subprocess.Popen[bytes]":
+def waiting(box: Bundle, *argv: str, manager: Manager) -> subprocess.Popen[bytes]:
     """A call of the runtime that waits for the container to be ready; it has started it already."""
     call = box.place.spawn(*argv, env={**os.environ, **manager.env}, stdout=subprocess.DEVNULL)
     wait_until(lambda: box.call("state", box.id).returncode == 0 and box.status() == "running", "running")

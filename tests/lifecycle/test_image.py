@@ -4,6 +4,8 @@ Whatever is wrong with its file, the ordinary stage two does the command. A file
 one by a mount, in a mount namespace of the test's own.
 """
 
+from __future__ import annotations
+
 import concurrent.futures
 import os
 import random
@@ -38,7 +40,7 @@ def image(runtime: Path) -> Path:
     pytest.skip("no image: no static libpython here")
 
 
-def call(*argv: "str | Path", before: str = ":", **how: Any) -> "subprocess.CompletedProcess[str]":
+def call(*argv: str | Path, before: str = ":", **how: Any) -> subprocess.CompletedProcess[str]:
     """Run argv after a line of shell, in a mount namespace of its own."""
     line = ["unshare", "--mount", "--", "sh", "-c", before + ' && exec "$@"', "sh", *argv]
     return subprocess.run(
@@ -47,8 +49,8 @@ def call(*argv: "str | Path", before: str = ":", **how: Any) -> "subprocess.Comp
 
 
 def starts_from(
-    image: Path, runtime: Path, place: Path, command: "tuple[str, ...]" = SHORT, before: str = ":"
-) -> "str | None":
+    image: Path, runtime: Path, place: Path, command: tuple[str, ...] = SHORT, before: str = ":"
+) -> str | None:
     """ "image" or "libpython", whichever a command that fails has mapped."""
     line: list[str | Path] = ["unshare", "--mount", "--", "sh", "-c", before + ' && exec "$@"', "sh"]
     path = maker.starts_from([*line, runtime, "--root", place, *command])
@@ -59,7 +61,7 @@ def starts_from(
 
 
 @pytest.mark.parametrize("command", [SHORT, LONG, ("kill", "none"), ("run", "none")], ids=" ".join)
-def test_commands_start_from_it(command: "tuple[str, ...]", image: Path, runtime: Path, tmp_path: Path) -> None:
+def test_commands_start_from_it(command: tuple[str, ...], image: Path, runtime: Path, tmp_path: Path) -> None:
     assert starts_from(image, runtime, tmp_path, command) == "image"
 
 
@@ -216,7 +218,7 @@ def test_each_bit_of_the_record_counts(image: Path, runtime: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("command", [SHORT, LONG], ids=" ".join)
 @pytest.mark.parametrize("limit", ["ulimit -d 8000", "ulimit -v 30000"])
-def test_no_room_for_it(limit: str, command: "tuple[str, ...]", image: Path, runtime: Path, tmp_path: Path) -> None:
+def test_no_room_for_it(limit: str, command: tuple[str, ...], image: Path, runtime: Path, tmp_path: Path) -> None:
     """RLIMIT_DATA and RLIMIT_AS: one line and an error, or the command is done; never a signal."""
     done = call(runtime, "--root", tmp_path, *command, before=limit)
     assert done.returncode in (1, 127, 255)

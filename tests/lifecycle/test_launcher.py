@@ -1,5 +1,7 @@
 """The launcher: what stands between an engine's execve and pyrunc's first line of Python."""
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import json
@@ -22,12 +24,12 @@ SEALS = _linux.F_SEAL_SEAL | _linux.F_SEAL_SHRINK | _linux.F_SEAL_GROW | _linux.
 LIBPYTHON = Path(str(sysconfig.get_config_var("LIBDIR")), str(sysconfig.get_config_var("INSTSONAME")))
 
 
-def call(*argv: "str | bytes | Path", **how: Any) -> "subprocess.CompletedProcess[bytes]":
+def call(*argv: str | bytes | Path, **how: Any) -> subprocess.CompletedProcess[bytes]:
     how.setdefault("stdin", subprocess.DEVNULL)
     return subprocess.run(argv, capture_output=True, timeout=60, check=False, **how)
 
 
-def in_namespaces(flags: str, prepare: str, *argv: "str | Path") -> "subprocess.CompletedProcess[bytes]":
+def in_namespaces(flags: str, prepare: str, *argv: str | Path) -> subprocess.CompletedProcess[bytes]:
     """Run argv in new namespaces of its own, after a line of shell that prepares them."""
     return call("unshare", *flags.split(), "--", "sh", "-c", prepare + ' && exec "$@"', "sh", *argv)
 
@@ -113,7 +115,7 @@ def test_no_python_library(flag: str, runtime: Path, tmp_path: Path) -> None:
     assert lines[0] == "pyrunc: " + one_error(log)
 
 
-def without_python(runtime: Path, *words: "str | Path") -> "list[str]":
+def without_python(runtime: Path, *words: str | Path) -> list[str]:
     """What the launcher says that finds no libpython, line by line."""
     hide = f"mount -t tmpfs none {LIBPYTHON.parent.resolve()}"
     done = in_namespaces("--mount", hide, runtime, *words)
@@ -148,7 +150,7 @@ def test_where_the_log_is_named(name: str, kind: str, runtime: Path, tmp_path: P
     ],
     ids=" ".join,
 )
-def test_a_log_that_is_the_programs(words: "list[str]", runtime: Path, tmp_path: Path) -> None:
+def test_a_log_that_is_the_programs(words: list[str], runtime: Path, tmp_path: Path) -> None:
     """From the command on words are no global flags: a container's program cannot have us write to the host's files."""
     log = tmp_path / "log"
     said = without_python(runtime, *[word.replace("LOG", str(log)) for word in words])
@@ -169,7 +171,7 @@ def test_a_log_that_nobody_reads(runtime: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
-def test_closed_standard_descriptors(closed: "tuple[int, ...]", runtime: Path, tmp_path: Path) -> None:
+def test_closed_standard_descriptors(closed: tuple[int, ...], runtime: Path, tmp_path: Path) -> None:
     """They are open again, on /dev/null: no file of ours takes their place and gets what is meant for them."""
     log = tmp_path / "log"
     shell = 'exec "$@" ' + " ".join([f"{fd}>&-" for fd in closed])
@@ -195,7 +197,7 @@ def test_closed_standard_descriptors_in_a_container(bundle: MakeBundle, runtime:
 # ---- the environment ----
 
 
-def hostile(folder: Path) -> "dict[str, str]":
+def hostile(folder: Path) -> dict[str, str]:
     """An environment, and in folder the files it points to, that would show if any of it were followed."""
     for name in ("posix", "sys", "encodings", "sitecustomize", "pyrunc", "os", "_json", "json", "time"):
         (folder / f"{name}.py").write_text("raise SystemExit('hijacked')\n")
@@ -231,7 +233,7 @@ def hostile(folder: Path) -> "dict[str, str]":
     [("--version",), ("list",), ("list", "--format", "json"), ("features",), ("spec", "--help"), ("state", "run")],
     ids=" ".join,
 )
-def test_the_environment_changes_nothing(argv: "tuple[str, ...]", runtime: Path, tmp_path: Path) -> None:
+def test_the_environment_changes_nothing(argv: tuple[str, ...], runtime: Path, tmp_path: Path) -> None:
     """Neither Python's variables, nor the dynamic loader's, nor files that lie where the command is called."""
     (tmp_path / "state").mkdir()
     (tmp_path / "bad").mkdir()
@@ -369,7 +371,7 @@ def test_the_budget_of_a_containers_life(bundle: MakeBundle, runtime: Path, tmp_
     hold_to_budget(loaded(debug(runtime), tmp_path, *argv), "run")
 
 
-def hold_to_budget(events: "list[Any]", command: str) -> None:
+def hold_to_budget(events: list[Any], command: str) -> None:
     ends = [event["imported"] for event in events if event["event"] == "finish"]
     assert ends == ([[]] if command in ("create", "exec", "run") else [])
     for event in events:
@@ -388,7 +390,7 @@ def debug(runtime: Path) -> Path:
     return path
 
 
-def loaded(program: Path, tmp_path: Path, *argv: "str | Path") -> "list[Any]":
+def loaded(program: Path, tmp_path: Path, *argv: str | Path) -> list[Any]:
     """Run a command with the debug launcher; what it told, process by process in the order they ended."""
     out = tmp_path / "loaded"
     with open(out, "wb") as file:

@@ -3,6 +3,8 @@
 The sources of binds are tmpfs mounts in a mount namespace of the test's own, with the opposite of what is asked for.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
@@ -60,7 +62,7 @@ def bind(source: Path, *options: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def sources(workplace: Workplace) -> Iterator["Sources"]:
+def sources(workplace: Workplace) -> Iterator[Sources]:
     with own_mounts():
         yield Sources(workplace.path)
 

@@ -1,5 +1,7 @@
 """The options of create and run: descriptors, files, sockets, the log, the root."""
 
+from __future__ import annotations
+
 import json
 import os
 import re
@@ -217,7 +219,7 @@ def test_cgroups_path_relative_and_unset(bundle: MakeBundle) -> None:
 @pytest.mark.parametrize(
     "seccomp", [{}, {"defaultAction": ""}, {"architectures": ["SCMP_ARCH_X86_64"], "syscalls": []}]
 )
-def test_a_filter_that_says_nothing_is_none(seccomp: "dict[str, Any]", bundle: MakeBundle) -> None:
+def test_a_filter_that_says_nothing_is_none(seccomp: dict[str, Any], bundle: MakeBundle) -> None:
     """As with runc; so is a rootfsPropagation that is empty."""
     box = bundle("sleep", "1000")
     box.config["linux"]["seccomp"] = seccomp

@@ -3,6 +3,8 @@
 tests/vm/guest/test_rootless.py has a range of ids, cgroups and podman.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
@@ -37,7 +39,7 @@ class Session:
         self.config["process"].update(terminal=False, args=["sleep", "1000"])
         self.config["root"]["path"] = str(self.box.rootfs)
 
-    def call(self, *args: str | Path, **how: Any) -> "subprocess.CompletedProcess[str]":
+    def call(self, *args: str | Path, **how: Any) -> subprocess.CompletedProcess[str]:
         ids = [f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
         argv = ["setpriv", *ids, self.path / "pyrunc", "--root", self.root, *args]
         how.setdefault("stdout", subprocess.PIPE)

@@ -4,6 +4,8 @@ A startContainer hook that hangs, an agent that does not answer, a neighbour tha
 anybody from ending the container.
 """
 
+from __future__ import annotations
+
 import fcntl
 import json
 import os
@@ -23,7 +25,7 @@ from .support import has_ended, one_line, running
 SLEEP = [{"path": "/bin/sleep", "args": ["sleep", "1000"]}]
 
 
-def start_of(box: Bundle) -> "subprocess.Popen[bytes]":
+def start_of(box: Bundle) -> subprocess.Popen[bytes]:
     """A start that is under way: it has let the process go, and waits for its program."""
     fifo = box.place.root / box.id / "exec.fifo"
     start = box.place.spawn("start", box.id, stderr=subprocess.PIPE)
@@ -31,7 +33,7 @@ def start_of(box: Bundle) -> "subprocess.Popen[bytes]":
     return start
 
 
-def end_of(start: "subprocess.Popen[bytes]") -> tuple[int, str]:
+def end_of(start: subprocess.Popen[bytes]) -> tuple[int, str]:
     """Exit status and standard error."""
     _, errors = start.communicate(timeout=20)
     return start.returncode, errors.decode()
@@ -52,7 +54,7 @@ def ended(pid: int, how: str) -> Iterator[None]:
 HOWS = pytest.mark.parametrize("how", ["a zombie", "reaped"])
 
 
-def has_not_begun(box: Bundle, start: "subprocess.Popen[bytes]", seen: Path) -> None:
+def has_not_begun(box: Bundle, start: subprocess.Popen[bytes], seen: Path) -> None:
     """A start that is under way says so, and no poststart hook gets the number of a process that is none."""
     status, errors = end_of(start)
     assert status == 1 and "the container's process ended before its program" in errors

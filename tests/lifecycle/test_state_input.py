@@ -3,6 +3,8 @@
 Everything that is named here, to be killed or removed by mistake, is a decoy of the test's own.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import resource
@@ -21,7 +23,7 @@ PATIENCE = 10.0
 
 
 @pytest.fixture
-def decoy() -> "Iterator[subprocess.Popen[bytes]]":
+def decoy() -> Iterator[subprocess.Popen[bytes]]:
     """A process that nobody may end."""
     process = subprocess.Popen(["/bin/sleep", "1000"])
     yield process
@@ -38,7 +40,7 @@ def file_of(box: Bundle) -> Path:
     return box.place.root / box.id / "state.json"
 
 
-def commands_of(box: Bundle) -> "list[tuple[str, ...]]":
+def commands_of(box: Bundle) -> list[tuple[str, ...]]:
     """All that read it and must not do anything then."""
     return [
         ("state", box.id),
@@ -70,7 +72,7 @@ def refused(box: Bundle, *words: str) -> None:
 
 # ---- a file of ours that is not what we write ----
 
-WRONG: "list[tuple[str, Any]]" = [
+WRONG: list[tuple[str, Any]] = [
     ("format", None),
     ("format", 2),
     ("format", True),
@@ -167,7 +169,7 @@ def test_delete_force_ends_the_process_that_was_recorded(bundle: MakeBundle) -> 
 
 
 @pytest.mark.parametrize("start", ["another", "none"])
-def test_delete_force_ends_no_other(start: str, bundle: MakeBundle, decoy: "subprocess.Popen[bytes]") -> None:
+def test_delete_force_ends_no_other(start: str, bundle: MakeBundle, decoy: subprocess.Popen[bytes]) -> None:
     box = bundle("sleep", "1000")
     file_of(box).parent.mkdir(parents=True)
     fields: dict[str, Any] = {"format": 1, "pid": decoy.pid}
@@ -261,7 +263,7 @@ def test_a_file_that_others_may_have_made(number: int, bundle: MakeBundle) -> No
 # ---- what a file names ----
 
 
-def test_a_cgroup_that_is_none(bundle: MakeBundle, tmp_path: Path, decoy: "subprocess.Popen[bytes]") -> None:
+def test_a_cgroup_that_is_none(bundle: MakeBundle, tmp_path: Path, decoy: subprocess.Popen[bytes]) -> None:
     """A folder with the files of one: it is not read, nobody in it is killed, it is not removed."""
     box = bundle("sleep", "1000")
     pid = running(box)

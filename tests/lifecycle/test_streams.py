@@ -1,5 +1,7 @@
 """The streams of run and exec in the foreground without a terminal: pipes of the runtime's, relayed."""
 
+from __future__ import annotations
+
 import fcntl
 import hashlib
 import os
@@ -153,7 +155,7 @@ def test_what_the_container_leaves_to_us_is_reaped(bundle: MakeBundle) -> None:
 # ---- exact bytes ----
 
 
-def feed(stream: "IO[bytes] | socket.SocketIO", size: int, chunks: random.Random) -> None:
+def feed(stream: IO[bytes] | socket.SocketIO, size: int, chunks: random.Random) -> None:
     """Write so many bytes of DATA over and over, in pieces of any size."""
     done = 0
     while done < size:

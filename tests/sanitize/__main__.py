@@ -6,6 +6,8 @@
 process that runs it, with the sanitizer's report.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import subprocess
@@ -26,7 +28,7 @@ def runtime() -> Path:
     return path.resolve()
 
 
-def environment() -> "dict[str, str]":
+def environment() -> dict[str, str]:
     """What the interpreter needs: the library, and an allocator that it sees through."""
     options = {"ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1", "PYTHONMALLOC": "malloc"}
     return {**os.environ, **options, "LD_PRELOAD": str(runtime())}

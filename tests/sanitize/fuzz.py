@@ -5,6 +5,8 @@ tried is the C around the calls. What each function takes is read from _linux.py
 Between them pyrunc._json reads texts that are nearly JSON.
 """
 
+from __future__ import annotations
+
 import ast
 import errno
 import os
@@ -98,7 +100,7 @@ def _of(annotation: str, dice: random.Random) -> object:
 Parameters = list[tuple[str, str, bool]]  # name, annotation, whether by keyword only
 
 
-def signatures() -> "dict[str, tuple[Parameters, str]]":
+def signatures() -> dict[str, tuple[Parameters, str]]:
     """Each function's parameters, and the annotation of those that `*args` takes, "" without."""
     found: dict[str, tuple[Parameters, str]] = {}
     for node in ast.parse((TOP / "pyrunc/_linux.pyi").read_text()).body:
@@ -165,7 +167,7 @@ def _batch(seed: int) -> int:
     return 0
 
 
-def run(calls: int, seed: "int | None" = None) -> int:
+def run(calls: int, seed: int | None = None) -> int:
     """Make so many calls, in children. Returns 0, or 1 with the seed on standard error."""
     first = random.SystemRandom().getrandbits(48) if seed is None else seed
     for number in range(first, first + max(1, calls // BATCH)):

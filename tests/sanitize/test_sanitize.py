@@ -1,5 +1,7 @@
 """The short form of `make sanitize`, and what the compiler is told to put into every object."""
 
+from __future__ import annotations
+
 import platform
 import re
 import subprocess
@@ -22,7 +24,7 @@ def extensions() -> None:
     build()
 
 
-def under_sanitizers(*words: str) -> "subprocess.CompletedProcess[str]":
+def under_sanitizers(*words: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "tests.sanitize.inside", *words]
     return subprocess.run(argv, cwd=TOP, env=environment(), capture_output=True, text=True, check=False)
 

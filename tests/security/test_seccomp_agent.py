@@ -3,6 +3,8 @@
 config-linux.md, "Seccomp" and "The Container Process State"; seccomp_unotify(2).
 """
 
+from __future__ import annotations
+
 import array
 import ctypes
 import errno
@@ -61,7 +63,7 @@ class Agent:
     decide: from a notification to (value, errno), None to let the call happen.
     """
 
-    def __init__(self, path: Path, decide: Callable[[Notification], "tuple[int, int] | None"]) -> None:
+    def __init__(self, path: Path, decide: Callable[[Notification], tuple[int, int] | None]) -> None:
         self.path = path
         self.decide = decide
         #: Of each connection: what the first message had, the JSON, the number of descriptors in each message.

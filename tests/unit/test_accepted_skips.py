@@ -1,5 +1,7 @@
 """CI's rule for skipped tests, tried on a small test suite of its own."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
@@ -39,7 +41,7 @@ test_it.py::test_skips[c|d] | a kernel
 """
 
 
-def suite(folder: Path, accepted: str) -> "subprocess.CompletedProcess[str]":
+def suite(folder: Path, accepted: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_it.py").write_text(SUITE)
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / "accepted").write_text(accepted)

@@ -1,5 +1,7 @@
 """The command line in the launcher, where Python is not set up whole unless a command needs that."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
@@ -16,7 +18,7 @@ class Launcher:
         self.program = program
         self.root = root
 
-    def __call__(self, *argv: str, **how: int) -> "subprocess.CompletedProcess[str]":
+    def __call__(self, *argv: str, **how: int) -> subprocess.CompletedProcess[str]:
         got = subprocess.run(
             [self.program, "--root", self.root, *argv],
             stdin=subprocess.DEVNULL,

@@ -1,5 +1,7 @@
 """The command line: Go's flag grammar, usage errors, the state root, what commands make of their flags."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import signal
@@ -295,8 +297,8 @@ def test_bad_global_flags(argv: list[str], capfd: pytest.CaptureFixture[str], mo
 
 
 def child(
-    code: str, env: "dict[str, str] | None" = None, tree: Path = PACKAGE.parent
-) -> "subprocess.CompletedProcess[bytes]":
+    code: str, env: dict[str, str] | None = None, tree: Path = PACKAGE.parent
+) -> subprocess.CompletedProcess[bytes]:
     """Run code, the package importable, under the bare interpreter: it comes nearest to the launcher."""
     source = f"import sys; sys.path.insert(0, {str(tree)!r})\n" + code
     return subprocess.run(["/usr/bin/python3", "-I", "-S", "-c", source], capture_output=True, check=False, env=env)
@@ -531,7 +533,7 @@ def test_bad_sizes(text: str) -> None:
         size(text)
 
 
-def resources(*argv: str) -> "dict[str, object]":
+def resources(*argv: str) -> dict[str, object]:
     call = call_of("update", *argv, "id")
     return from_flags(call.flags, call.given)
 
@@ -603,7 +605,7 @@ def test_formats_refused(argv: list[str], capfd: pytest.CaptureFixture[str]) -> 
     assert "internal" not in capfd.readouterr().err
 
 
-def complete(script: str, line: str) -> "set[str]":
+def complete(script: str, line: str) -> set[str]:
     program = (
         f'{script}\nCOMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _pyrunc; echo "${{COMPREPLY[@]}}"'
     )
@@ -642,24 +644,3 @@ def test_fish_completion_names_every_command_and_flag() -> None:
     assert "complete -c pyrunc -n '__fish_seen_subcommand_from kill' -a '(pyrunc list -q 2>/dev/null)'" in script
     if shutil.which("fish"):
         subprocess.run(["fish", "--no-execute"], input=script, text=True, check=True)
-
-
-HOT = """
-before = set(sys.modules)
-from pyrunc.cli import main, table
-from pyrunc.lifecycle import options
-for command in ("create", "start", "state", "kill", "delete", "exec", "run"):
-    __import__("pyrunc.cli." + command)
-print(*sorted(set(sys.modules) - before))
-"""
-
-
-def test_the_hot_modules_import_only_builtins_and_stay_small() -> None:
-    got = child(HOT)
-    assert got.stderr == b""
-    loaded = got.stdout.decode().split()
-    foreign = [name for name in loaded if name != "pyrunc" and not name.startswith("pyrunc.")]
-    assert [name for name in foreign if name not in sys.builtin_module_names] == []
-    assert "pyrunc.cli.help" not in loaded
-    size = sum((PACKAGE / name).stat().st_size for name in ("log.py", "cli/main.py", "cli/parse.py", "cli/table.py"))
-    assert size <= 25 * 1024

@@ -1,5 +1,7 @@
 """docs/compatibility.md against the command table, and against the helps of runc and crun where they are installed."""
 
+from __future__ import annotations
+
 import os
 import re
 import shutil
@@ -17,14 +19,14 @@ TEXT = (TOP / "docs/compatibility.md").read_text()
 OF_ARGP = {"--usage", "--help"}
 
 
-def rows(title: str) -> "list[list[str]]":
+def rows(title: str) -> list[list[str]]:
     """The cells of the table below a heading."""
     part = TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0]
     lines = [line for line in part.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def table() -> "dict[tuple[str, str], list[str]]":
+def table() -> dict[tuple[str, str], list[str]]:
     """(command or "", flag with its dashes or "") to the cells runc, crun, pyrunc, remark."""
     found = {}
     for command, flag, *rest in rows("Commands and flags"):
@@ -35,7 +37,7 @@ def table() -> "dict[tuple[str, str], list[str]]":
     return found
 
 
-def ours() -> "set[tuple[str, str]]":
+def ours() -> set[tuple[str, str]]:
     flags = [("", GLOBAL), *((name, entry[3]) for name, entry in COMMANDS.items())]
     found = {(name, "") for name in COMMANDS}
     return found | {(name, "--" + flag[0]) for name, some in flags for flag in some if flag[0] != "help" or not name}
@@ -50,7 +52,7 @@ def test_every_command_and_flag_has_its_row() -> None:
         assert cells[2] == "yes" or cells[3], key
 
 
-def flags_of(program: str, command: str) -> "set[tuple[str, str]]":
+def flags_of(program: str, command: str) -> set[tuple[str, str]]:
     argv = [program, *([command] if command else []), "--help"]
     said = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
     return {(command, flag) for flag in re.findall(r"(?m)^ +(?:-\w, )?(--[a-z0-9-]+)", said)}
@@ -84,7 +86,7 @@ def test_crun_s_help() -> None:
     assert not missing
 
 
-def said_by(crun: str) -> "set[str]":
+def said_by(crun: str) -> set[str]:
     said = subprocess.run([crun, "--help"], capture_output=True, text=True).stdout
     return set(re.findall(r"(?m)^\t(\w+) +- ", said))
 

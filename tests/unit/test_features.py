@@ -1,5 +1,7 @@
 """pyrunc features and version: what engines ask before they use a runtime."""
 
+from __future__ import annotations
+
 import importlib
 import json
 import re
@@ -35,7 +37,7 @@ def _log_to_stderr() -> Iterator[None]:
     log.setup(None)
 
 
-def printed(capfd: "pytest.CaptureFixture[str]", *argv: str, program: str = "pyrunc") -> str:
+def printed(capfd: pytest.CaptureFixture[str], *argv: str, program: str = "pyrunc") -> str:
     assert main([f"/x/{program}", *argv]) == 0
     out, err = capfd.readouterr()
     assert err == ""
@@ -72,7 +74,7 @@ def test_what_engines_look_for() -> None:
     assert set(got["linux"]["seccomp"]["supportedFlags"]) <= set(got["linux"]["seccomp"]["knownFlags"])
 
 
-def _linux_or_skip(name: str) -> "Any":
+def _linux_or_skip(name: str) -> Any:
     """A module that needs the extension, which a source tree has only once it is built."""
     pytest.importorskip("pyrunc._linux")
     return importlib.import_module(name)

@@ -1,5 +1,7 @@
 """What an image holds and what it does not: rules about our modules, and tools/image.py."""
 
+from __future__ import annotations
+
 import ast
 import subprocess
 import sys
@@ -28,7 +30,7 @@ ASKED_FOR = {
 }
 
 
-def imports(path: Path) -> "set[str]":
+def imports(path: Path) -> set[str]:
     """All that a module imports anywhere, but for mypy's sake."""
     found: set[str] = set()
 

@@ -1,5 +1,7 @@
 """pyrunc._linux: what its calls do to this process and its children; none of it needs root."""
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
@@ -53,7 +55,7 @@ def test_failure_names_the_call() -> None:
 
 
 @pytest.mark.parametrize("path", ["a\0b", b"a\0b"])
-def test_nul_in_a_path(path: "str | bytes") -> None:
+def test_nul_in_a_path(path: str | bytes) -> None:
     with pytest.raises(ValueError):
         _linux.openat2(_linux.AT_FDCWD, path, os.O_RDONLY)
 
@@ -81,7 +83,7 @@ for call in (
 
 
 #: Calls with one number that its argument cannot hold, all of which would fail in the kernel if they came to it.
-TOO_WIDE: "list[tuple[str, tuple[object, ...]]]" = [
+TOO_WIDE: list[tuple[str, tuple[object, ...]]] = [
     *[("open_tree", (-1, "/nowhere", flags)) for flags in (2**32, -1, 2**64)],
     *[("fsopen", ("nothing", flags)) for flags in (2**32, -1)],
     *[("umount2", ("/nowhere", flags)) for flags in (2**32, -1)],
@@ -112,7 +114,7 @@ TOO_WIDE: "list[tuple[str, tuple[object, ...]]]" = [
 
 
 @pytest.mark.parametrize(("name", "arguments"), TOO_WIDE, ids=str)
-def test_a_number_that_does_not_fit_is_refused(name: str, arguments: "tuple[object, ...]") -> None:
+def test_a_number_that_does_not_fit_is_refused(name: str, arguments: tuple[object, ...]) -> None:
     """Where its low bits were taken, 2**32 + 1 named process 1."""
     with pytest.raises(OverflowError):
         getattr(_linux, name)(*arguments)
@@ -422,19 +424,19 @@ class Container:
     def __init__(
         self,
         tmp_path: Path,
-        argv: "list[str]",
+        argv: list[str],
         *,
         fifo: bool = False,
         report: bool = False,
         keep: int = KEEP,
-        before: "Callable[[], None] | None" = None,
+        before: Callable[[], None] | None = None,
         split: bool = False,
-        program: "bytes | None" = None,
+        program: bytes | None = None,
         flags: int = 0,
         first: bool = False,
-        caps: "tuple[int, int, int] | None" = None,
+        caps: tuple[int, int, int] | None = None,
         ambient: int = 0,
-        path: "str | None" = None,
+        path: str | None = None,
     ) -> None:
         self.fifo = tmp_path / "fifo"
         self.report = tmp_path / "report"
@@ -685,7 +687,7 @@ def test_ambient_capabilities(tmp_path: Path) -> None:
 
 def test_prepare_refuses_nonsense() -> None:
     def prepare(
-        path: bytes = b"/x", program: "bytes | None" = None, keep: int = 3, argv: "list[bytes] | None" = None
+        path: bytes = b"/x", program: bytes | None = None, keep: int = 3, argv: list[bytes] | None = None
     ) -> None:
         _linux.prepare(
             path,

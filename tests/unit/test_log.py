@@ -1,5 +1,7 @@
 """What engines read: one JSON object an error, appended, with the time in RFC 3339."""
 
+from __future__ import annotations
+
 import datetime
 import json
 import os
@@ -23,7 +25,7 @@ def _log_to_stderr() -> Iterator[None]:
     log.setup(None)
 
 
-FULL: "dict[str, Any]" = {"step": "mount", "pointer": "/mounts/3", "errno": 2, "hint": "make it"}
+FULL: dict[str, Any] = {"step": "mount", "pointer": "/mounts/3", "errno": 2, "hint": "make it"}
 
 
 def test_an_error_is_one_json_object(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -37,7 +39,7 @@ def test_an_error_is_one_json_object(tmp_path: Path, capfd: pytest.CaptureFixtur
     text = "mount /x to /y: No such file or directory (config.json /mounts/3): hint: make it"
     assert got == {"level": "error", "msg": text, **FULL}
     stamp = datetime.datetime.fromisoformat(time.replace("Z", "+00:00"))
-    assert abs(stamp - datetime.datetime.now(datetime.timezone.utc)) < datetime.timedelta(seconds=60)
+    assert abs(stamp - datetime.datetime.now(datetime.UTC)) < datetime.timedelta(seconds=60)
     # conmon takes the reason from standard error, so it is there too, bare.
     assert capfd.readouterr() == ("", text + "\n")
 

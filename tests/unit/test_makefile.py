@@ -1,5 +1,7 @@
 """The Makefile is quiet, says what it has, and what a host lacks in one line."""
 
+from __future__ import annotations
+
 import os
 import re
 import subprocess
@@ -16,7 +18,7 @@ from ..conftest import TOP
 INNER = {"all", "told", "packages", "venv", "peers"}
 
 
-def make(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "V")}
     argv = ["make", *arguments]
     return subprocess.run(argv, cwd=TOP, capture_output=True, text=True, check=False, env=environment)

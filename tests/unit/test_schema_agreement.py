@@ -5,6 +5,8 @@ PYRUNC_EXAMPLES sets another number. The published schema of the specification j
 verdict is another, docs/schema-differences.md must say so.
 """
 
+from __future__ import annotations
+
 import copy
 import fnmatch
 import json
@@ -128,7 +130,7 @@ def whole(part: str) -> st.SearchStrategy[Any]:
     inner: Any = EVERYTHING["linux"]
     cut: Any = {"config": EVERYTHING, "process": EVERYTHING["process"], "resources": inner["resources"]}[part]
 
-    def pick(chosen: "tuple[set[str], set[str]]") -> Any:
+    def pick(chosen: tuple[set[str], set[str]]) -> Any:
         names, below = chosen
         value = {name: item for name, item in cut.items() if name in names | {"ociVersion", "root", "cwd", "args"}}
         if part == "config" and "linux" in value:
@@ -140,7 +142,7 @@ def whole(part: str) -> st.SearchStrategy[Any]:
     return st.one_of(made_from({"$ref": f"#/definitions/{part}.json"}), picked)
 
 
-def places(value: Any) -> "list[tuple[Any, Any]]":
+def places(value: Any) -> list[tuple[Any, Any]]:
     """Every (container, key or index) within a value."""
     found: list[tuple[Any, Any]] = []
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -406,7 +408,7 @@ def published_validator(folder: Path, name: str) -> Any:
     return validator(resolver.referrer, resolver=resolver)
 
 
-def differences() -> "dict[str, dict[str, str]]":
+def differences() -> dict[str, dict[str, str]]:
     """The tables of docs/schema-differences.md, by heading: place -> reason."""
     tables: dict[str, dict[str, str]] = {}
     heading = ""

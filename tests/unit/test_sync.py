@@ -1,5 +1,7 @@
 """A container process that somebody has taken hold of says what it likes: no more than an error comes of it."""
 
+from __future__ import annotations
+
 import os
 import signal
 import socket
@@ -47,7 +49,7 @@ class Peer:
         self.children.append(pid)
         return pid
 
-    def says(self, *messages: bytes, fds: "list[int] | None" = None) -> None:
+    def says(self, *messages: bytes, fds: list[int] | None = None) -> None:
         for message in messages:
             socket.send_fds(self.socket, [message], fds or [])
 

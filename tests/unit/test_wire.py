@@ -1,5 +1,7 @@
 """pyrunc.cgroups.wire: D-Bus messages are the same as jeepney's, and a real bus understands them."""
 
+from __future__ import annotations
+
 import subprocess
 import time
 from pathlib import Path
@@ -40,7 +42,7 @@ TYPED = st.recursive(
 )
 
 
-def theirs(signature: str, body: "tuple[Any, ...]", serial: int = 7) -> bytes:
+def theirs(signature: str, body: tuple[Any, ...], serial: int = 7) -> bytes:
     address = jeepney.DBusAddress("/a/b", bus_name="f.g", interface="c.d")
     message = jeepney.new_method_call(address, "E", signature or None, body)
     return bytes(message.serialise(serial))
@@ -48,7 +50,7 @@ def theirs(signature: str, body: "tuple[Any, ...]", serial: int = 7) -> bytes:
 
 @settings(max_examples=300)
 @given(st.lists(TYPED, max_size=4))
-def test_the_same_as_jeepney(arguments: "list[tuple[str, Any]]") -> None:
+def test_the_same_as_jeepney(arguments: list[tuple[str, Any]]) -> None:
     """Both read what both write, and our length of it is right."""
     signature, body = "".join([kind for kind, _ in arguments]), tuple([value for _, value in arguments])
     ours, other = wire.pack(7, FIELDS, signature, body), theirs(signature, body)
@@ -62,7 +64,7 @@ def test_the_same_as_jeepney(arguments: "list[tuple[str, Any]]") -> None:
 
 @settings(max_examples=300)
 @given(st.lists(TYPED, min_size=1, max_size=3), st.integers(0, 10_000), st.integers(0, 255))
-def test_a_broken_message_is_an_error(arguments: "list[tuple[str, Any]]", where: int, byte: int) -> None:
+def test_a_broken_message_is_an_error(arguments: list[tuple[str, Any]], where: int, byte: int) -> None:
     """Whatever a byte is changed to: a value, or ValueError; never another exception, and never for ever."""
     signature, body = "".join([kind for kind, _ in arguments]), tuple([value for _, value in arguments])
     data = bytearray(wire.pack(7, FIELDS, signature, body))

@@ -1,5 +1,7 @@
 """What the machine's tests look with: the container's cgroup, systemd's units, and an ordinary user's session."""
 
+from __future__ import annotations
+
 import json
 import os
 import shlex
@@ -93,7 +95,7 @@ def device_programs() -> set[int]:
     return {entry["id"] for entry in found if entry.get("name", "").startswith("pyrunc")}
 
 
-def as_user(script: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
+def as_user(script: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Run a shell script as the ordinary user, in a service of its own manager that may make cgroups."""
     runtime = f"/run/user/{USER}"
     argv = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "env", "HOME=/home/user"]
@@ -103,7 +105,7 @@ def as_user(script: str, timeout: float = 120) -> "subprocess.CompletedProcess[s
     return subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False, cwd="/")
 
 
-def as_login(script: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
+def as_login(script: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Run a shell script as the ordinary user after a login by PAM: in a session's scope, which is root's."""
     argv = ["runuser", "--login", "user", "--command", f"PATH=/usr/local/bin:/usr/bin:/bin; {script}"]
     # Orphans of the session are init's, which reaps them: a process that is left unreaped keeps a pid namespace.

@@ -1,5 +1,7 @@
 """checkpoint and restore with CRIU, which works on the machine's kernel: what goes on, and what attacks are refused."""
 
+from __future__ import annotations
+
 import json
 import os
 import select
@@ -234,7 +236,7 @@ def test_pipes_are_the_caller_s_and_the_status_is_the_process_s(bundle: MakeBund
     gone(box)
 
 
-def ask(process: "subprocess.Popen[bytes]", word: bytes) -> None:
+def ask(process: subprocess.Popen[bytes], word: bytes) -> None:
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     process.stdin.write(word + b"\n")
     process.stdin.flush()

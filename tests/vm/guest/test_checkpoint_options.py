@@ -2,6 +2,8 @@
 a checkpoint and a restore take ten seconds on an emulated processor.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 import pty
@@ -93,7 +95,7 @@ def test_sockets_of_the_host(bundle: MakeBundle) -> None:
 
 
 @contextmanager
-def on_terminal(box: Bundle, *argv: str | Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
+def on_terminal(box: Bundle, *argv: str | Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """The runtime in a session of its own on a new terminal, whose other end comes."""
     master, slave = pty.openpty()
 

@@ -1,5 +1,7 @@
 """Device rules on cgroup v2: what the kernel answers to mknod(2) and open(2), against what the rules say."""
 
+from __future__ import annotations
+
 import itertools
 import os
 import random
@@ -44,7 +46,7 @@ class _Prisoner:
         self.home = TOP / Path("/proc/self/cgroup").read_text().strip().removeprefix("0::/")
         folder.mkdir(parents=True)
 
-    def __enter__(self) -> "_Prisoner":
+    def __enter__(self) -> _Prisoner:
         return self
 
     def try_(self, rules: list[Any], asked: list[tuple[str, int, int]], scratch: Path) -> list[str]:

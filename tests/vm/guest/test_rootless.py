@@ -1,5 +1,7 @@
 """An ordinary user: with one id or a range of them, with cgroups of its own manager, by hand and by podman."""
 
+from __future__ import annotations
+
 import json
 import shutil
 import subprocess
@@ -159,7 +161,7 @@ def test_a_life_in_a_cgroup_of_its_own(session: Session) -> None:
 def test_without_the_right_to_make_cgroups(session: Session) -> None:
     """Outside of the user's own manager: no cgroup when none is asked for, a clear error for a limit or a path."""
 
-    def run() -> "subprocess.CompletedProcess[str]":
+    def run() -> subprocess.CompletedProcess[str]:
         session.save()
         argv = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "env", "HOME=/home/user"]
         argv += [f"XDG_RUNTIME_DIR=/run/user/{USER}", PYRUNC, "run", "--bundle", str(session.path), "rootless1"]

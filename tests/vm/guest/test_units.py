@@ -1,5 +1,7 @@
 """What systemd knows of a scope's limits, and that it takes nothing back; whose a scope is."""
 
+from __future__ import annotations
+
 import json
 import os
 import stat
@@ -263,7 +265,7 @@ def test_controllers_that_systemd_does_not_pass_on(bundle: MakeBundle) -> None:
 # --- whose a scope is
 
 
-def scope_of_another(name: str) -> "subprocess.Popen[bytes]":
+def scope_of_another(name: str) -> subprocess.Popen[bytes]:
     other = subprocess.Popen(["systemd-run", "--scope", "--quiet", f"--unit={name}", "sleep", "1000"])
     wait_until(lambda: name in scopes(), "the other's scope")
     return other
