@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from pyrunc.config import load
-from pyrunc.config.explain import Violation, problems
+from pyrunc.config.explain import Violation
 from pyrunc.config.types import Config, Process, Resources
+from pyrunc.config.validate import problems
 from pyrunc.errors import EXIT_EXEC_FAILURE, EXIT_FAILURE, ConfigError, PyruncError, StateError, UsageError
 from pyrunc.lifecycle.store import Container, Store
 from pyrunc.plan.step import Plan, Step

@@ -10,7 +10,7 @@ from __future__ import annotations
 import posix
 from typing import TYPE_CHECKING, Any
 
-from pyrunc.cgroups.v1 import HYBRID, Manager, exists_at
+from pyrunc.cgroups.v1 import HYBRID, Manager
 from pyrunc.errors import ConfigError, PyruncError
 from pyrunc.linux import files, procfs
 
@@ -26,7 +26,6 @@ __all__ = [
     "Host",
     "Manager",
     "detect",
-    "exists_at",
     "files_manager",
     "manager",
     "membership",
@@ -207,8 +206,8 @@ def _usual_mounts(own: list[tuple[str, str]]) -> dict[str, tuple[str, str]] | No
                     mounts[name] = (point, "/")
     except OSError:
         return None
-    if mounts and exists_at(_UNIFIED + "/cgroup.procs"):
-        if exists_at(_UNIFIED + "/cgroup.type"):
+    if mounts and files.exists(_UNIFIED + "/cgroup.procs"):
+        if files.exists(_UNIFIED + "/cgroup.type"):
             # Every cgroup of v2 has a type but the root: it is not whole.
             return None
         mounts[""] = (_UNIFIED, "/")

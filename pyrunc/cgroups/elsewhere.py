@@ -25,7 +25,7 @@ def paths(saved: Mapping[str, str], pid: int) -> dict[str, str]:
     for names, path in cgroups.membership(data):
         for name in names.split(","):
             key = cgroups.HYBRID if not name and "" not in saved else name
-            if key in saved and not cgroups.exists_at(saved[key]):
+            if key in saved and not files.exists(saved[key]):
                 found[key] = _directory(host, key, path)
     return found
 

@@ -33,3 +33,20 @@ def write_file(path: str, value: str) -> None:
         posix.write(fd, value.encode("utf-8", "surrogateescape"))
     finally:
         posix.close(fd)
+
+
+def make(directory: str) -> bool:
+    """mkdir -p; whether directory itself is new. Raises OSError."""
+    for attempt in range(3):
+        try:
+            posix.mkdir(directory, 0o755)
+            return True
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            # Thrice, for somebody may remove an empty parent meanwhile.
+            parent = directory.rpartition("/")[0]
+            if attempt == 2 or not parent:
+                raise
+            make(parent)
+    return False

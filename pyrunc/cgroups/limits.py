@@ -16,8 +16,6 @@ from pyrunc.errors import ConfigError, PyruncError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pyrunc.cgroups.v1 import Manager
-
     # (file, value, config pointer below resources)
     Setting = tuple[str, object, str]
 
@@ -28,6 +26,7 @@ RARE = ("blockIO", "hugepageLimits", "network", "rdma")
 class Limits:
     """One application of resources to one container's cgroups.
 
+    paths, rootless, optional, existed: as of v1.Manager.
     base: the config pointer of resources; None when they do not stand in config.json.
     old: what each write of an update replaced, as (path, value); None at create, when nothing needs to be taken back.
     warnings: what the user should hear of.
@@ -35,11 +34,13 @@ class Limits:
 
     __slots__ = ("base", "existed", "old", "optional", "paths", "rootless", "warnings")
 
-    def __init__(self, manager: Manager, base: str | None) -> None:
-        self.paths = manager.paths
-        self.rootless = manager.rootless
-        self.optional = manager.optional
-        self.existed = manager.existed
+    def __init__(
+        self, paths: Mapping[str, str], rootless: bool, optional: bool, existed: Sequence[str], base: str | None
+    ) -> None:
+        self.paths = paths
+        self.rootless = rootless
+        self.optional = optional
+        self.existed = existed
         self.base = base
         self.old: list[tuple[str, str]] | None = None
         self.warnings: list[str] = []

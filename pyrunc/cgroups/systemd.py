@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pyrunc import cgroups
 from pyrunc.cgroups import devices, limits2, units, v2
 from pyrunc.cgroups.bus import Told, connect
-from pyrunc.cgroups.files import failure
+from pyrunc.cgroups.files import failure, make
 from pyrunc.cgroups.units import INFINITY, share
-from pyrunc.cgroups.v1 import make
 from pyrunc.errors import ConfigError, PyruncError
 
 if TYPE_CHECKING:

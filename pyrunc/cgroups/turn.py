@@ -7,7 +7,7 @@ import posix
 import time
 from typing import Final
 
-from pyrunc.cgroups.v1 import make
+from pyrunc.cgroups.files import make
 
 # Seconds to wait for another create.
 _PATIENCE: Final = 1.0

@@ -10,8 +10,9 @@ import posix
 from errno import EBUSY, EINVAL
 from typing import TYPE_CHECKING, Any
 
-from pyrunc.cgroups.files import REFUSED, WRITE, failure, read_file, write_file
+from pyrunc.cgroups.files import REFUSED, WRITE, failure, make, read_file, write_file
 from pyrunc.errors import ConfigError, PyruncError
+from pyrunc.linux import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +70,7 @@ class Manager:
             for controller in [name for name in self.paths if not refusals.usable(self.paths[name])]:
                 del self.paths[controller]
         for directory in self._directories():
-            if exists_at(directory):
+            if files.exists(directory):
                 self._check(directory)
 
     def create(self) -> None:
@@ -131,7 +132,7 @@ class Manager:
         """
         from pyrunc.cgroups.limits import Limits
 
-        limits = Limits(self, pointer)
+        limits = Limits(self.paths, self.rootless, self.optional, self.existed, pointer)
         limits.set(resources)
         return limits.warnings
 
@@ -142,7 +143,7 @@ class Manager:
         """
         from pyrunc.cgroups.limits import Limits
 
-        limits = Limits(self, pointer)
+        limits = Limits(self.paths, self.rootless, self.optional, self.existed, pointer)
         limits.update(resources)
         return limits.warnings
 
@@ -150,7 +151,7 @@ class Manager:
         """memory.checkBeforeUpdate: refuse a limit below what is in use. Raises PyruncError."""
         from pyrunc.cgroups.limits import Limits
 
-        Limits(self, pointer).check_usage(resources)
+        Limits(self.paths, self.rootless, self.optional, self.existed, pointer).check_usage(resources)
 
     def with_quota(self, resources: Mapping[str, Any], known: Callable[[], int]) -> Mapping[str, Any]:
         """resources with both of cpu.quota and cpu.period where one is asked for: the other as it is now.
@@ -235,11 +236,11 @@ class Manager:
     # --- life
 
     def exists(self) -> bool:
-        return any(exists_at(directory) for directory in self._directories())
+        return any(files.exists(directory) for directory in self._directories())
 
     def complete(self) -> bool:
         """Whether all of it is there: a process that has left its cgroups lets others remove them."""
-        return all(exists_at(directory) for directory in self._directories())
+        return all(files.exists(directory) for directory in self._directories())
 
     def reachable(self, sub: Mapping[str, str] | None = None) -> bool:
         """Nothing is asked of what is above both cgroups: who may write to one may move there."""
@@ -402,32 +403,6 @@ class Manager:
             from pyrunc.cgroups import refusals
 
             raise refusals.frozen(directory)
-
-
-def exists_at(directory: str) -> bool:
-    """Whether a path is there, as far as we may see."""
-    try:
-        posix.stat(directory)
-    except OSError:
-        return False
-    return True
-
-
-def make(directory: str) -> bool:
-    """mkdir -p; whether directory itself is new. Raises OSError."""
-    for attempt in range(3):
-        try:
-            posix.mkdir(directory, 0o755)
-            return True
-        except FileExistsError:
-            return False
-        except FileNotFoundError:
-            # Thrice, for somebody may remove an empty parent meanwhile.
-            parent = directory.rpartition("/")[0]
-            if attempt == 2 or not parent:
-                raise
-            make(parent)
-    return False
 
 
 def _rmdir(directory: str) -> bool:

@@ -15,7 +15,7 @@ def run(call: Call) -> int:
     from pyrunc.cli.create import enter
     from pyrunc.cli.parse import absolute
     from pyrunc.cli.plan import bundle_of
-    from pyrunc.config.explain import problems
+    from pyrunc.config.validate import problems
 
     config = absolute(call.flags["config"]) if call.flags["config"] else None
     bundle = enter(bundle_of(call))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pyrunc.errors import ConfigError, PyruncError
+from pyrunc.errors import PyruncError
 from pyrunc.jsontext import dumps, pointer, quote
 
 _FILES: Final = {
@@ -197,10 +197,10 @@ def respell(value: object, part: str = "config") -> bool:
 
     Of two spellings in one object the later one counts; objects are merged, as by Go's reader.
     """
-    return bool(_respelled(value, part))
+    return bool(respelled(value, part))
 
 
-def _respelled(value: object, part: str = "config") -> list[tuple[str, str, str]]:
+def respelled(value: object, part: str = "config") -> list[tuple[str, str, str]]:
     """respell(), and what was done: (JSON pointer of the object, the name, the known name)."""
     found = []
     # What is below a misspelled name is looked at when that is known. Each round leaves fewer names.
@@ -220,41 +220,3 @@ def _rename(item: dict[str, Any], name: str, meant: str) -> None:
         before = item.pop(key, None)
         both = isinstance(before, dict) and isinstance(entry, dict)
         item[key] = {**before, **entry} if both else entry
-
-
-def problems(bundle: str, config: str | None = None) -> tuple[list[Violation], list[str]]:
-    """Everything that is wrong with a bundle's config, and what is only odd. As load.load_bundle, but to the end.
-
-    What is no JSON or too large is one violation; the rules are looked at once the schema is met.
-    """
-    from pyrunc.config import load, rules
-
-    try:
-        data = load.read(config or bundle + "/config.json", "config.json")
-        value = load.parse(data)
-    except ConfigError as error:
-        return [Violation(error.pointer or "", "", "", "", error.message)], []
-    names = _respelled(value)
-    found = explain(value)
-    if found:
-        return found, []
-    if b"\\u0000" in data:
-        try:
-            rules.check_nul(value)
-        except ConfigError as error:
-            found.append(Violation(error.pointer or "", "", "", section(error.pointer or ""), error.message))
-    for place, text in rules.violations(value):
-        found.append(Violation(place, "", "", section(place), text))
-    odd = [f"{place}: {quote(name)} is read as {quote(meant)}" for place, name, meant in names]
-    return found, odd + rules.warnings(value) + _unknown_capabilities(value)
-
-
-def _unknown_capabilities(config: Any) -> list[str]:
-    """As the plan warns of them (config.md, "Linux Process": a warning, no error)."""
-    try:
-        from pyrunc._linux import CAPS
-    except ImportError:
-        return []
-    sets = (config.get("process") or {}).get("capabilities") or {}
-    names = {name: None for kind in sets.values() if isinstance(kind, list) for name in kind if isinstance(name, str)}
-    return ["unknown capability " + quote(name)[1:-1] + " is ignored" for name in names if name not in CAPS]

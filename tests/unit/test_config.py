@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc.config import explain, load, rules, schema
+from pyrunc.config import explain, load, rules, schema, validate
 from pyrunc.errors import ConfigError, PyruncError
 
 HERE = Path(__file__).parent
@@ -90,7 +90,7 @@ def test_bad_config(name: str, place: str, text: str) -> None:
     assert line.encode()
     assert len(line) < 600
     # validate finds at least the same.
-    found, _ = explain.problems("/nonexistent", str(HERE / "bad_configs" / (name + ".json")))
+    found, _ = validate.problems("/nonexistent", str(HERE / "bad_configs" / (name + ".json")))
     assert (caught.value.pointer or "", caught.value.message) in [(one.pointer, one.message) for one in found]
 
 
@@ -568,7 +568,7 @@ def test_all_at_once(tmp_path: Path) -> None:
     config = started(cwd=1, rlimits=[{"type": "RLIMIT_AS"}])
     config["root"] = {"readonly": 0}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    found, odd = explain.problems(str(tmp_path))
+    found, odd = validate.problems(str(tmp_path))
     assert [(one.pointer, one.found, one.allowed, one.section) for one in found] == [
         ("/root", "nothing", "a string that is not empty", "config.md#root"),
         ("/root/readonly", "0", "true or false", "config.md#root"),
@@ -578,7 +578,7 @@ def test_all_at_once(tmp_path: Path) -> None:
     ]
     assert odd == []
     (tmp_path / "config.json").write_text(json.dumps({**started(cwd="a", args=[]), "hostname": "\0"}))
-    found, _ = explain.problems(str(tmp_path))
+    found, _ = validate.problems(str(tmp_path))
     assert [(one.pointer, one.section) for one in found] == [
         ("/hostname", "config.md#hostname"),
         ("/process/cwd", "config.md#process"),
@@ -617,7 +617,7 @@ def test_validate_warns_of_unknown_capabilities(tmp_path: Path) -> None:
     pytest.importorskip("pyrunc._linux")
     sets = {"bounding": ["CAP_KILL", "CAP_NEW"], "effective": ["CAP_NEW", "kill"], "later": [1]}
     (tmp_path / "config.json").write_text(json.dumps(started(capabilities=sets)))
-    assert explain.problems(str(tmp_path)) == (
+    assert validate.problems(str(tmp_path)) == (
         [],
         ["unknown capability CAP_NEW is ignored", "unknown capability kill is ignored"],
     )
@@ -796,7 +796,7 @@ def test_names_in_another_case(tmp_path: Path) -> None:
     assert config["linux"]["resources"]["hugepageLimits"] == [{"pageSize": "2MB", "limit": 4096}]
     assert config["annotations"] == {"Root": "y"} and config["hostname"] == "x"
     assert json.loads(text) == config
-    found, odd = explain.problems(str(tmp_path))
+    found, odd = validate.problems(str(tmp_path))
     assert (found, len(odd)) == ([], 3)
 
 
@@ -810,7 +810,7 @@ def test_names_in_another_case_where_the_schema_is_met_without(tmp_path: Path) -
     config, text = load.load_bundle(str(tmp_path))
     assert config["linux"]["resources"]["cpu"] == {"shares": 5, "cpus": "1", "mems": "0"}
     assert config["hostname"] == "y" and json.loads(text) == config
-    found, odd = explain.problems(str(tmp_path))
+    found, odd = validate.problems(str(tmp_path))
     assert found == [] and {': "Hostname" is read as "hostname"', ': "hostNAME" is read as "hostname"'} <= set(odd)
     data = json.dumps({"CPU": {"Cpus": "0"}, "MEMORY": {"Limit": 5, "limit": 6}, "unified": {"CPU": "1"}}).encode()
     assert load.load_resources(data) == {"cpu": {"cpus": "0"}, "memory": {"limit": 6}, "unified": {"CPU": "1"}}

@@ -29,7 +29,7 @@ from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from pyrunc import jsontext  # noqa: E402
-from pyrunc.config import explain, rules, schema  # noqa: E402
+from pyrunc.config import explain, rules, schema, validate  # noqa: E402
 from pyrunc.errors import ConfigError  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -440,7 +440,7 @@ def test_published_samples(kind: str, verdict: str, published: Path) -> None:
     assert files
     for path in files:
         if kind == "config":
-            found, _ = explain.problems("/nonexistent", str(path))
+            found, _ = validate.problems("/nonexistent", str(path))
         else:
             try:
                 found = explain.explain(jsontext.loads(path.read_bytes()), kind)

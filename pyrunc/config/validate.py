@@ -1,0 +1,46 @@
+"""All that is wrong with a bundle's config, as `validate` and the library tell it; load.py stops at the first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyrunc.config import load, rules
+from pyrunc.config.explain import Violation, explain, respelled, section
+from pyrunc.errors import ConfigError
+from pyrunc.jsontext import quote
+
+
+def problems(bundle: str, config: str | None = None) -> tuple[list[Violation], list[str]]:
+    """Everything that is wrong with a bundle's config, and what is only odd. As load.load_bundle, but to the end.
+
+    What is no JSON or too large is one violation; the rules are looked at once the schema is met.
+    """
+    try:
+        data = load.read(config or bundle + "/config.json", "config.json")
+        value = load.parse(data)
+    except ConfigError as error:
+        return [Violation(error.pointer or "", "", "", "", error.message)], []
+    names = respelled(value)
+    found = explain(value)
+    if found:
+        return found, []
+    if b"\\u0000" in data:
+        try:
+            rules.check_nul(value)
+        except ConfigError as error:
+            found.append(Violation(error.pointer or "", "", "", section(error.pointer or ""), error.message))
+    for place, text in rules.violations(value):
+        found.append(Violation(place, "", "", section(place), text))
+    odd = [f"{place}: {quote(name)} is read as {quote(meant)}" for place, name, meant in names]
+    return found, odd + rules.warnings(value) + _unknown_capabilities(value)
+
+
+def _unknown_capabilities(config: Any) -> list[str]:
+    """As the plan warns of them (config.md, "Linux Process": a warning, no error)."""
+    try:
+        from pyrunc._linux import CAPS
+    except ImportError:
+        return []
+    sets = (config.get("process") or {}).get("capabilities") or {}
+    names = {name: None for kind in sets.values() if isinstance(kind, list) for name in kind if isinstance(name, str)}
+    return ["unknown capability " + quote(name)[1:-1] + " is ignored" for name in names if name not in CAPS]
