@@ -14,15 +14,18 @@ if TYPE_CHECKING:
 
 # What follows a flag, where the shell can offer it; anything else is left to the user.
 _DIRECTORIES = ("bundle", "root", "cwd", "image-path", "work-path", "parent-path")
-_FILES = ("log", "config", "console-socket", "pidfd-socket", "pid-file", "process", "resources")
+_FILES = ("log", "config", "console-socket", "pidfd-socket", "pid-file", "process", "resources", "output")
 _WORDS = {
     "log-format": "text json",
     "rootless": "true false auto",
     "format": "table json",
+    "trace.format": "table json perfetto",
     "cgroup-manager": "cgroupfs systemd disabled",
     "manage-cgroups-mode": "soft full strict ignore",
 }
 _SIGNALS = "HUP INT QUIT KILL USR1 USR2 TERM CONT STOP WINCH"
+# What `trace` traces: its command line goes on as that of the command.
+_TRACED = "create run exec start"
 # Commands whose argument is no container.
 _NO_CONTAINER = (
     "create",
@@ -32,11 +35,17 @@ _NO_CONTAINER = (
     "spec",
     "features",
     "plan",
+    "trace",
     "validate",
     "completion",
     "version",
     "help",
 )
+
+
+def _words(command: str, flag: str) -> str:
+    """The values of a flag that a shell can offer, "" for none."""
+    return _WORDS.get(command + "." + flag) or _WORDS.get(flag, "")
 
 
 def _shown(command: str, flags: Flags) -> list[tuple[str, str, str]]:
@@ -67,8 +76,10 @@ def bash(program: str) -> str:
     )
     values = "".join(
         [
-            "        --" + flag + ') COMPREPLY=($(compgen -W "' + words + '" -- "$cur")); return ;;\n'
-            for flag, words in _WORDS.items()
+            f'        {command or "*"}:--{flag}) COMPREPLY=($(compgen -W "{words}" -- "$cur")); return ;;\n'
+            for (command, _, flag), words in sorted(
+                [(name.rpartition("."), words) for name, words in _WORDS.items()], reverse=True
+            )
         ]
     )
     return f"""# bash completion of {program}; made by: {program} completion bash
@@ -83,12 +94,15 @@ _{name}() {{
         --root=*) root=("${{COMP_WORDS[i]}}") ;;
         {"|".join(takes)}) ((i++)) ;;
         -*) ;;
+        trace) command=trace ;;
         *) command=${{COMP_WORDS[i]}}; break ;;
         esac
     done
     case $prev in
         {"|".join("--" + flag for flag in _DIRECTORIES)}) COMPREPLY=($(compgen -d -- "$cur")); return ;;
         {"|".join("--" + flag for flag in _FILES)}) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    esac
+    case $command:$prev in
 {values}    esac
     if [[ -z $command ]]; then
         COMPREPLY=($(compgen -W "{" ".join(COMMANDS)} {_spellings(list(GLOBAL))}" -- "$cur"))
@@ -104,6 +118,7 @@ _{name}() {{
         help) COMPREPLY=($(compgen -W "{" ".join(COMMANDS)}" -- "$cur")) ;;
         completion) COMPREPLY=($(compgen -W "bash zsh fish" -- "$cur")) ;;
         plan|validate) COMPREPLY=($(compgen -d -- "$cur")) ;;
+        trace) COMPREPLY=($(compgen -W "{_TRACED}" -- "$cur")) ;;
         create|run|restore|list|spec|features|version) ;;
         *)
             words=$("${{COMP_WORDS[0]}}" "${{root[@]}}" list -q 2>/dev/null)
@@ -128,7 +143,9 @@ def _zsh_flag(command: str, flag: tuple[str, str, str]) -> str:
     )
     value = ""
     if kind != "bool":
-        what = "_files -/" if long in _DIRECTORIES else "_files" if long in _FILES else "(" + _WORDS.get(long, "") + ")"
+        what = (
+            "_files -/" if long in _DIRECTORIES else "_files" if long in _FILES else "(" + _words(command, long) + ")"
+        )
         value = ":" + long + ":" + (what if what != "()" else "")
     many = "*" if kind in ("strs", "ints") else ""
     equals = "=" if kind != "bool" else ""
@@ -153,6 +170,8 @@ def zsh(program: str) -> str:
             )
             if command in ("plan", "validate"):
                 rest = "'1:bundle:_files -/'"
+            elif command == "trace":
+                rest = f"'1:command:({_TRACED})'"
         else:
             rest = f"'1:container:_{name}_containers'" + (f" '2:signal:({_SIGNALS})'" if command == "kill" else "")
             if command == "mounts":
@@ -192,7 +211,7 @@ def _fish_flag(program: str, when: str, command: str, flag: tuple[str, str, str]
     long, short, kind = flag
     line = f"complete -c {program} -n {when} -l {long}" + (f" -s {short}" if short else "")
     if kind != "bool":
-        words = _WORDS.get(long, "")
+        words = _words(command, long)
         what = "'(__fish_complete_directories)'" if long in _DIRECTORIES else f"'{words}'" if words else ""
         line += f" -xa {what}" if what else " -rF" if long in _FILES else " -x"
     return line + f" -d {_fish_word(describe(command, long))}\n"
@@ -211,6 +230,7 @@ def fish(program: str) -> str:
             "completion": "'bash zsh fish'",
             "help": "'" + " ".join(COMMANDS) + "'",
             "plan": "'(__fish_complete_directories)'",
+            "trace": "'" + _TRACED + "'",
             "validate": "'(__fish_complete_directories)'",
         }.get(command, "" if command in _NO_CONTAINER else f"'({program} list -q 2>/dev/null)'")
         if words:

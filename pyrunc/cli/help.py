@@ -182,6 +182,18 @@ runtime specification's features.md defines.""",
         """Prints the steps that create and start would take, in order, each with the property
 of config.json and the section of the specification that ask for it.""",
     ),
+    "trace": (
+        "do what create, run, exec or start does, and tell how long each step took",
+        """create|run|exec|start [options of that command] <arguments of that command>
+
+EXAMPLE:
+       # {p} trace --format perfetto --output trace.json run -b bundle container1
+
+and open trace.json in https://ui.perfetto.dev or chrome://tracing.""",
+        """Does it, and tells each step of both processes, {p}'s own and the container's: when
+it began and how long it took. What was measured of a failure is told as well. Exits
+as the command that is traced does.""",
+    ),
     "validate": (
         "check a bundle's config.json without doing anything",
         "[bundle]",
@@ -273,6 +285,8 @@ FLAGS = {
     "regex": "take the argument for a regular expression: every container whose name it is found in",
     "force": "kill the container with SIGKILL first if it is not stopped",
     "format": _FORMAT,
+    "trace.format": 'select one of: table, json or perfetto, which is Chrome\'s trace event format (default: "table")',
+    "output": "file to write the trace to, '-' for standard output (default: standard error)",
     "interval": "time between two statistics, such as 1m30s (default: 5s)",
     "stats": "print the statistics once and exit",
     "image-path": 'directory of the images (default: "checkpoint")',

@@ -142,6 +142,7 @@ COMMANDS = {
     "spec": (0, 0, True, (("bundle", "b", "str"), ("rootless", "", "bool"), _HELP)),
     "start": (1, 1, True, (_HELP,)),
     "state": (1, 1, True, (_HELP,)),
+    "trace": (1, -1, False, (("format", "f", "str"), ("output", "o", "str"), _HELP)),
     "update": (
         1,
         1,

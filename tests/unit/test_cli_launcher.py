@@ -64,6 +64,7 @@ CALLS = {
     "spec": (["--bundle", "/nonexistent"], 1, "write /nonexistent/config.json: no such file or directory"),
     "start": (["x"], 1, "container does not exist"),
     "state": (["x"], 1, "container does not exist"),
+    "trace": (["run", "--bundle", "/nonexistent", "x"], 1, "bundle /nonexistent: no such file or directory"),
     "update": (["--memory=64m", "x"], 1, "container does not exist"),
     "validate": (["/nonexistent"], 1, "no such file or directory"),
     "version": ([], 0, ""),

@@ -620,6 +620,10 @@ def test_bash_completion() -> None:
     assert complete(script, "pyrunc --log-format ''") == {"text", "json"}
     assert complete(script, "pyrunc --root /x --log y exec --add") == {"--additional-gids"}
     assert complete(script, "pyrunc completion ''") == {"bash", "zsh", "fish"}
+    assert complete(script, "pyrunc list --format ''") == {"table", "json"}
+    assert complete(script, "pyrunc trace --format ''") == {"table", "json", "perfetto"}
+    assert complete(script, "pyrunc trace ''") == {"create", "run", "exec", "start"}
+    assert complete(script, "pyrunc trace --format json exec --add") == {"--additional-gids"}
     for command, row in COMMANDS.items():
         shown = {"--" + flag[0] for flag in row[3] if (command, flag[0]) not in words.HIDDEN}
         assert complete(script, f"pyrunc {command} --") == shown

@@ -1,0 +1,95 @@
+"""pyrunc trace: do what another command does, and tell how long each step of it took."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import posix
+from typing import TYPE_CHECKING, Any
+
+from pyrunc import log
+from pyrunc.errors import PyruncError, UsageError, reason
+
+if TYPE_CHECKING:
+    from pyrunc.cli.parse import Call
+    from pyrunc.lifecycle.trace import Trace
+
+TRACED = ("create", "run", "exec", "start")
+_FORMATS = ("table", "json", "perfetto")
+
+
+def _command(call: Call) -> Call | None:
+    """The call to be traced; None when it asked for its help, which has been given. Raises UsageError."""
+    from pyrunc.cli.parse import Call, parse
+    from pyrunc.cli.table import COMMANDS
+
+    name = call.args[0]
+    if name not in TRACED:
+        raise UsageError("cannot trace " + name, hint="what can be traced: " + ", ".join(TRACED))
+    least, most, reorder, table = COMMANDS[name]
+    values, given, args = parse(table, call.args[1:], reorder)
+    if values["help"]:
+        from pyrunc.cli import help as words
+
+        log.output(words.command(call.program, name))
+        return None
+    if len(args) < least or (most >= 0 and len(args) > most):
+        want = "exactly " if least == most else "at least "
+        raise UsageError("trace " + name + " requires " + want + str(least) + " argument(s)")
+    inner = Call(call.program, name, values, given, args)
+    for word in ("root", "root_given", "systemd_cgroup", "trust_annotations", "no_cgroup", "rootless"):
+        setattr(inner, word, getattr(call, word))
+    return inner
+
+
+def open_output(path: str) -> int:
+    """A descriptor for a file of the caller's, or for standard output ("-"). Raises PyruncError.
+
+    A symbolic link is not followed: who runs us may be root, and the folder one that others write to.
+    """
+    if path == "-":
+        # A copy: a run in the foreground closes standard output when the program has nothing more to say.
+        return fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_NOCTTY | posix.O_CLOEXEC
+    try:
+        return posix.open(path, flags, 0o644)
+    except OSError as error:
+        hint = "a symbolic link is not followed; '-' is standard output" if error.errno == errno.ELOOP else None
+        raise PyruncError("open " + path + ": " + reason(error), errno=error.errno, hint=hint) from None
+
+
+def run(call: Call) -> int:
+    """Exits as the command that is traced. What could not be written of the trace is a warning."""
+    if call.flags["format"] not in ("", *_FORMATS):
+        raise UsageError("invalid format option: " + call.flags["format"], hint=", ".join(_FORMATS))
+    inner = _command(call)
+    if inner is None:
+        return 0
+    out = open_output(call.flags["output"]) if call.flags["output"] else 2
+    from pyrunc.lifecycle import trace
+
+    measured = trace.Trace()
+    trace.watch(measured)
+    module: Any = __import__("pyrunc.cli." + inner.command, None, None, ("run",))
+    failure: BaseException | None = None
+    status = 0
+    try:
+        status = module.run(inner)
+    except BaseException as error:
+        failure = error
+    _report(measured, inner, call.flags["format"] or "table", out, status, failure)
+    if failure is None:
+        return status
+    from pyrunc.cli.main import _failed
+
+    return _failed(failure, inner.program, inner.command)
+
+
+def _report(trace: Trace, call: Call, form: str, out: int, status: int, failure: BaseException | None) -> None:
+    from pyrunc.cli import trace_report
+
+    text = getattr(trace_report, form)(trace_report.Report(trace, call, status, failure), posix.isatty(out))
+    try:
+        log.write(out, text)
+    except OSError as error:
+        log.warning("the trace could not be written: " + reason(error))
