@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-extern char __pydata_start[], __pydata_end[], _start[];
+extern char __pydata_start[], __pydata_end[];
 extern const Elf64_Ehdr __ehdr_start;
 
 static int put(int fd, const void *data, size_t size)
@@ -54,8 +54,8 @@ static void move_sections(Elf64_Ehdr *elf, const Elf64_Phdr *data, size_t after,
 	elf->e_shoff += shift;
 }
 
-static int fill_record(struct record *record, const Elf64_Ehdr *elf, size_t file_size, const struct file_facts *library,
-		       const char *stage2)
+static int fill_record(struct record *record, const Elf64_Ehdr *elf, size_t file_size, void *entry,
+		       const struct file_facts *library, const char *stage2)
 {
 	struct stat status;
 	if (elf->e_phnum > IMAGE_SEGMENTS || stat(stage2, &status) < 0)
@@ -63,7 +63,7 @@ static int fill_record(struct record *record, const Elf64_Ehdr *elf, size_t file
 	record->magic = IMAGE_MAGIC;
 	record->file_size = file_size + sizeof *record;
 	record->page_size = (unsigned long)sysconf(_SC_PAGESIZE);
-	record->entry = (unsigned long)_start;
+	record->entry = (unsigned long)entry;
 	record->headers = (unsigned long)&__ehdr_start + elf->e_phoff;
 	record->segments = elf->e_phnum;
 	record->library = *library;
@@ -78,6 +78,7 @@ static int dump_to(int out, char *file, size_t size, char *heap_end, const struc
 	Elf64_Ehdr *elf = (Elf64_Ehdr *)file;
 	Elf64_Phdr *segment = (Elf64_Phdr *)(file + elf->e_phoff), *data = NULL;
 	struct record record = {0};
+	void *entry = resume_prepare();
 
 	for (int i = 0; i < elf->e_phnum; i++)
 		if (segment[i].p_type == PT_LOAD && (uintptr_t)__pydata_start - segment[i].p_vaddr < segment[i].p_memsz)
@@ -92,7 +93,7 @@ static int dump_to(int out, char *file, size_t size, char *heap_end, const struc
 	data->p_filesz = (uintptr_t)heap_end - data->p_vaddr;
 	data->p_memsz = data->p_filesz + HEAP_ROOM;
 	move_sections(elf, data, after, shift, heap_size);
-	if (fill_record(&record, elf, size + shift, library, stage2) < 0)
+	if (fill_record(&record, elf, size + shift, entry, library, stage2) < 0)
 		return -1;
 	return put(out, file, after) < 0 || put_zeros(out, heap_at - after) < 0 || put(out, region, heap_size) < 0 ||
 	       put_zeros(out, after + shift - heap_at - heap_size) < 0 || put(out, file + after, size - after) < 0 ||

@@ -13,7 +13,7 @@ FIXED = $(FORTIFY) -fno-pie -fno-builtin-malloc -fno-builtin-calloc $(NO_CALLS) 
 	-I$(call fact,INCLUDE) -I$(BUILD)/native $(DEFINES) -DIMAGE=1 -DDEBUG=0 -DLINKED_MODULES \
 	-DLIBRARY_FACTS=`stat -L -c %s $(LIBRARY)`,`stat -L -c %.9Y $(LIBRARY) | sed 's/\.0*\([0-9]\)/,\1/'`
 HEADERS := image.h launch.h sys.h stage2.h heap.h dump.h report.h finish.h image.mk Makefile
-COMMON := $(patsubst %,$(MADE)/%.o,linux finish json heap dump frozen)
+COMMON := $(patsubst %,$(MADE)/%.o,linux finish json heap dump frozen resume)
 # Where it lies is drawn anew for each: 18 bits, above the program break of stage one and of the sealed program, which the
 # kernel puts up to 1 GB behind them, and below 2 GB, as static code wants it.
 BASE = `$(PYTHON) -c 'import secrets; print(hex(0x42000000 + 4096 * secrets.randbelow(0x3b000)))'`
@@ -24,6 +24,12 @@ $(MADE)/%.o: %.c $(HEADERS) $(BUILD)/native/constants.inc
 $(MADE)/frozen.o: $(BUILD)/native/frozen.c
 	mkdir -p $(MADE)
 	$(CC) $(FIXED) -c $< -o $@
+
+# libc starts in it before it has a stack guard; how much libc notes of the CPU, nm says.
+$(MADE)/resume.o: resume.c $(HEADERS)
+	mkdir -p $(MADE)
+	$(CC) $(CFLAGS) $(FREESTANDING) `nm -S $$($(CC) -print-file-name=libc.a) 2>/dev/null | \
+		awk '$$4 == "_dl_x86_cpu_features" {print "-DCPU_FEATURES=0x" $$2}'` -c $< -o $@
 
 define with_image
 $(MADE)/$(notdir $(1))-%.o: %.c $(HEADERS) $(4)

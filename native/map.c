@@ -107,8 +107,6 @@ void enter_image(const struct record *record, unsigned long *stack)
 {
 #if defined(__x86_64__)
 	__asm__ volatile("mov %0, %%rsp\n\txor %%edx, %%edx\n\txor %%ebp, %%ebp\n\tjmp *%1" : : "D"(stack), "a"(record->entry) : "memory");
-#elif defined(__aarch64__)
-	__asm__ volatile("mov sp, %0\n\tmov x0, #0\n\tbr %1" : : "r"(stack), "r"(record->entry) : "x0", "memory");
 #endif
 	__builtin_unreachable();
 }

@@ -31,6 +31,4 @@ __attribute__((used)) void sealed(unsigned long *stack)
 
 #if defined(__x86_64__)
 __asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\tand $-16, %rsp\n\tcall sealed\n");
-#elif defined(__aarch64__)
-__asm__(".globl _start\n_start:\n\tmov x0, sp\n\tbl sealed\n");
 #endif

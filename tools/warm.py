@@ -36,12 +36,26 @@ def written(pid: int, image: Path) -> set[int]:
     return found
 
 
-def _data(image: Path) -> tuple[int, int]:
-    """First page, and the one after the last, of the segment that holds Python's data and heap."""
+def _segment(image: Path) -> tuple[int, int, int]:
+    """Place in the file, address and size in memory of the segment that holds Python's data and heap."""
     record = image.read_bytes()[-RECORD:]
     segments = [_SEGMENT.unpack_from(record, _HEAD.size + index * _SEGMENT.size) for index in range(SEGMENTS)]
-    _, address, size = max((size, address, size) for kind, flags, _, address, _, _, size, _ in segments if flags & 2)
+    size, place, address = max(
+        (size, place, address) for _, flags, place, address, _, _, size, _ in segments if flags & 2
+    )
+    return place, address, size
+
+
+def _data(image: Path) -> tuple[int, int]:
+    """First page of that segment, and the one after the last."""
+    _, address, size = _segment(image)
     return address // PAGE, (address + size + PAGE - 1) // PAGE
+
+
+def offset(image: Path, address: int) -> int:
+    """Where in the file something of that segment is."""
+    place, start, _ = _segment(image)
+    return place + address - start
 
 
 def runs(pages: set[int]) -> list[tuple[int, int]]:

@@ -162,7 +162,8 @@ class Container:
             return "creating" if self.is_locked() else "stopped"
         if not self.is_alive():
             return "stopped"
-        if self.manager().frozen():
+        # Of a hierarchy for each controller that is one.
+        if self.manager(("", "freezer")).frozen():
             return "paused"
         return "created" if self.waits_for_start() else "running"
 
@@ -181,11 +182,15 @@ class Container:
         # Somebody else may hold it open.
         return procfs.has_executed(self.pid, self.fields["start"]) is False
 
-    def manager(self) -> AnyManager:
-        """The container's cgroup. Raises Malformed when a directory that is recorded as one is none."""
+    def manager(self, used: tuple[str, ...] | None = None) -> AnyManager:
+        """The container's cgroup. Raises Malformed when a directory that is recorded as one is none.
+
+        used: the keys of those that the caller asks something of, when these are not all.
+        """
         fields = self.fields
+        cgroup = fields["cgroup"]
         try:
-            for path in set(fields["cgroup"].values()):
+            for path in {cgroup[key] for key in (cgroup if used is None else used) if key in cgroup}:
                 state_file.check_cgroup(path)
         except PyruncError as error:
             raise state_file.Malformed(error.message, fields) from None

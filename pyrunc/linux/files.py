@@ -23,7 +23,7 @@ def read_fd(fd: int, limit: int) -> bytes:
     data = posix.read(fd, min(limit, 65536))
     if len(data) < 4096:
         # Most files end here: two calls, and no list.
-        rest = posix.read(fd, limit - len(data)) if data else b""
+        rest = posix.read(fd, min(limit - len(data), 65536)) if data else b""
         if not rest:
             return data
         data += rest

@@ -143,6 +143,32 @@ def test_many_at_once(image: Path, runtime: Path, tmp_path: Path) -> None:
         assert set(pool.map(maker.starts_from, [argv] * 50)) == {str(image)}
 
 
+@pytest.mark.skipif(shutil.which("strace") is None, reason="no strace")
+@pytest.mark.parametrize("command", [SHORT, LONG], ids=" ".join)
+def test_another_cpu_than_the_makers(command: tuple[str, ...], image: Path, runtime: Path, tmp_path: Path) -> None:
+    """What libc knew of the maker's CPU is believed on such a one alone; on another libc asks anew, and all works."""
+    symbols = subprocess.run(["nm", image], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"^(\w+) \w resume_cpu$", symbols, re.MULTILINE)
+    if not found:
+        pytest.skip("no known libc: it starts as in any program")
+    copy = damaged(image, tmp_path, "not at all")
+    line: list[str | Path] = ["strace", "-f", "-qq", "-e", "trace=readlink,readlinkat"]
+    line += [runtime, "--root", tmp_path, *command]
+    over = f"mount --bind {copy} {image}"
+    known = call(*line, before=over)
+    with open(copy, "r+b") as file:
+        file.seek(warm.offset(image, int(found[1], 16)))
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+    other = call(*line, before=over)
+    for done in (known, other):
+        assert done.returncode == (1 if command == SHORT else 255) and "container does not exist" in done.stderr
+    # libc's whole start looks for its own place, for libraries that lie beside it.
+    assert "/proc/self/exe" not in known.stderr and "/proc/self/exe" in other.stderr
+    assert starts_from(image, runtime, tmp_path, command, over) == "image"
+
+
 # ---- what is wrong with it ----
 
 
