@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pyrunc.cgroups import wire
 from pyrunc.errors import PyruncError
+from pyrunc.linux import sockets
 
 _SYSTEM_BUS: Final = "/run/dbus/system_bus_socket"
 _SERVICE: Final = "org.freedesktop.systemd1"
@@ -49,8 +50,9 @@ class Systemd:
         try:
             self._bus = wire.Connection(path)
         except (OSError, ValueError) as error:
+            words = sockets.reason(error) if isinstance(error, OSError) else str(error)
             raise PyruncError(
-                "connect to D-Bus at " + path + " for the systemd cgroup driver: " + str(error), step="systemd"
+                "connect to D-Bus at " + path + " for the systemd cgroup driver: " + words, step="systemd"
             ) from None
 
     def close(self) -> None:

@@ -11,6 +11,8 @@ import sys
 import time
 from typing import Any, Final
 
+from pyrunc.linux import sockets
+
 CALL: Final = 1
 RETURN: Final = 2
 ERROR: Final = 3
@@ -226,8 +228,8 @@ class Connection:
         self._waiting: list[Message] = []
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         try:
+            sockets.connect(self._socket, path)
             self._socket.settimeout(_CONNECT)
-            self._socket.connect(path)
             self._authenticate()
             hello = {PATH: "/org/freedesktop/DBus", DESTINATION: "org.freedesktop.DBus", MEMBER: "Hello"}
             hello[INTERFACE] = "org.freedesktop.DBus"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import posix
 import sys
@@ -38,24 +37,15 @@ def resize(master: int) -> None:
 class _Input(End):
     """Our standard input, as what is typed on a terminal."""
 
-    __slots__ = ("last", "master", "rests")
+    __slots__ = ("last", "master")
 
     def __init__(self, master: int) -> None:
         End.__init__(self, 0, posix.O_RDONLY)
         self.master = master
         self.last = b"\n"
-        #: Whether it is a terminal that belongs to others now: we are in the background.
-        self.rests = False
 
     def read(self) -> bytes:
-        try:
-            data = End.read(self)
-        except OSError as error:
-            # What the kernel says to one in the background that holds SIGTTIN.
-            self.rests = error.errno == errno.EIO and not is_ours(0)
-            if self.rests:
-                raise BlockingIOError from None
-            raise
+        data = End.read(self)
         self.last = data[-1:] or self.last
         return data
 
@@ -70,25 +60,6 @@ class _Input(End):
         return character if whole else character * 2
 
 
-class _Typing(Flow):
-    """What we read, to the process's terminal."""
-
-    __slots__ = ()
-    source: _Input
-
-    def wants(self, events: dict[int, int]) -> None:
-        if self.full or not self.source.rests:
-            Flow.wants(self, events)
-
-
-def is_ours(fd: int) -> bool:
-    """Whether a terminal is not another process group's: it is ours in the foreground, or controls none of us."""
-    try:
-        return posix.tcgetpgrp(fd) == posix.getpgrp()
-    except OSError:
-        return True
-
-
 class Console:
     """The process's terminal, by its master. Our own is raw while we are in its foreground."""
 
@@ -101,7 +72,7 @@ class Console:
         self.saved: bytes | None = None
         self.keyboard = posix.isatty(0)
         posix.set_blocking(master, False)
-        self.input = _Typing(_Input(master), End(master, posix.O_WRONLY), "standard input", False)
+        self.input = Flow(_Input(master), End(master, posix.O_WRONLY), "standard input", False)
         self.output = Flow(End(master, posix.O_RDONLY), End(1, posix.O_WRONLY), "standard output", False)
 
     def begin(self) -> None:
@@ -112,22 +83,16 @@ class Console:
         # While we hold it, the process may close its terminal and open it again: the master has no end before that.
         flags = posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC
         self.slave = fcntl.ioctl(self.master, _linux.TIOCGPTPEER, flags)
-        self.input.source.rests = self.keyboard
+        self.input.rests = self.keyboard
         self.wake()
 
     def wake(self) -> None:
         """Take the keyboard if it is ours by now."""
-        if self.input.source.rests and is_ours(0):
-            self.input.source.rests = False
-            if self.saved is None:
-                try:
-                    self.saved = _linux.tty_raw(0)
-                except OSError:
-                    pass  # it has been hung up, as reading will tell
-
-    def rests(self) -> bool:
-        """Whether we wait to come to the foreground, of which nobody tells."""
-        return self.input.source.rests
+        if self.input.wake() and self.saved is None:
+            try:
+                self.saved = _linux.tty_raw(0)
+            except OSError:
+                pass  # it has been hung up, as reading will tell
 
     def restore(self) -> None:
         """Our terminal as it was."""

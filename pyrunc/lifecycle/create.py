@@ -418,7 +418,8 @@ def connect(path: str) -> Any:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ECONNREFUSED) or time.monotonic() > deadline:
                 sock.close()
-                raise PyruncError("connect to socket " + path + ": " + reason(error), errno=error.errno) from None
+                words = "connect to socket " + path + ": " + sockets.reason(error)
+                raise PyruncError(words, errno=error.errno) from None
         time.sleep(0.001)
 
 

@@ -188,11 +188,10 @@ class Foreground:
             self.poll = select.poll()
             for fd, wanted in events.items():
                 self.poll.register(fd, wanted)
-        if patience is None and pidfd >= 0 and self.console is not None and self.console.rests():
-            patience = _LOOK
-        ready = dict(self.poll.poll(patience))
-        if self.console is not None and pidfd >= 0:
-            self.console.wake()
+        resting = pidfd >= 0 and any(flow.rests for flow in self.flows)
+        ready = dict(self.poll.poll(_LOOK if resting and patience is None else patience))
+        if resting:
+            self._wake()
         if self.notify is not None and self.notify.fileno() in ready and self.notify.is_ready():
             # This process stays, so it is the service's main one, and need not wait for what the manager says.
             self.notify.tell(posix.getpid(), barrier=False)
@@ -201,6 +200,14 @@ class Foreground:
             self._take_signals(pidfd)
         self._go(ready)
         return ready
+
+    def _wake(self) -> None:
+        """In the background our terminal is others': see whether it is ours by now."""
+        if self.console is not None:
+            self.console.wake()
+        else:
+            for flow in self.flows:
+                flow.wake()
 
     def _go(self, ready: dict[int, int]) -> None:
         over = False

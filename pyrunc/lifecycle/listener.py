@@ -9,7 +9,7 @@ import _socket
 import posix
 from typing import TYPE_CHECKING
 
-from pyrunc.errors import PyruncError, reason
+from pyrunc.errors import PyruncError
 from pyrunc.jsontext import dumps
 from pyrunc.linux import sockets
 
@@ -55,5 +55,5 @@ def _process_state(context: Context) -> dict[str, object]:
 
 def _error(what: str, error: OSError) -> PyruncError:
     return PyruncError(
-        what + ": " + reason(error), step="seccomp", pointer="/linux/seccomp/listenerPath", errno=error.errno
+        what + ": " + sockets.reason(error), step="seccomp", pointer="/linux/seccomp/listenerPath", errno=error.errno
     )

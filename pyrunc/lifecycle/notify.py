@@ -110,7 +110,7 @@ class Notify:
                 _barrier(sock)
         except OSError as error:
             where = self.manager.decode("utf-8", "surrogateescape")
-            log.warning("tell " + where + " that the container is ready: " + reason(error))
+            log.warning("tell " + where + " that the container is ready: " + sockets.reason(error))
         finally:
             sock.close()
 

@@ -120,12 +120,22 @@ class End:
                 pass
 
 
+def is_ours(fd: int) -> bool:
+    """Whether a terminal is not another process group's: it is ours in the foreground, or controls none of us."""
+    try:
+        return posix.tcgetpgrp(fd) == posix.getpgrp()
+    except OSError:
+        return True
+
+
 class Flow:
     """One direction. tells: the ends are closed when it is over, and what one of them is told of goes to the other.
 
     name: of the caller's stream, for the error. A target that is gone (EPIPE) ends the flow if it tells, as SIGPIPE
     then ends the process. When anything else is wrong with it, and when nobody can be told, the piece is lost and the
     next is tried: the process goes on. The first problem is kept.
+
+    Our standard input may be a terminal that belongs to others now, when we are in the background: the flow rests then.
     """
 
     __slots__ = (
@@ -136,6 +146,7 @@ class Flow:
         "over",
         "problem",
         "rest",
+        "rests",
         "source",
         "splices",
         "target",
@@ -154,6 +165,8 @@ class Flow:
         #: The source has come to its end; and all of it is delivered.
         self.ended = False
         self.over = False
+        #: Whether nothing is read until wake() finds that the terminal is ours: of that nobody tells.
+        self.rests = False
         #: Whether it is the target that has to be ready next.
         self.full = False
         self.splices = source.is_spliced() and target.is_spliced()
@@ -167,7 +180,8 @@ class Flow:
         if self.full:
             events[target] = events.get(target, 0) | POLLOUT
             return
-        events[self.source.fd] = events.get(self.source.fd, 0) | POLLIN
+        if not self.rests:
+            events[self.source.fd] = events.get(self.source.fd, 0) | POLLIN
         if self.tells and self.target.number > 2:
             events.setdefault(target, 0)  # POLLERR, which is always told: the process has closed its input
 
@@ -228,12 +242,23 @@ class Flow:
             self.ended = self.last_round
             return
         except OSError as error:
+            # What the kernel says to one in the background that holds SIGTTIN.
+            if error.errno == errno.EIO and not self.source.number and not is_ours(0):
+                self.rests = True
+                return
             self._note("read ", error)
             data = b""
         if not data:
             self.ended = True
             data = self.source.last_words()
         self.rest = memoryview(data)
+
+    def wake(self) -> bool:
+        """Read again if the terminal is ours by now. Returns whether that is so."""
+        if self.rests and is_ours(0):
+            self.rests = False
+            return True
+        return False
 
     def _lost(self, error: OSError) -> None:
         if self.target.number < 3:

@@ -182,10 +182,7 @@ def _program(plan: Plan) -> BecomeProgram | None:
 
 def await_waiting(plan: Plan, context: Context) -> None:
     """Wait until the process blocks on exec.fifo (create) or has executed its program (exec). Raises PyruncError."""
-    poll = select.poll()
-    poll.register(context.sync.fileno(), select.POLLIN)
-    # Who can take descriptors out of the process may hold its end of the socket open when it is long over.
-    poll.register(context.pidfd, select.POLLIN)
+    poll = _both(context)
     while context.sync.fileno() in [fd for fd, _ in poll.poll()]:
         message, fd = receive(plan, context)
         if not message:
@@ -194,6 +191,26 @@ def await_waiting(plan: Plan, context: Context) -> None:
         send(context, b"G")
     context.sync.close()
     context.sync = None
+
+
+def _both(context: Context) -> select.poll:
+    """A poll of the socket and of the process.
+
+    Who can take descriptors out of the process may hold its end of the socket open when it is long over.
+    """
+    poll = select.poll()
+    poll.register(context.sync.fileno(), select.POLLIN)
+    poll.register(context.pidfd, select.POLLIN)
+    return poll
+
+
+def _next_word(plan: Plan, context: Context) -> tuple[bytes, int]:
+    """As receive(), from a process that somebody may have taken hold of. It has to say something: no b""."""
+    if context.sync.fileno() in [fd for fd, _ in _both(context).poll()]:
+        message, fd = receive(plan, context)
+        if message:
+            return message, fd
+    raise ended(context)
 
 
 # ---- failures ----
@@ -297,9 +314,7 @@ def take_over(plan: Plan, context: Context) -> None:
     listener = -1
     has_left = False
     while True:
-        message, fd = receive(plan, context)
-        if not message:
-            raise ended(context)
+        message, fd = _next_word(plan, context)
         if message == b"F" and not has_left:
             _leave_full_cgroup(context.pid)
             has_left = True
@@ -381,9 +396,7 @@ def _listener(plan: Plan, context: Context, message: bytes, fd: int) -> int:
                 hint="the filter does not allow sendmsg, by which it would be handed over",
             ) from None
         send(context, b"S")
-        message, fd = receive(plan, context)
-        if not message:
-            raise ended(context) from None
+        message, fd = _next_word(plan, context)
     except OSError:
         raise unexpected() from None
     if fd < 0 or message[:1] != b"L" or posix.readlink("/proc/self/fd/" + str(fd)) != _LISTENER:

@@ -127,6 +127,24 @@ def test_a_manager_that_goes_away(bundle: MakeBundle, manager: Manager) -> None:
     box.delete("--force").ok()
 
 
+def test_a_manager_that_reads_nothing(bundle: MakeBundle, tmp_path: Path) -> None:
+    """The container runs, and start comes back, with a warning."""
+    manager = Manager(str(tmp_path / "manager"))
+    box = bundle("sleep", "100")
+    box.create(env=manager.env).ok()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other, pytest.raises(BlockingIOError):
+        other.setblocking(False)
+        while True:
+            other.sendto(b"x", str(tmp_path / "manager"))
+    call = box.place.spawn("start", box.id, env={**os.environ, **manager.env}, stderr=subprocess.PIPE)
+    wait_until(lambda: box.status() == "running", "running")
+    say(box.pid(), b"READY=1")
+    errors = call.communicate(timeout=PATIENCE)[1].decode()
+    assert call.returncode == 0 and "who listens there has taken nothing for 10 s" in errors
+    box.delete("--force").ok()
+    manager.sock.close()
+
+
 def test_run_detached(bundle: MakeBundle, manager: Manager) -> None:
     box = bundle("sleep", "100")
     run = waiting(box, "run", "--detach", "--bundle", str(box.save()), box.id, manager=manager)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import termios
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +82,12 @@ def test_a_console_that_is_closed_and_opened_again(command: str, box: Bundle) ->
 class Job:
     """The runtime as a job of a shell on a terminal of ours: in the background until it is told otherwise."""
 
-    def __init__(self, box: Bundle, command: str, text: str, *, background: bool) -> None:
+    def __init__(self, box: Bundle, command: str, text: str, *, background: bool, tty: bool = True) -> None:
         call = [
             str(box.place.runtime),
             "--root",
             str(box.place.root),
-            *map(str, in_foreground(box, command, "sh", "-c", text, tty=True)),
+            *map(str, in_foreground(box, command, "sh", "-c", text, tty=tty)),
         ]
         #: The shell gives it a process group, waits, and writes its status.
         shell = box.path / "shell.py"
@@ -144,6 +145,18 @@ def test_in_the_background(command: str, box: Bundle) -> None:
     assert b"got typed\r\n" in job.until(b"status 3\r\n")
     assert b"stopped" not in job.seen
     assert not job.raw()
+    job.close()
+
+
+def test_in_the_background_without_a_terminal_of_its_own(command: str, box: Bundle) -> None:
+    """`exec ... &`: what is typed is not for it, which is no end of its input; that comes in the foreground."""
+    job = Job(box, command, "echo one; read line; echo got $line; exit 3", background=True, tty=False)
+    job.until(b"one\r\n")
+    os.write(job.master, b"typed\n")
+    time.sleep(0.3)  # in which the runtime is told of input, and may not read it
+    os.kill(job.shell, signal.SIGUSR1)
+    assert b"got typed\r\n" in job.until(b"status 3\r\n")
+    assert b"stopped" not in job.seen and b"standard input" not in job.seen
     job.close()
 
 

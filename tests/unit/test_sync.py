@@ -222,3 +222,12 @@ def test_a_stolen_end_of_the_socket_holds_nobody_up(peer: Peer) -> None:
     os.kill(peer.context.pid, signal.SIGKILL)
     sync.await_waiting(peer.plan, peer.context)
     assert peer.context.sync is None
+
+
+def test_a_stolen_end_holds_nobody_up_who_expects_a_word(peer: Peer) -> None:
+    """Likewise where a second process is to take the first one's place, or the listener is to come."""
+    os.kill(peer.context.pid, signal.SIGKILL)
+    fails(peer, sync.take_over, "was killed by signal 9")
+    # Reaped, and closed.
+    peer.children.clear()
+    peer.context.pidfd = os.open("/", os.O_PATH)
