@@ -17,7 +17,8 @@ from pathlib import Path
 
 from ..conftest import TOP
 from . import bats_suite
-from .bats_suite import SETS, Results
+from .bats_suite import SETS
+from .tap import Results
 
 RECORD = Path(__file__).with_name("bats.json")
 #: "FILE: TEST | REASON": what pyrunc does not pass, and runc does. The reasons are docs/compatibility.md's.
@@ -87,14 +88,15 @@ def main() -> int:
         peer = {test: result for test, result in theirs[features].items() if test.partition(":")[0] in files}
         here = [test for test in behind(ours, peer) if test not in reasons()]
         missing += [f"{features}: {test}: runc passes it" for test in here]
-        lines.append(_line(features, ours, peer, len(here)))
+        lines.append(line(features, ours, peer, len(here)))
     print(f"{bats_suite.MODULE} {bats_suite.VERSION}, tests/integration\n")
     print("set".ljust(16) + "pyrunc".ljust(10) + "runc".ljust(10) + "of".ljust(8) + "skipped by both")
     print("\n".join([*lines, "", *missing]))
     return 1 if missing else 0
 
 
-def _line(features: str, ours: Results, theirs: Results, unexplained: int) -> str:
+def line(features: str, ours: Results, theirs: Results, unexplained: int) -> str:
+    """A row of the table."""
     passed = [Counter(results.values())["ok"] for results in (ours, theirs)]
     skipped = sum(result == theirs.get(test) == "skip" for test, result in ours.items())
     return (

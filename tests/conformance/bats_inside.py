@@ -181,6 +181,8 @@ def environment(job: dict[str, Any]) -> dict[str, str]:
         "RUNC": job["program"],
         "ROOTLESS_FEATURES": "" if job["set"] in ("root", "none") else job["set"],
     }
+    if job.get("systemd"):
+        found["RUNC_USE_SYSTEMD"] = "yes"
     if "idmap" in job["set"]:
         aux = Path(folder, "aux")
         aux.mkdir(exist_ok=True)
@@ -197,7 +199,8 @@ def bats(job: dict[str, Any]) -> None:
         os.setgid(USER)
         os.setuid(USER)
     os.chdir(job["folder"])
-    os.execvpe("bats", ["bats", "-t", f"{job['folder']}/tests/integration/{job['file']}"], env)
+    only = ["-f", job["filter"]] if "filter" in job else []
+    os.execvpe("bats", ["bats", "-t", *only, f"{job['folder']}/tests/integration/{job['file']}"], env)
 
 
 def reap(wanted: int | None) -> int:
@@ -218,8 +221,13 @@ def session(job: dict[str, Any], names: list[str]) -> None:
     os.execvp("unshare", [*argv, json.dumps(job), "--in-cgroup", *names])
 
 
+def remaining(job: dict[str, Any]) -> float | None:
+    """Seconds until the file's time is over; None for one that somebody else ends."""
+    return max(0.0, job["until"] - time.monotonic()) if "until" in job else None
+
+
 def on_terminal(job: dict[str, Any]) -> int:
-    """Until bats ends: what a failed test has left running may hold the terminal longer."""
+    """Until bats ends, or is ended: what a failed test has left running may hold the terminal longer."""
     pid, master = pty.fork()
     if pid == 0:
         os.close(job["log"])
@@ -228,7 +236,11 @@ def on_terminal(job: dict[str, Any]) -> int:
     ended = os.pidfd_open(pid)
     with open(job["log"], "wb") as log:
         while True:
-            ready = select.select([master, ended], [], [])[0]
+            ready = select.select([master, ended], [], [], remaining(job))[0]
+            if not ready:
+                os.killpg(pid, signal.SIGKILL)
+                log.write(b"not ok 0 the file's time is over\r\n")
+                break
             try:
                 data = os.read(master, 65536) if master in ready else b""
             except OSError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from ..conftest import TOP
 from . import bats_images
 from .suite import CACHE, _go
+from .tap import Results, read
 
 MODULE = "github.com/opencontainers/runc"
 VERSION = "v1.5.2"
@@ -32,11 +32,6 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 SETS = ("root", "none", "idmap", "idmap+cgroup")
 #: Seconds that one file may take.
 PATIENCE = 900.0
-
-#: What a test came to: "ok", "skip" or "not ok", by "FILE: TEST".
-Results = dict[str, str]
-
-_LINE = re.compile(r"(ok|not ok) \d+ (.*?)(?: in \d+ms)?(?: # skip.*)?\r?$")
 
 
 def build() -> Path:
@@ -101,7 +96,7 @@ def files() -> list[str]:
 
 
 def run(file: str, features: str, folder: Path, log: Path) -> Results:
-    """Run one file in a work folder; its output goes to log. features: one of SETS."""
+    """Run one file in a work folder; its output goes to log. features: one of SETS. Gives results by "FILE: TEST"."""
     job: dict[str, object] = {
         "folder": str(folder),
         "program": str(folder / "bin/runc"),
@@ -145,13 +140,3 @@ def run(file: str, features: str, folder: Path, log: Path) -> Results:
     if not found:
         raise RuntimeError(f"{file} ({features}): no result: {complaint}")
     return {f"{file}: {name}": result for name, result in found.items()}
-
-
-def read(text: str) -> Results:
-    """What TAP output says of each test."""
-    found: Results = {}
-    for line in text.splitlines():
-        said = _LINE.fullmatch(line)
-        if said:
-            found[said[2]] = "skip" if "# skip" in line else said[1]
-    return found

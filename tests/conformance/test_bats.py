@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ..workplace import Workplace, hierarchies
-from . import bats, bats_suite
+from . import bats, bats_suite, tap
 
 #: A short file for each set.
 QUICK = {"root": "start_hello.bats", "none": "create.bats", "idmap": "userns.bats", "idmap+cgroup": "cgroups.bats"}
@@ -46,7 +46,7 @@ def test_behind() -> None:
 def test_tap_is_read() -> None:
     text = "1..4\nok 1 runs\r\nnot ok 2 fails # with a sign\n# not ok 9 said\nok 3 left out # skip test requires root\n"
     text += "ok 4 x in 5ms\n"
-    assert bats_suite.read(text) == {"runs": "ok", "fails # with a sign": "not ok", "left out": "skip", "x": "ok"}
+    assert tap.read(text) == {"runs": "ok", "fails # with a sign": "not ok", "left out": "skip", "x": "ok"}
 
 
 def test_an_ordinary_user_reaches_what_is_run(tmp_path: Path) -> None:
