@@ -55,6 +55,7 @@ and where they are known `step` (of `pyrunc plan`), `pointer` (into config.json)
 |---|---|
 | `/run/pyrunc/ID/` | a container: `state.json`, `config.json` as it was created from, `exec.fifo` until it is started |
 | `/run/pyrunc/@seccomp/` | compiled seccomp filters, at most 64 |
+| `/run/pyrunc/@why/` | what failed and what ended badly, for `why`: at most 64 containers, 1 MiB |
 
 ## See also
 

@@ -205,6 +205,15 @@ as the command that is traced does.""",
         """EXAMPLE:
        # source <({p} completion bash)""",
     ),
+    "why": (
+        "tell what became of a container, also of one that could not be made",
+        "[container-id]",
+        """Tells how a container ended, and what failed of it: exit status or signal, and who
+sent it where "{p} run" passed it on; memory that ran out; the step that failed,
+with a hook's output; what the kernel's log says of its process. It is kept of the
+last 64 containers that ended badly or could not be made, below the root, for the
+user alone. Without a container, what is kept of all.""",
+    ),
     "version": ("print the version", "", ""),
     "help": ("print this, or the help of one command", "[command]", ""),
 }

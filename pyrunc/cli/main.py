@@ -20,6 +20,7 @@ def main(argv: list[str]) -> int:
     """Run one command. argv: as the process got it, argv[0] included. Returns the exit status; raises nothing."""
     program = argv[0].rpartition("/")[2] if argv else "pyrunc"
     command = ""
+    call: Call | int = 0
     try:
         call = _read(program, argv)
         if isinstance(call, int):
@@ -30,10 +31,10 @@ def main(argv: list[str]) -> int:
         log.finish()
         return status
     except BaseException as e:  # never a traceback
-        return _failed(e, program, command)
+        return _failed(e, program, command, call)
 
 
-def _failed(e: BaseException, program: str, command: str) -> int:
+def _failed(e: BaseException, program: str, command: str, call: Call | int) -> int:
     """Report what main() caught, in one line. Returns the exit status."""
     if isinstance(e, BrokenPipeError):
         return 128 + 13  # whoever read our output has left: as a program that SIGPIPE killed
@@ -52,6 +53,8 @@ def _failed(e: BaseException, program: str, command: str) -> int:
         error = PyruncError(
             "internal error: " + type(e).__name__ + ": " + str(e) + " at " + place, errno=getattr(e, "errno", None)
         )
+    if not isinstance(call, int) and not isinstance(error, UsageError):
+        _keep(call, error)
     if command in ("create", "run", "exec"):
         error.message = (command if command == "exec" else program + " " + command) + " failed: " + error.message
     if command == "exec":
@@ -61,6 +64,14 @@ def _failed(e: BaseException, program: str, command: str) -> int:
     except OSError:
         pass  # standard error is closed: the status still says it
     return status
+
+
+def _keep(call: Call, error: PyruncError) -> None:
+    """What `why` will tell of the container. Raises nothing."""
+    from pyrunc.lifecycle import endings
+
+    if call.command in endings.COMMANDS:
+        endings.failed(call.root, call.args[0], call.command, error)
 
 
 def _read(program: str, argv: list[str]) -> Call | int:

@@ -171,6 +171,7 @@ COMMANDS = {
         ),
     ),
     "validate": (0, 1, True, (("bundle", "b", "str"), ("config", "", "str"), ("json", "", "bool"), _HELP)),
+    "why": (0, 1, True, (("json", "", "bool"), _HELP)),
     "version": (0, 0, True, (_HELP,)),
     "features": (0, 0, True, (_HELP,)),
     "completion": (1, 1, True, (_HELP,)),

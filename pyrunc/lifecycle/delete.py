@@ -49,7 +49,8 @@ def delete(store: Store, container_id: str, force: bool = False) -> None:
                 raise StateError("cannot delete container " + container_id + " that is not stopped: " + status)
         if not kill.kill_everything(container, PATIENCE):
             raise PyruncError("container init still running")
-        destroy(container)
+        # What force has ended has not ended badly.
+        destroy(container, explain=container.is_zombie and not force)
     except Malformed as error:
         if not force:
             raise
@@ -138,13 +139,21 @@ def _end_and_lock(store: Store, container_id: str, directory: str, own: int) -> 
         return None
 
 
-def destroy(container: Container) -> None:
-    """Remove the cgroup, mounts of ours on the host, the state; then run the poststop hooks. Raises PyruncError."""
+def destroy(container: Container, explain: bool = False) -> None:
+    """Remove the cgroup, mounts of ours on the host, the state; then run the poststop hooks. Raises PyruncError.
+
+    explain: keep how its process has ended, which nobody has waited for yet, for `why`.
+    """
     if container.fields["cgroup"]:
         # Recorded, but perhaps never made: then what is in there is somebody else's, and nothing is killed. Nor is it
         # where the pid namespace has ended: another container may have been made in the empty cgroup.
         certain = container.fields["phase"] != "creating" or container.pid != 0
-        container.manager().delete(kill=certain and not container.fields.get("privatePids"))
+        manager = container.manager()
+        if container.fields["phase"] != "creating" and (explain or manager.oom_kills()):
+            from pyrunc.lifecycle import endings
+
+            endings.found(container, manager, explain)
+        manager.delete(kill=certain and not container.fields.get("privatePids"))
     if container.fields.get("intelRdt"):
         from pyrunc.plan import intel_rdt
 

@@ -58,6 +58,7 @@ class Foreground:
         "events",
         "flows",
         "killed",
+        "last_signal",
         "notify",
         "pid",
         "pidfd",
@@ -77,6 +78,8 @@ class Foreground:
         self.done = False
         #: Whether a signal has ended the process.
         self.killed = False
+        #: The last one that was passed on, as the kernel told of it.
+        self.last_signal = b""
         self.console: Console | None = None
         self.flows: list[Flow] = []
         self.problems: list[PyruncError] = []
@@ -240,6 +243,7 @@ class Foreground:
             elif number not in _OURS and pidfd >= 0:
                 try:
                     _linux.pidfd_send_signal(pidfd, number)
+                    self.last_signal = data[offset : offset + _SIGNAL_SIZE]
                 except OSError:
                     continue
             elif number in _ENDING:

@@ -11,6 +11,7 @@ from pyrunc.lifecycle import create, execute, start
 from pyrunc.lifecycle.store import Container, Lock
 
 if TYPE_CHECKING:
+    from pyrunc.lifecycle.foreground import Foreground
     from pyrunc.lifecycle.options import CreateOptions
     from pyrunc.lifecycle.store import Store
 
@@ -53,6 +54,9 @@ def run(store: Store, container_id: str, options: CreateOptions) -> int:
         if foreground is not None and isinstance(error, PyruncError) and error.step == start.EXECVE and log.is_plain():
             # As a shell says it: the program's failure, not the runtime's. With the place and the hint, as in a log.
             log.write(2, error.line() + "\n")
+            from pyrunc.lifecycle import endings
+
+            endings.failed(store.root, container_id, "run", error)
             return 127 if error.errno == errno.ENOENT else 126
         raise
     if foreground is None:
@@ -60,7 +64,8 @@ def run(store: Store, container_id: str, options: CreateOptions) -> int:
             start.await_ready(container, notify)
         return 0
     status = foreground.wait()
-    _explain(container, status)
+    if status:
+        _explain(container, status, foreground)
     try:
         if not options.keep:
             start.take_away(container)
@@ -70,8 +75,11 @@ def run(store: Store, container_id: str, options: CreateOptions) -> int:
     return status
 
 
-def _explain(container: Container, status: int) -> None:
-    """A process that the memory limit ended says nothing itself."""
+def _explain(container: Container, status: int, foreground: Foreground) -> None:
+    """A process that the memory limit ended says nothing itself. And `why` can tell later of what ended badly."""
+    from pyrunc.lifecycle import endings
+
+    endings.ended(container, status, foreground)
     if status == 128 + 9 and (container.manager().oom_kills() or 0) > 0:
         log.error(
             PyruncError(

@@ -110,9 +110,11 @@ class Container:
     and True with that flag).
     """
 
-    __slots__ = ("directory", "fields", "store")
+    __slots__ = ("directory", "fields", "is_zombie", "store")
 
     def __init__(self, store: Store, directory: str, fields: dict[str, Any]) -> None:
+        #: Whether is_alive() has found that it has ended, and nobody has waited for it yet.
+        self.is_zombie = False
         self.store = store
         self.directory = directory
         self.fields = fields
@@ -135,7 +137,10 @@ class Container:
         if not self.pid:
             return False
         found = procfs.process_state(self.pid)
-        return found is not None and found[1] == self.fields["start"] and found[0] not in "ZX"
+        if found is None or found[1] != self.fields["start"]:
+            return False
+        self.is_zombie = found[0] == "Z"
+        return found[0] not in "ZX"
 
     def open_pidfd(self) -> int | None:
         """A pidfd of the init process, None when it has ended. The recorded process, whatever its number names now."""
