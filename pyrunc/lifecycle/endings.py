@@ -57,9 +57,9 @@ def failed(root: str, container_id: str, command: str, error: PyruncError) -> No
     for name in ("step", "pointer", "errno", "hint"):
         if getattr(error, name) is not None:
             event[name] = getattr(error, name)
-    if command in ("create", "restore", "run"):
+    if command in ("create", "restore", "run") and not error.message.startswith("bundle "):
         try:
-            event["bundle"] = posix.getcwd()  # which the command has entered
+            event["bundle"] = posix.getcwd()  # which the command has entered, or says that it cannot
         except OSError:
             pass
     if error.errno in (errno.EPERM, errno.EACCES):
