@@ -167,7 +167,7 @@ static void raise_ambient(struct prepared *p)
 }
 
 /* The process that those of a joined pid namespace see: born with no more than its program will have, or with what
- * little `cloned` has besides (process.py says when). Its creator takes it over before it goes on. A full cgroup takes no new process: this one is moved out of it then, the new one in. */
+ * little `cloned` has besides (steps/process/init.py says when). Its creator takes it over before it goes on. A full cgroup takes no new process: this one is moved out of it then, the new one in. */
 static void clone_again(struct prepared *p)
 {
 	unsigned char message[6] = {'P', 0, 0, 0, 0, 'I'};

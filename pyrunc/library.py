@@ -23,8 +23,8 @@ from pyrunc.config.explain import Violation
 from pyrunc.config.types import Config, Process, Resources
 from pyrunc.config.validate import problems
 from pyrunc.errors import EXIT_EXEC_FAILURE, EXIT_FAILURE, ConfigError, PyruncError, StateError, UsageError
-from pyrunc.lifecycle.store import Container, Store
-from pyrunc.plan.step import Plan, Step
+from pyrunc.state.store import Container, Store
+from pyrunc.steps.step import Plan, Step
 
 __all__ = [
     "Config",

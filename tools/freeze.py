@@ -113,8 +113,10 @@ def literal(data: bytes) -> str:
 
 def compiler(tree: Path) -> tuple[str, bytes]:
     """The module that says what compiles seccomp profiles, which the launcher need not read to know."""
-    digest = runpy.run_path(str(tree / "pyrunc/plan/seccomp_digest.py"))["of"](str(tree / "pyrunc/plan"))
-    return "pyrunc.plan._compiler", code(f'DIGEST = "{digest}"\n'.encode(), "pyrunc/plan/_compiler.py")
+    digest = runpy.run_path(str(tree / "pyrunc/steps/seccomp/digest.py"))["of"](str(tree / "pyrunc/steps/seccomp"))
+    return "pyrunc.steps.seccomp._compiler", code(
+        f'DIGEST = "{digest}"\n'.encode(), "pyrunc/steps/seccomp/_compiler.py"
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -133,7 +135,7 @@ def main(arguments: list[str]) -> int:
         table.append((name, data, path))
     name, data = compiler(tree)
     sizes[name] = len(data)
-    table.append((name, data, tree / "pyrunc/plan/_compiler.py"))
+    table.append((name, data, tree / "pyrunc/steps/seccomp/_compiler.py"))
     if debug:
         table.append(("_pyrunc_sizes", code(b"BYTES = " + repr(sizes).encode(), "_pyrunc_sizes"), tree))
     for index, (_, data, _) in enumerate(table):

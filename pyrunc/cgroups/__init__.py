@@ -10,12 +10,13 @@ from __future__ import annotations
 import posix
 from typing import TYPE_CHECKING, Any
 
-from pyrunc.cgroups.v1 import HYBRID, Manager
+from pyrunc.cgroups.v1.manager import HYBRID, Manager
 from pyrunc.errors import ConfigError, PyruncError
 from pyrunc.linux import files, procfs
 
 if TYPE_CHECKING:
-    from pyrunc.cgroups import systemd, v2
+    from pyrunc.cgroups.systemd import manager as systemd
+    from pyrunc.cgroups.v2 import manager as v2
 
     FilesManager = Manager | v2.Manager
     AnyManager = FilesManager | systemd.Manager
@@ -144,7 +145,7 @@ def manager(
 ) -> AnyManager:
     """The manager for the paths that state.json has kept. unit: of systemd's, if it is one."""
     if unit:
-        from pyrunc.cgroups import systemd
+        from pyrunc.cgroups.systemd import manager as systemd
 
         return systemd.reopen(unit, saved, container_id, rootless=rootless)
     return files_manager(saved, rootless)
@@ -153,7 +154,7 @@ def manager(
 def files_manager(saved: dict[str, str], rootless: bool = False, optional: bool = False) -> FilesManager:
     """The manager of the cgroups' files, for paths() or for those of state.json. optional: nobody asked for them."""
     if "" in saved:
-        from pyrunc.cgroups import v2
+        from pyrunc.cgroups.v2 import manager as v2
 
         return v2.Manager(saved, rootless, optional)
     return Manager(saved, rootless, optional)

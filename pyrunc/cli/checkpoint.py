@@ -8,7 +8,7 @@ from pyrunc.errors import UsageError
 
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
-    from pyrunc.lifecycle.criu import Options
+    from pyrunc.lifecycle.checkpoint.criu import Options
 
 _SWITCHES = (
     "auto-dedup",
@@ -27,7 +27,7 @@ _SWITCHES = (
 def options(call: Call) -> Options:
     """CRIU's options of checkpoint and restore. Raises UsageError; nothing was done then."""
     from pyrunc.cli.parse import absolute
-    from pyrunc.lifecycle import criu
+    from pyrunc.lifecycle.checkpoint import criu
 
     flags = call.flags
     # Both refer to where the caller stands; restore works in the bundle later.
@@ -69,8 +69,8 @@ def run(call: Call) -> int:
     wanted.parent_path = flags["parent-path"] or None
     if "status-fd" in call.given:
         wanted.status_fd = flags["status-fd"]
-    from pyrunc.lifecycle.checkpoint import checkpoint
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.lifecycle.checkpoint.checkpoint import checkpoint
+    from pyrunc.state.store import Store
 
     checkpoint(Store(call.root), call.args[0], wanted)
     return 0

@@ -55,7 +55,7 @@ def enter(bundle: str) -> str:
 
 def run(call: Call) -> int:
     from pyrunc.lifecycle.create import create
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
     create(Store(call.root), call.args[0], options(call))
     return 0

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     from pyrunc.lifecycle.delete import delete
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
     store = Store(call.root)
     if call.flags["regex"]:

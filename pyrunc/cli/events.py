@@ -11,7 +11,7 @@ from pyrunc.jsontext import dumps
 
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
-    from pyrunc.lifecycle.store import Container
+    from pyrunc.state.store import Container
 
 _DEFAULT = 5 * 10**9
 # Fields of a line of /proc/PID/net/dev, after the name: eight for what came in, then eight for what went out.
@@ -87,7 +87,7 @@ def _stream(container: Container, interval: int) -> None:
 
 
 def run(call: Call) -> int:
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
     interval = call.flags["interval"] if "interval" in call.given else _DEFAULT
     container = Store(call.root).load(call.args[0])

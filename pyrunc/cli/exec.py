@@ -80,7 +80,7 @@ def _cgroups(values: list[str]) -> dict[str, str]:
 def run(call: Call) -> int:
     options_ = options(call)
     from pyrunc.lifecycle.exec import exec_
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
     status: int = exec_(Store(call.root), call.args[0], options_)
     return status

@@ -42,16 +42,16 @@ _MEMORY_FLAGS = "NUMA_BALANCING RELATIVE_NODES STATIC_NODES"
 def _seccomp() -> dict[str, Any]:
     """The object seccomp. Without libseccomp's bindings no filter can be made."""
     from pyrunc.errors import PyruncError
-    from pyrunc.plan import seccomp_compile
+    from pyrunc.steps.seccomp import compiler
 
     try:
         return {
             "enabled": True,
-            "actions": list(seccomp_compile.ACTIONS),
-            "operators": list(seccomp_compile.OPERATORS),
-            "archs": seccomp_compile.architectures_supported(),
-            "knownFlags": list(seccomp_compile.FLAGS),
-            "supportedFlags": seccomp_compile.flags_supported(),
+            "actions": list(compiler.ACTIONS),
+            "operators": list(compiler.OPERATORS),
+            "archs": compiler.architectures_supported(),
+            "knownFlags": list(compiler.FLAGS),
+            "supportedFlags": compiler.flags_supported(),
         }
     except PyruncError:
         return {"enabled": False}

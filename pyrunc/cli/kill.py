@@ -45,7 +45,7 @@ def signal_number(text: str) -> int:
 def run(call: Call) -> int:
     number = signal_number(call.args[1]) if len(call.args) > 1 and call.args[1] else _TERM
     from pyrunc.lifecycle.kill import kill
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
     store = Store(call.root)
     if call.flags["regex"]:

@@ -32,7 +32,7 @@ def containers(root: str, root_given: bool) -> list[dict[str, Any]]:
 
     Raises PyruncError when root can't be listed: a default root that does not exist is an empty one.
     """
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
     try:
         names = sorted(posix.listdir(root))

@@ -38,8 +38,8 @@ def run(call: Call) -> int:
     if verb not in ("add", "remove"):
         raise UsageError("unknown command " + verb, hint="mounts add or mounts remove")
     from pyrunc.cli.update import _read as read
-    from pyrunc.lifecycle.live_mounts import change
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.lifecycle.mounts import change
+    from pyrunc.state.store import Store
 
     change(Store(call.root), container_id, load(read(path), verb == "add"), verb == "add")
     return 0

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     from pyrunc.lifecycle.pause import pause
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
     pause(Store(call.root), call.args[0])
     return 0

@@ -39,7 +39,7 @@ def run(call: Call) -> int:
     from pyrunc.cli.parse import absolute
     from pyrunc.lifecycle.create import prepare
     from pyrunc.lifecycle.options import CreateOptions
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
     config = absolute(call.flags["config"]) if call.flags["config"] else None
     options = CreateOptions(enter(bundle_of(call)))

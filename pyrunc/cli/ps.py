@@ -58,7 +58,7 @@ def run(call: Call) -> int:
     if form not in ("table", "json"):
         raise UsageError("invalid format option: " + form, hint="table or json")
     from pyrunc.lifecycle.processes import processes
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
     pids = processes(Store(call.root).load(call.args[0]))
     if form == "json":

@@ -12,7 +12,7 @@ from pyrunc.errors import PyruncError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
 
 def each(store: Store, pattern: str, act: Callable[[str], None]) -> None:

@@ -14,9 +14,9 @@ def run(call: Call) -> int:
     from pyrunc.cli.checkpoint import options as criu_options
     from pyrunc.cli.create import enter
     from pyrunc.cli.parse import absolute
+    from pyrunc.lifecycle.checkpoint.restore import restore
     from pyrunc.lifecycle.options import CreateOptions
-    from pyrunc.lifecycle.restore import restore
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
     flags = call.flags
     wanted = criu_options(call)

@@ -11,6 +11,6 @@ if TYPE_CHECKING:
 def run(call: Call) -> int:
     from pyrunc.cli.create import options
     from pyrunc.lifecycle.run import run as run_container
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
     return run_container(Store(call.root), call.args[0], options(call))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def run(call: Call) -> int:
     from pyrunc import log
     from pyrunc.jsontext import dumps
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
     log.output(dumps(Store(call.root).load(call.args[0]).state_json(), 2))
     return 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyrunc.cli import paint
 from pyrunc.errors import PyruncError
 from pyrunc.jsontext import dumps
-from pyrunc.plan.step import CONTAINER, RUNTIME
+from pyrunc.steps.step import CONTAINER, RUNTIME
 
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call

@@ -124,8 +124,8 @@ def run(call: Call) -> int:
     else:
         resources = from_flags(call.flags, call.given)
         schemas = (call.flags["l3-cache-schema"], call.flags["mem-bw-schema"])
-    from pyrunc.lifecycle.store import Store
     from pyrunc.lifecycle.update import update
+    from pyrunc.state.store import Store
 
     update(Store(call.root), call.args[0], resources, schemas)
     return 0

@@ -3,7 +3,7 @@
 import posix
 
 from pyrunc.errors import PyruncError, reason
-from pyrunc.lifecycle.store import make_directories
+from pyrunc.state.store import make_directories
 
 
 def make(root: str) -> str:

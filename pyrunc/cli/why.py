@@ -20,7 +20,7 @@ _NEAREST = 3
 def run(call: Call) -> int:
     if not call.args:
         return _list(call)
-    from pyrunc.lifecycle.store import check_id
+    from pyrunc.state.store import check_id
 
     name = call.args[0]
     check_id(name)
@@ -85,7 +85,7 @@ def _entries(root: str, only: str | None = None) -> dict[str, dict[str, Any]]:
 
 def _now(root: str, name: str) -> dict[str, Any] | None:
     """What can be seen of a container that is there: its status, and when it has stopped how it ended."""
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
     try:
         container = Store(root).load(name)

@@ -14,19 +14,20 @@ from pyrunc.config import rules
 from pyrunc.config.load import load_bundle
 from pyrunc.errors import ConfigError, PyruncError, StateError, reason
 from pyrunc.jsontext import dumps
-from pyrunc.lifecycle import execute
-from pyrunc.lifecycle.state_file import FORMAT
-from pyrunc.lifecycle.store import OCI_VERSION, Container, Lock, make_directories, remove_tree, timestamp
 from pyrunc.linux import files, procfs, sockets
-from pyrunc.plan import files_step, mount_record, order
-from pyrunc.plan.context import Context
-from pyrunc.plan.host import read_host
-from pyrunc.plan.step import Plan, Step
+from pyrunc.plan import order, perform
+from pyrunc.state.state_file import FORMAT
+from pyrunc.state.store import OCI_VERSION, Container, Lock, make_directories, remove_tree, timestamp
+from pyrunc.steps import exec_fifo
+from pyrunc.steps.context import Context
+from pyrunc.steps.host import read_host
+from pyrunc.steps.rootfs import mount_record
+from pyrunc.steps.step import Plan, Step
 
 if TYPE_CHECKING:
     from pyrunc.lifecycle.options import CreateOptions
-    from pyrunc.lifecycle.store import Store
-    from pyrunc.plan.host import Host
+    from pyrunc.state.store import Store
+    from pyrunc.steps.host import Host
 
 
 _EXISTS: Final = "container with given ID already exists"
@@ -154,7 +155,7 @@ def prepare(store: Store, container_id: str, options: CreateOptions) -> Creation
     preserve = inherited(config.get("process"), options.preserve_fds)
     notified = bool(posix.environ.get(b"NOTIFY_SOCKET") and config.get("process"))
     if notified:
-        from pyrunc.lifecycle import notify
+        from pyrunc.lifecycle import notify_socket as notify
 
         notify.into(config, directory)
     plan = order.compile_create(
@@ -173,7 +174,7 @@ def prepare(store: Store, container_id: str, options: CreateOptions) -> Creation
     plan.warnings += rules.warnings(config)
     context = Context(container_id, options.bundle, config, host, directory)
     if config.get("annotations"):
-        from pyrunc.plan import annotations
+        from pyrunc.steps import annotations
 
         context.annotations = annotations.heeded(config["annotations"], options.trust_annotations, host)
         plan.warnings += annotations.warnings(config["annotations"], context.annotations)
@@ -206,7 +207,7 @@ def _manager(config: Any, container_id: str, options: CreateOptions, host: Host)
         paths = cgroups.paths(cgroups.detect(), path, container_id)
         return cgroups.files_manager(paths, host.rootless_cgroups, optional=not path)
     # Only here: what speaks to systemd is not for the others to load.
-    from pyrunc.cgroups import systemd
+    from pyrunc.cgroups.systemd import manager as systemd
 
     place = systemd.Place(path, container_id, user=systemd.is_users(host.in_user_namespace))
     return systemd.manager(place, container_id, config.get("annotations") or {}, rootless=host.rootless_cgroups)
@@ -351,10 +352,10 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
     hold_still()
     mount_record.begin(context)
     try:
-        execute.execute(creation.plan, context)
+        perform.execute(creation.plan, context)
         # The end of file by which we know that it waits comes of its end, too.
-        if execute.has_ended(context.pidfd) or procfs.is_ending(context.pid):
-            raise execute.ended(context)
+        if perform.has_ended(context.pidfd) or procfs.is_ending(context.pid):
+            raise perform.ended(context)
         if console is not None:
             send_fd(console, context.console_fd, b"/dev/ptmx", "console socket")
         if context.console_fd >= 0 and not keep_console:
@@ -374,7 +375,7 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
     for warning in context.warnings:
         if warning not in creation.plan.warnings:
             log.warning(warning)
-    files_step.close(context)
+    exec_fifo.close(context)
     if creation.state_step.lock is not None:
         creation.state_step.lock.release()
     return container
@@ -385,7 +386,7 @@ def take_back(creation: Creation) -> None:
 
     runtime.md, "Lifecycle", step 13.
     """
-    execute.undo(creation.context)
+    perform.undo(creation.context)
     container = creation.container
     if creation.state_step.inode and container.fields["hooks"].get("poststop"):
         from pyrunc.lifecycle import delete

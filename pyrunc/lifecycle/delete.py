@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 from pyrunc import log
 from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.jsontext import dumps
-from pyrunc.lifecycle import kill, state_file
-from pyrunc.lifecycle.state_file import Malformed
-from pyrunc.lifecycle.store import PATIENCE, Busy, Container, Lock, remove_tree, stands_at
-from pyrunc.plan.files_step import FIFO
+from pyrunc.lifecycle import kill
+from pyrunc.state import state_file
+from pyrunc.state.state_file import Malformed
+from pyrunc.state.store import FIFO, PATIENCE, Busy, Container, Lock, remove_tree, stands_at
 
 if TYPE_CHECKING:
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
 # Seconds after which delete --force looks for a process again while it waits for another operation on the container.
 _AGAIN: Final = 0.25
@@ -155,13 +155,13 @@ def destroy(container: Container, explain: bool = False) -> None:
             endings.found(container, manager, explain)
         manager.delete(kill=certain and not container.fields.get("privatePids"))
     if container.fields.get("intelRdt"):
-        from pyrunc.plan import intel_rdt
+        from pyrunc.steps import intel_rdt
 
         intel_rdt.remove(container.fields["intelRdt"])
     if not container.fields.get("ownMounts", True):
-        from pyrunc.plan import mounts
+        from pyrunc.steps.rootfs import mount
 
-        mounts.unmount_below(container.fields["rootfs"])
+        mount.unmount_below(container.fields["rootfs"])
     try:
         remove_tree(container.directory)
     except OSError as error:
@@ -172,7 +172,7 @@ def destroy(container: Container, explain: bool = False) -> None:
 
 def poststop(container: Container) -> None:
     """Run the poststop hooks, all of them, whatever happens to one: runtime.md asks for a warning and to go on."""
-    from pyrunc.plan import hooks
+    from pyrunc.steps import hooks
 
     state = container.state_json("stopped")
     state.pop("owner")

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc.errors import PyruncError, StateError
 from pyrunc.jsontext import dumps, loads
-from pyrunc.lifecycle.store import check_id, make_directories, timestamp
 from pyrunc.linux import files
+from pyrunc.state.store import check_id, make_directories, timestamp
 
 if TYPE_CHECKING:
     from pyrunc.lifecycle.foreground import Foreground
-    from pyrunc.lifecycle.store import Container
+    from pyrunc.state.store import Container
 
 FOLDER: Final = "@why"
 FORMAT: Final = 1

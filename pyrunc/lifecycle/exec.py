@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any, Final
 from pyrunc import _linux, log
 from pyrunc.config import load, rules
 from pyrunc.errors import EXIT_EXEC_FAILURE, ConfigError, PyruncError, StateError, reason
-from pyrunc.lifecycle import create, execute
-from pyrunc.lifecycle.exec_cgroup import AttachToScope, OpenCgroup
-from pyrunc.lifecycle.store import Container
+from pyrunc.lifecycle import create
 from pyrunc.linux import procfs
-from pyrunc.plan import birth, cgroup, devices, mounts, namespaces, order, process
-from pyrunc.plan.context import Context
-from pyrunc.plan.host import read_host
-from pyrunc.plan.step import CONTAINER, RUNTIME, Meet, Plan, Step
+from pyrunc.plan import order, perform
+from pyrunc.state.store import Container
+from pyrunc.steps import cgroup, clone, namespaces
+from pyrunc.steps.context import Context
+from pyrunc.steps.enter import AttachToScope, OpenCgroup
+from pyrunc.steps.host import read_host
+from pyrunc.steps.process import init
+from pyrunc.steps.rootfs import devices, mount
+from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
 
 if TYPE_CHECKING:
     from pyrunc.lifecycle.options import ExecOptions
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
 __all__ = ["EXIT_EXEC_FAILURE", "exec_"]
 
@@ -51,7 +54,7 @@ class OpenContainer(namespaces.OpenNamespaces):
 
     def _check(self) -> None:
         # By number, which may be another process's by now: what was opened is the container's if it is still there.
-        if execute.has_ended(self.pidfd):
+        if perform.has_ended(self.pidfd):
             raise StateError("cannot exec in a stopped container")
 
     def undo(self, context: Context) -> None:
@@ -84,7 +87,7 @@ class Affinity(Step):
     side = CONTAINER
 
     def __init__(self, cpus: str, pointer: str) -> None:
-        from pyrunc.plan.tuning import parse_list
+        from pyrunc.steps.process.scheduling import parse_list
 
         Step.__init__(self, pointer)
         self.cpus = cpus
@@ -113,7 +116,7 @@ class AdoptTerminal(Step):
         return "give the terminal the size of ours, and no carriage returns, which ours adds"
 
     def apply(self, context: Context) -> None:
-        from pyrunc.lifecycle.console import keep_newlines, resize
+        from pyrunc.lifecycle.terminal import keep_newlines, resize
 
         keep_newlines(context.console_fd)
         resize(context.console_fd)
@@ -139,7 +142,7 @@ def exec_(store: Store, container_id: str, options: ExecOptions) -> int:
         _linux.close_range(3 + context.preserve_fds, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
         return _carry_out(plan, context, options)
     except (PyruncError, OSError) as error:
-        if pidfd is not None and (execute.has_ended(pidfd) or procfs.is_ending(container.pid)):
+        if pidfd is not None and (perform.has_ended(pidfd) or procfs.is_ending(container.pid)):
             # Whatever could not be done, that is why: its cgroup or namespaces have gone away under our hands.
             raise StateError("cannot exec in a stopped container") from None
         if isinstance(error, PyruncError) and (error.pointer or "").startswith("/process"):
@@ -228,7 +231,7 @@ def compile_exec(
     context.preserve_fds = create.inherited(wanted, options.preserve_fds)
     context.state = container.state_json("running")
     if config.get("annotations"):
-        from pyrunc.plan import annotations
+        from pyrunc.steps import annotations
 
         trusted = bool(container.fields.get("trustAnnotations"))
         context.annotations = annotations.heeded(config["annotations"], trusted, host)
@@ -243,7 +246,7 @@ def compile_exec(
     if again:
         steps += order.host_procfs(wanted, {}, "user" in joined, host)
     if linux.get("seccomp"):
-        from pyrunc.plan.seccomp_step import CompileFilter
+        from pyrunc.steps.seccomp.step import CompileFilter
 
         steps.append(CompileFilter(linux["seccomp"], container.store.root + "/@seccomp"))
     small = order.has_small_memory(linux)
@@ -251,18 +254,18 @@ def compile_exec(
     steps.append(opened)
     pipes = not options.detach and not wanted.get("terminal")
     if pipes:
-        from pyrunc.plan import streams
+        from pyrunc.steps.process import streams
 
         steps.append(streams.MakePipes(wanted, linux))
-    steps.append(birth.Clone(0, [], None))
+    steps.append(clone.Clone(0, [], None))
     if pipes:
         steps.append(streams.TakePipes())
     if (container.fields.get("systemd") or {}).get("user"):
         steps.append(AttachToScope(opened))
     if wanted.get("oomScoreAdj") is not None:
-        steps.append(process.OomScore(wanted["oomScoreAdj"]))
+        steps.append(init.OomScore(wanted["oomScoreAdj"]))
     if container.fields.get("intelRdt"):
-        from pyrunc.plan import intel_rdt
+        from pyrunc.steps import intel_rdt
 
         steps.append(intel_rdt.EnterClos(container.fields["intelRdt"]))
     steps.append(Meet(RUNTIME, order.RECORDED))
@@ -282,37 +285,37 @@ def compile_exec(
         steps.append(namespaces.JoinNamespaces(kinds))
     if container.fields.get("ownKeyring", True):
         # The container's, by its name; the caller's own keys are none of its business.
-        steps.append(process.Keyring(wanted.get("selinuxLabel") or ""))
-    steps.append(OpenRoot() if "mount" in joined else mounts.ChangeRoot())
+        steps.append(init.Keyring(wanted.get("selinuxLabel") or ""))
+    steps.append(OpenRoot() if "mount" in joined else mount.ChangeRoot())
     if wanted.get("terminal"):
         size = wanted.get("consoleSize") or {}
         uid = (wanted.get("user") or {}).get("uid") or 0
         steps.append(devices.Terminal(size.get("height") or 0, size.get("width") or 0, uid, False, controls=not again))
-    steps += process.labels(wanted, host)
-    steps += process.tune(wanted, linux, late)
+    steps += init.labels(wanted, host)
+    steps += init.tune(wanted, linux, late)
     if wanted.get("noNewPrivileges"):
-        steps.append(process.NoNewPrivileges())
+        steps.append(init.NoNewPrivileges())
     if again:
-        steps.append(birth.EnterPids())
+        steps.append(clone.EnterPids())
     steps.append(Meet(CONTAINER, order.READY))
     if wanted.get("terminal") and not options.detach:
         steps.append(AdoptTerminal())
     if wanted.get("rlimits"):
-        steps.append(process.Rlimits(wanted["rlimits"]))
-    program = process.BecomeProgram(wanted, has_fifo=False, again=again)
+        steps.append(init.Rlimits(wanted["rlimits"]))
+    program = init.BecomeProgram(wanted, has_fifo=False, again=again)
     steps += [Meet(RUNTIME, order.LIMITED), program]
     if again:
         steps += order.settled(wanted if late else None)
     return context, Plan(steps, _warnings(program.caps, -1 if "user" in joined else host.capabilities))
 
 
-def _warnings(caps: process.Caps | None, available: int) -> list[str]:
+def _warnings(caps: init.Caps | None, available: int) -> list[str]:
     """What cannot be given, as create tells it: a --cap without CAP_, for one."""
     if caps is None or not caps.odd(available):
         return []
-    from pyrunc.plan import caps_warnings
+    from pyrunc.steps.process import capabilities
 
-    return caps_warnings.warnings(caps, available)
+    return capabilities.warnings(caps, available)
 
 
 def _nothing(context: Context) -> None:
@@ -338,7 +341,7 @@ def _carry_out(plan: Plan, context: Context, options: ExecOptions) -> int:
     console = create.connect(options.console_socket) if options.console_socket else None
     pidfd_socket = create.connect(options.pidfd_socket) if options.pidfd_socket else None
     create.hold_still()
-    execute.execute(plan, context)
+    perform.execute(plan, context)
     try:
         if console is not None:
             create.send_fd(console, context.console_fd, b"/dev/ptmx", "console socket")
@@ -355,7 +358,7 @@ def _carry_out(plan: Plan, context: Context, options: ExecOptions) -> int:
     except BaseException:
         if foreground is not None:
             foreground.end()
-        execute.undo(context)
+        perform.undo(context)
         raise
     status = foreground.wait()
     foreground.finish(status)

@@ -12,9 +12,9 @@ from pyrunc.errors import PyruncError
 from pyrunc.lifecycle.pump import POLLIN, End, Flow
 
 if TYPE_CHECKING:
-    from pyrunc.lifecycle.console import Console
-    from pyrunc.lifecycle.notify import Notify
-    from pyrunc.plan.context import Context
+    from pyrunc.lifecycle.notify_socket import Notify
+    from pyrunc.lifecycle.terminal import Console
+    from pyrunc.steps.context import Context
 
 # Numbers of signal(7), the same on every architecture this project is for: _signal cannot be loaded so early.
 _SIGHUP: Final = 1
@@ -86,7 +86,7 @@ class Foreground:
         self.events: dict[int, int] = {}
         self.poll = select.poll()
         if context.console_fd >= 0:
-            from pyrunc.lifecycle.console import Console
+            from pyrunc.lifecycle.terminal import Console
 
             self.console = Console(context.console_fd)
             self.flows = [self.console.input, self.console.output]
@@ -237,7 +237,7 @@ class Foreground:
             # HUP asks a process that lives for its configuration, as often as for its end.
             self.asked = self.asked or (number in _ENDING and not (number == _SIGHUP and pidfd >= 0))
             if number == _SIGWINCH and self.console is not None:
-                from pyrunc.lifecycle.console import resize
+                from pyrunc.lifecycle.terminal import resize
 
                 resize(self.console.master)
             elif number not in _OURS and pidfd >= 0:

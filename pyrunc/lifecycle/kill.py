@@ -10,7 +10,7 @@ from pyrunc import _linux, log
 from pyrunc.errors import PyruncError, StateError, reason
 
 if TYPE_CHECKING:
-    from pyrunc.lifecycle.store import Container, Store
+    from pyrunc.state.store import Container, Store
 
 SIGKILL: Final = 9
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyrunc.errors import StateError
-from pyrunc.lifecycle.store import Lock
+from pyrunc.state.store import Lock
 
 if TYPE_CHECKING:
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
 
 def pause(store: Store, container_id: str) -> None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux, log
 from pyrunc.errors import PyruncError
-from pyrunc.lifecycle import create, execute, start
-from pyrunc.lifecycle.store import Container, Lock
+from pyrunc.lifecycle import create, start
+from pyrunc.plan import perform
+from pyrunc.state.store import Container, Lock
 
 if TYPE_CHECKING:
     from pyrunc.lifecycle.foreground import Foreground
     from pyrunc.lifecycle.options import CreateOptions
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
 # Steps of create whose undo is by a name that is free again once the container is destroyed.
 _NAMED: Final = ("state", "exec.fifo", "cgroup", "intelRdt", "unmount")
@@ -48,7 +49,7 @@ def run(store: Store, container_id: str, options: CreateOptions) -> int:
         finally:
             # What has a name went with that, before the poststop hooks: by now it may be another container's.
             context.done = [step for step in context.done if step.name not in _NAMED]
-            execute.undo(context)
+            perform.undo(context)
             if foreground is not None:
                 foreground.give_up()
         if foreground is not None and isinstance(error, PyruncError) and error.step == start.EXECVE and log.is_plain():

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.jsontext import dumps
-from pyrunc.lifecycle.store import Container, Lock
 from pyrunc.linux import procfs
-from pyrunc.plan.files_step import FIFO, HOOKS_BEGIN, HOOKS_END
+from pyrunc.state.store import FIFO, Container, Lock
+from pyrunc.steps.exec_fifo import HOOKS_BEGIN, HOOKS_END
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyrunc.lifecycle.notify import Notify
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.lifecycle.notify_socket import Notify
+    from pyrunc.state.store import Store
 
 
 # The step of an error that says that the program cannot be executed.
@@ -54,7 +54,7 @@ def listen(container: Container) -> Notify | None:
     """The socket on which the container says that it is ready, if there is a service manager to be told."""
     if not posix.environ.get(b"NOTIFY_SOCKET"):
         return None
-    from pyrunc.lifecycle import notify
+    from pyrunc.lifecycle import notify_socket as notify
 
     return notify.listen(container.directory)
 
@@ -242,7 +242,7 @@ def _problem(container: Container, data: bytes) -> PyruncError | None:
 
 def _poststart(container: Container, meanwhile: Callable[[], object] | None) -> None:
     """A failing poststart hook is an error and stops the container (runtime.md, "Lifecycle", 1.3.0)."""
-    from pyrunc.plan import hooks
+    from pyrunc.steps import hooks
 
     state = container.state_json("running")
     state.pop("owner")

@@ -20,17 +20,18 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from pyrunc.lifecycle import create, execute, foreground, start, sync
+from pyrunc.lifecycle import create, foreground, start
 from pyrunc.lifecycle import exec as exec_module
-from pyrunc.plan import hooks, order
-from pyrunc.plan.process import BecomeProgram
-from pyrunc.plan.step import CONTAINER, RUNTIME, Meet, Plan, Step
+from pyrunc.plan import order, perform, sync
+from pyrunc.steps import hooks
+from pyrunc.steps.process.init import BecomeProgram
+from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pyrunc.errors import PyruncError
-    from pyrunc.plan.context import Context
+    from pyrunc.steps.context import Context
 
 #: One record of the shared memory: what happened (0: nothing, the end), to which entry, and two clocks in nanoseconds.
 _RECORD: Final = struct.Struct("=IIQQ")
@@ -261,7 +262,7 @@ def watch(trace: Trace) -> None:
         (exec_module, "compile_exec", "decide: compile the plan"),
         (Plan, "foresee", "load what is loaded rarely"),
         (sync, "take_over", "learn of the second process"),
-        (execute, "undo", "undo what was done"),
+        (perform, "undo", "undo what was done"),
         (start, "_let_go", "let the process go, by exec.fifo"),
         (start, "take_away", "destroy the container"),
     ):
@@ -300,7 +301,7 @@ def _watch_ends(trace: Trace) -> None:
         trace.died = True
         return original(context)
 
-    for module in (sync, execute):
+    for module in (sync, perform):
         setattr(module, "ended", ended)  # noqa: B010
 
 

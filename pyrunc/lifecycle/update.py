@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from pyrunc import log
 from pyrunc.errors import StateError
-from pyrunc.lifecycle.store import Lock
+from pyrunc.state.store import Lock
 
 if TYPE_CHECKING:
-    from pyrunc.lifecycle.store import Store
+    from pyrunc.state.store import Store
 
 
 def update(store: Store, container_id: str, resources: dict[str, Any], schemas: tuple[str, str] = ("", "")) -> None:
@@ -24,7 +24,7 @@ def update(store: Store, container_id: str, resources: dict[str, Any], schemas: 
         if container.status() == "stopped":
             raise StateError("cannot update a container that has stopped: container not running")
         if schemas != ("", ""):
-            from pyrunc.plan import intel_rdt
+            from pyrunc.steps import intel_rdt
 
             intel_rdt.update(container.fields.get("intelRdt"), *schemas)
         for warning in container.manager().update(resources):

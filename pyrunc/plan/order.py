@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pyrunc.plan import birth, cgroup, devices, hooks, mounts, namespaces, process
-from pyrunc.plan.files_step import MakeFifo
-from pyrunc.plan.step import CONTAINER, RUNTIME, Meet, Plan, Step
+from pyrunc.steps import cgroup, hooks, namespaces
+from pyrunc.steps import clone as birth
+from pyrunc.steps.exec_fifo import MakeFifo
+from pyrunc.steps.process import init as process
+from pyrunc.steps.rootfs import devices
+from pyrunc.steps.rootfs import mount as mounts
+from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
 
 if TYPE_CHECKING:
     from pyrunc.cgroups import AnyManager
     from pyrunc.config.types import Config
-    from pyrunc.plan.host import Host
+    from pyrunc.steps.host import Host
 
 # The meeting points, in order.
 RECORDED = "the process is recorded in state.json and its id maps are written"
@@ -129,7 +133,7 @@ class _Builder:
         if self.spaces.joined:
             steps.append(namespaces.OpenNamespaces(self.spaces.joined))
         if self.linux.get("seccomp"):
-            from pyrunc.plan.seccomp_step import CompileFilter
+            from pyrunc.steps.seccomp.step import CompileFilter
 
             steps.append(CompileFilter(self.linux["seccomp"], self.options.seccomp_cache))
         if "pid" in self.spaces.joined:
@@ -140,11 +144,11 @@ class _Builder:
             steps += self.trees
         steps += self.early
         if self.linux.get("memoryPolicy"):
-            from pyrunc.plan import tuning
+            from pyrunc.steps.process import scheduling
 
-            steps += tuning.check_nodes(self.linux["memoryPolicy"])
+            steps += scheduling.check_nodes(self.linux["memoryPolicy"])
         if self.linux.get("intelRdt") is not None:
-            from pyrunc.plan import intel_rdt
+            from pyrunc.steps import intel_rdt
 
             self.clos = intel_rdt.MakeClos(self.linux["intelRdt"])
             steps.append(self.clos)
@@ -168,7 +172,7 @@ class _Builder:
         flags = self.spaces.flags(apart)
         pipes = self.options.relay and self.process and not self.process.get("terminal")
         if pipes:
-            from pyrunc.plan import streams
+            from pyrunc.steps.process import streams
 
             steps.append(streams.MakePipes(self.process, self.linux))
         steps.append(birth.Clone(0 if twice else flags, [] if twice else kinds, clone_time))
@@ -183,7 +187,7 @@ class _Builder:
         if self.process and self.process.get("oomScoreAdj") is not None:
             steps.append(process.OomScore(self.process["oomScoreAdj"]))
         if self.clos is not None:
-            from pyrunc.plan import intel_rdt
+            from pyrunc.steps import intel_rdt
 
             steps.append(intel_rdt.EnterClos(None, self.clos))
         again = twice and "network" in self.spaces.new
@@ -200,27 +204,27 @@ class _Builder:
         meet = Meet(RUNTIME, label)
         if not trees or not self.locked:
             return [meet]
-        from pyrunc.plan import sources
+        from pyrunc.steps.rootfs import host_sources
 
-        return [sources.OpenSources(trees), meet, sources.TakeSources(trees)]
+        return [host_sources.OpenSources(trees), meet, host_sources.TakeSources(trees)]
 
     def _opened_late(self, tree: mounts.OpenTree) -> list[Step]:
-        from pyrunc.plan import sources
+        from pyrunc.steps.rootfs import host_sources
 
         return [
             Meet(CONTAINER, MOUNTED_SO_FAR),
-            sources.OpenSources([tree]),
+            host_sources.OpenSources([tree]),
             Meet(RUNTIME, SOURCE_OPENED),
-            sources.TakeSources([tree]),
+            host_sources.TakeSources([tree]),
         ]
 
     def _net_devices(self) -> list[Step]:
         """As soon as the network namespace is there: sysctls and hooks find the devices in it."""
         if not self.linux.get("netDevices"):
             return []
-        from pyrunc.plan import network
+        from pyrunc.steps import network_devices
 
-        return network.compile(self.linux["netDevices"], self.host)
+        return network_devices.compile(self.linux["netDevices"], self.host)
 
     def _enter(self, manager: AnyManager | None, twice: bool, flags: int, kinds: list[str]) -> list[Step]:
         steps: list[Step] = []
@@ -384,9 +388,9 @@ class _Builder:
         if program.caps is not None:
             available = -1 if self.spaces.has("user") else self.host.capabilities
             if program.caps.odd(available):
-                from pyrunc.plan import caps_warnings
+                from pyrunc.steps.process import capabilities
 
-                self.warnings += caps_warnings.warnings(program.caps, available)
+                self.warnings += capabilities.warnings(program.caps, available)
         return steps
 
     def _is_scheduled_late(self) -> bool:
@@ -435,20 +439,20 @@ class _Builder:
 
     def _set_times(self, step: mounts.MountStep) -> None:
         if step.tree in self.trees and step.options.times() != (0, 0) and not self.host.in_user_namespace:
-            from pyrunc.plan import access_times
+            from pyrunc.steps.rootfs import access_times
 
             self.early.append(access_times.SetTimes(step.tree, step.options))
 
     def _map_ids(self, mount: Any, step: mounts.MountStep, pointer: str) -> None:
-        from pyrunc.plan import idmap_mount
+        from pyrunc.steps.rootfs import idmapped
 
         if self.mapper is None:
-            self.mapper = idmap_mount.Mapper(self.linux, self.spaces)
+            self.mapper = idmapped.Mapper(self.linux, self.spaces)
         mapping = self.mapper.of(mount, step.options, pointer)
         if step.tree is not None:
-            step.tree.mapping = (idmap_mount, mapping, step.options.idmap == "ridmap")
+            step.tree.mapping = (idmapped, mapping, step.options.idmap == "ridmap")
         else:
-            step.mapping = (idmap_mount, mapping)
+            step.mapping = (idmapped, mapping)
 
     def _own_dev(self) -> bool:
         """Whether /dev is the container's own to fill: not when the config binds one."""
@@ -483,9 +487,9 @@ class _Builder:
             return None
         if not self.locked:
             return self._tree(device["path"], False, pointer, devices.BIND_ATTRIBUTES)
-        from pyrunc.plan import device_source
+        from pyrunc.steps.rootfs import host_devices
 
-        tree = device_source.OpenDevice(device, pointer)
+        tree = host_devices.OpenDevice(device, pointer)
         self.trees.append(tree)
         return tree
 
@@ -524,6 +528,6 @@ def settled(scheduled: Any) -> list[Step]:
     """
     if not scheduled:
         return [birth.RecordAgain(let_go=True)]
-    from pyrunc.plan import tuning
+    from pyrunc.steps.process import scheduling
 
-    return [birth.RecordAgain(), tuning.schedule(scheduled["scheduler"], RUNTIME), Meet(RUNTIME, SETTLED)]
+    return [birth.RecordAgain(), scheduling.schedule(scheduled["scheduler"], RUNTIME), Meet(RUNTIME, SETTLED)]

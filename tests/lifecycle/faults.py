@@ -22,14 +22,15 @@ if __name__ == "__main__":
 
 from pyrunc.cli import main as cli
 from pyrunc.errors import PyruncError
-from pyrunc.lifecycle import create, execute, run
+from pyrunc.lifecycle import create, run
 from pyrunc.lifecycle import exec as exec_module
 from pyrunc.lifecycle.options import CreateOptions, ExecOptions
-from pyrunc.lifecycle.store import Store
-from pyrunc.plan.birth import Clone
-from pyrunc.plan.context import Context
-from pyrunc.plan.process import BecomeProgram
-from pyrunc.plan.step import CONTAINER, Meet, Plan, Step
+from pyrunc.plan import perform
+from pyrunc.state.store import Store
+from pyrunc.steps.clone import Clone
+from pyrunc.steps.context import Context
+from pyrunc.steps.process.init import BecomeProgram
+from pyrunc.steps.step import CONTAINER, Meet, Plan, Step
 
 
 class Fault:
@@ -85,13 +86,13 @@ class Fault:
         step.__class__ = type(kind.__name__, (kind,), {"__slots__": (), "apply": apply})
 
     def _at_the_end(self) -> None:
-        original: Callable[[int], bool] = execute.has_ended
+        original: Callable[[int], bool] = perform.has_ended
 
         def has_ended(pidfd: int) -> bool:
             self.strike()
             return original(pidfd)
 
-        execute.has_ended = has_ended
+        perform.has_ended = has_ended
 
 
 def describe(plan: Plan) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from pyrunc import cgroups
-from pyrunc.cgroups import Manager, devices
+from pyrunc.cgroups import Manager, device_rules
 from pyrunc.errors import ConfigError, PyruncError
 
 TOP = Path(__file__).parents[2]
@@ -608,7 +608,7 @@ def free_majors(kind: str) -> list[int]:
 
 
 def bits(access: str) -> int:
-    return sum(devices.ACCESS[letter] for letter in access)
+    return sum(device_rules.ACCESS[letter] for letter in access)
 
 
 def test_device_rules_in_order(place: Place, tmp_path: Path) -> None:
@@ -631,18 +631,18 @@ def test_device_rules_in_order(place: Place, tmp_path: Path) -> None:
             rule |= dice.choice([{}, {"major": one}, {"major": one}, {"major": other}, {"major": -1}])
             rule |= dice.choice([{}, {"minor": 0}, {"minor": 0}, {"minor": 1}])
             configured.append(rule)
-        rules = devices.parse(configured)
+        rules = device_rules.parse(configured)
         try:
-            default, exceptions = devices.reduce(rules, ())
+            default, exceptions = device_rules.reduce(rules, ())
         except ConfigError:
             refused += 1
             continue
         tried += 1
-        for file, values in devices.v1_writes(default, exceptions):
+        for file, values in device_rules.v1_writes(default, exceptions):
             for text in values:
                 Path(manager.paths["devices"], file).write_text(text)
         for (kind, major, minor, access), verdict in probe.ask().items():
-            assert verdict == devices.allowed(rules, kind, major, minor, bits(access)), (
+            assert verdict == device_rules.allowed(rules, kind, major, minor, bits(access)), (
                 configured,
                 kind,
                 major,

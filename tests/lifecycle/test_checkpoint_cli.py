@@ -21,7 +21,7 @@ from .support import mounts_of, one_line, running
 sys.path.insert(0, str(TOP))
 
 from pyrunc.errors import PyruncError
-from pyrunc.plan import external
+from pyrunc.lifecycle.checkpoint import external_mounts
 
 USAGE = [
     ("checkpoint", ("--parent-path", "/absolute"), "--parent-path must be relative"),
@@ -136,7 +136,7 @@ def told(box: Bundle, pid: int) -> dict[str, str]:
     config = json.loads((box.path / "config.json").read_text())
     found = {}
     state = json.loads((box.place.root / box.id / "state.json").read_text())
-    for text in external.told_at_dump(pid, config, state["cgroup"]):
+    for text in external_mounts.told_at_dump(pid, config, state["cgroup"]):
         point, _, name = text.removeprefix("mnt[").partition("]:")
         found[point] = name
     return found
@@ -307,24 +307,27 @@ def test_restored_mounts_must_not_have_more_rights(bundle: MakeBundle, tmp_path:
     bind(box, source, "/data", "bind", "ro", "noexec")
     pid = running(box)
     restrictions = staged(box, "[[each.device, each.root, sorted(each.options)] for each in restrictions]")
-    limits = [external.Restriction(device, root, set(options)) for device, root, options in restrictions]
-    table = external.entries(pid)
-    external.judge_restored(table, limits)
+    limits = [external_mounts.Restriction(device, root, set(options)) for device, root, options in restrictions]
+    table = external_mounts.entries(pid)
+    external_mounts.judge_restored(table, limits)
     (entry,) = [entry for entry in table if entry.point == "/data"]
     assert {"ro", "noexec"} <= entry.options
     entry.options.discard("ro")
     with pytest.raises(PyruncError, match="/data without ro"):
-        external.judge_restored(table, limits)
+        external_mounts.judge_restored(table, limits)
     box.delete("--force").ok()
 
 
 def test_images_of_somebody_else_s_making() -> None:
-    good = [external.ImageMount("/", "", False, False), external.ImageMount("/a", "pyrunc:mount:1", False, False)]
-    external.judge_images(good)
+    good = [
+        external_mounts.ImageMount("/", "", False, False),
+        external_mounts.ImageMount("/a", "pyrunc:mount:1", False, False),
+    ]
+    external_mounts.judge_images(good)
     for bad in (
-        external.ImageMount("/a", "/etc", False, False),
-        external.ImageMount("/a", "pyrunc:mount:1", True, False),
-        external.ImageMount("/a", "", False, True),
+        external_mounts.ImageMount("/a", "/etc", False, False),
+        external_mounts.ImageMount("/a", "pyrunc:mount:1", True, False),
+        external_mounts.ImageMount("/a", "", False, True),
     ):
         with pytest.raises(PyruncError):
-            external.judge_images([*good, bad])
+            external_mounts.judge_images([*good, bad])

@@ -1,4 +1,4 @@
-"""What tmpcopyup copies, and what it is not led to: pyrunc.plan.copyup on directories, and a container with it."""
+"""What tmpcopyup copies, and what it is not led to: on directories, and a container with it."""
 
 import os
 import posix
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc.plan import copyup
+from pyrunc.steps.rootfs import tmpcopyup
 
 from ..conftest import MakeBundle
 
@@ -22,7 +22,7 @@ def copy(source: Path, target: Path) -> None:
     fds = [os.open(path, os.O_PATH) for path in (source, target)]
     before = len(os.listdir("/proc/self/fd"))
     try:
-        copyup.copy(*fds)
+        tmpcopyup.copy(*fds)
     finally:
         assert len(os.listdir("/proc/self/fd")) == before, "descriptors are left open"
         for fd in fds:
@@ -106,7 +106,7 @@ def test_what_was_looked_at_is_what_is_copied(kind: str, tmp_path: Path, monkeyp
         other.symlink_to("/etc/passwd")
     else:
         os.mknod(other, 0o600 | stat.S_IFCHR, os.makedev(1, 5))
-    monkeypatch.setattr(copyup, "posix", Exchanging(source / "file", other))
+    monkeypatch.setattr(tmpcopyup, "posix", Exchanging(source / "file", other))
     copy(source, target)
     assert (target / "file").read_text() == "text\n"
     assert stat.S_IMODE((target / "file").stat().st_mode) == 0o640

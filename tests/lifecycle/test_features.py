@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc.plan import seccomp_compile
+from pyrunc.steps.seccomp import compiler
 
 from ..conftest import TOP, MakeBundle
 from ..workplace import Bundle, Workplace, hierarchies
@@ -191,7 +191,7 @@ def test_seccomp_architectures(bundle: MakeBundle, features: Features) -> None:
 
 def test_seccomp_flags(bundle: MakeBundle, features: Features) -> None:
     seccomp = features["linux"]["seccomp"]
-    assert set(seccomp["supportedFlags"]) <= set(seccomp["knownFlags"]) == set(seccomp_compile.FLAGS)
+    assert set(seccomp["supportedFlags"]) <= set(seccomp["knownFlags"]) == set(compiler.FLAGS)
     box = bundle()
     for flag in seccomp["knownFlags"]:
         if flag == "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV":

@@ -14,9 +14,9 @@ import pytest
 pytest.importorskip("pyrunc._linux")
 
 from pyrunc.errors import ConfigError, PyruncError
-from pyrunc.plan import intel_rdt
-from pyrunc.plan.context import Context
-from pyrunc.plan.host import Host
+from pyrunc.steps import intel_rdt
+from pyrunc.steps.context import Context
+from pyrunc.steps.host import Host
 
 from ..conftest import MakeBundle
 from ..workplace import Workplace

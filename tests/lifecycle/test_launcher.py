@@ -17,7 +17,7 @@ import pytest
 
 from pyrunc import _linux
 from pyrunc.cli.table import GLOBAL
-from pyrunc.plan import seccomp
+from pyrunc.steps.seccomp import cache
 from tests.conftest import MakeBundle
 
 SEALS = _linux.F_SEAL_SEAL | _linux.F_SEAL_SHRINK | _linux.F_SEAL_GROW | _linux.F_SEAL_WRITE
@@ -415,4 +415,4 @@ def test_the_launcher_names_filters_as_the_package_does(bundle: MakeBundle) -> N
     box.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
     box.run().ok()
     names = os.listdir(box.place.root / "@seccomp")
-    assert names == [seccomp.key(box.config["linux"]["seccomp"])]
+    assert names == [cache.key(box.config["linux"]["seccomp"])]

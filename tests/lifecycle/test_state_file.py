@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc.lifecycle import state_file
+from pyrunc.state import state_file
 
 from ..conftest import TOP, MakeBundle
 from ..workplace import Bundle, hierarchies

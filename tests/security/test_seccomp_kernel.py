@@ -24,7 +24,8 @@ import pytest
 import seccomp as bindings
 
 from pyrunc import _linux
-from pyrunc.plan import seccomp
+from pyrunc.steps.seccomp import cache
+from pyrunc.steps.seccomp.step import compile_filter
 from tests import bpf
 from tests import workplace as places
 from tests.workplace import Workplace
@@ -60,7 +61,7 @@ def number(name: str, abi: str = "x86_64") -> int:
 def load(program: bytes, flags: int) -> int:
     """seccomp(2), SECCOMP_SET_MODE_FILTER; with NEW_LISTENER the listener. Raises OSError."""
     filter_ = (ctypes.c_char * len(program)).from_buffer_copy(program)
-    fprog = struct.pack("HxxxxxxP", len(program) // seccomp.INSTRUCTION, ctypes.addressof(filter_))
+    fprog = struct.pack("HxxxxxxP", len(program) // cache.INSTRUCTION, ctypes.addressof(filter_))
     libc = ctypes.CDLL(None, use_errno=True)
     result = libc.syscall(ctypes.c_long(number("seccomp")), ctypes.c_long(1), ctypes.c_long(flags), fprog)
     if result < 0:
@@ -119,7 +120,7 @@ def in_child(work: Callable[[int], None]) -> tuple[int, bytes]:
 
 
 @contextmanager
-def process_under(found: seccomp.Filter) -> Iterator[int]:
+def process_under(found: cache.Filter) -> Iterator[int]:
     """A process that has loaded the filter and sleeps."""
     reader, writer = os.pipe()
     pid = os.fork()
@@ -228,7 +229,7 @@ def compare(ours: list[bpf.Instruction], theirs: list[bpf.Instruction], profile:
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_default_profiles_as_runc(name: str, runc: Workplace) -> None:
     profile = default_profile(name)
-    with process_under(seccomp.compile(profile)) as pid:
+    with process_under(compile_filter(profile)) as pid:
         ours = filter_of(pid)
     met = compare(ours, filter_of_runc(runc, profile), profile)
     assert {"allow", "errno 1", "errno 38"} <= met
@@ -300,7 +301,7 @@ VARIANTS = _variants()
 @pytest.mark.parametrize("name", VARIANTS)
 def test_other_profiles_as_runc(name: str, runc: Workplace) -> None:
     profile = VARIANTS[name]
-    compare(bpf.decode(seccomp.compile(profile).program), filter_of_runc(runc, profile), profile)
+    compare(bpf.decode(compile_filter(profile).program), filter_of_runc(runc, profile), profile)
 
 
 # What the kernel makes of it
@@ -358,7 +359,7 @@ CALLS: list[tuple[str, str | int, tuple[int, ...], dict[str, str]]] = [
 
 @pytest.mark.parametrize("profile", ["podman", "docker"])
 def test_the_kernel_answers_as_the_profile_says(profile: str) -> None:
-    found = seccomp.compile(default_profile(profile))
+    found = compile_filter(default_profile(profile))
     code = bpf.decode(found.program)
     calls = [(abi, call, args, answers[profile]) for abi, call, args, answers in CALLS if profile in answers]
     assert len(calls) >= 10
@@ -378,11 +379,11 @@ def test_the_kernel_answers_as_the_profile_says(profile: str) -> None:
         assert judged in ("allow", answer), (abi, call)
 
 
-def _one(action: str, **more: Any) -> seccomp.Filter:
+def _one(action: str, **more: Any) -> cache.Filter:
     """getppid with an action, everything else allowed."""
     top = {"listenerPath": "/run/agent"} if action == "SCMP_ACT_NOTIFY" else {}
     rule = {"names": ["getppid"], "action": action, **more}
-    return seccomp.compile({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule], **top})
+    return compile_filter({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule], **top})
 
 
 @pytest.mark.parametrize(
@@ -439,7 +440,7 @@ def test_the_kernel_takes_the_flags(names: list[str] | None, notify: bool) -> No
     }
     if names is not None:
         profile["flags"] = ["SECCOMP_FILTER_FLAG_" + name for name in names]
-    found = seccomp.compile(profile)
+    found = compile_filter(profile)
 
     def work(out: int) -> None:
         listener = load(found.program, found.flags)
@@ -485,7 +486,7 @@ def test_what_the_runtime_calls_after_the_listener_is_known_can_be_notified(firs
     names = ["read", "close", "execve"]
     rules = [{"names": names, "action": "SCMP_ACT_NOTIFY"}]
     profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules, "listenerPath": "/run/agent"}
-    found = seccomp.compile(profile)
+    found = compile_filter(profile)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid == 0:
@@ -539,7 +540,7 @@ def test_what_the_runtime_calls_after_the_listener_is_known_can_be_notified(firs
 
 
 def test_the_flags_that_are_supported_are_those_the_kernel_takes() -> None:
-    from pyrunc.plan import seccomp_compile
+    from pyrunc.steps.seccomp import compiler
 
     def works(name: str) -> bool:
         flag = getattr(_linux, name)
@@ -556,4 +557,4 @@ def test_the_flags_that_are_supported_are_those_the_kernel_takes() -> None:
 
         return in_child(work) == (0, b"yes")
 
-    assert [name for name in seccomp_compile.FLAGS if works(name)] == seccomp_compile.flags_supported()
+    assert [name for name in compiler.FLAGS if works(name)] == compiler.flags_supported()

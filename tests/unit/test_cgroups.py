@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from pyrunc import cgroups
-from pyrunc.cgroups import Host, devices, parse_mountinfo
+from pyrunc.cgroups import Host, device_rules, parse_mountinfo
 from pyrunc.errors import ConfigError, PyruncError
 
 # The usual names of systemd hosts: two hierarchies of two controllers each.
@@ -111,47 +111,47 @@ def test_no_devices_no_v1_and_other_named_hierarchies() -> None:
 )
 def test_bad_device_rules(rule: dict[str, object], pointer: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
-        devices.parse([rule])
+        device_rules.parse([rule])
     assert caught.value.pointer == "/linux/resources/devices" + pointer
 
 
 def test_an_engines_device_rules() -> None:
     """What podman writes: deny all, and the defaults after it."""
-    rules = devices.parse([{"allow": False, "access": "rwm"}])
+    rules = device_rules.parse([{"allow": False, "access": "rwm"}])
     assert rules == [(False, "a", -1, -1, 7)]
-    default, exceptions = devices.reduce(rules)
+    default, exceptions = device_rules.reduce(rules)
     assert not default
-    writes = devices.v1_writes(default, exceptions)
+    writes = device_rules.v1_writes(default, exceptions)
     assert writes[0] == ("devices.deny", ["a"])
     assert writes[1][0] == "devices.allow" and len(writes) == 2
     assert writes[1][1][:3] == ["c *:* m", "b *:* m", "c 1:3 rwm"]
-    assert devices.v1_writes(*devices.reduce(devices.parse([{"allow": True, "access": "rwm"}]))) == [
+    assert device_rules.v1_writes(*device_rules.reduce(device_rules.parse([{"allow": True, "access": "rwm"}]))) == [
         ("devices.allow", ["a"])
     ]
 
 
 def test_the_last_rule_decides_each_access() -> None:
-    rules = devices.parse(
+    rules = device_rules.parse(
         [
             {"allow": True, "type": "c", "major": 7, "access": "rw"},
             {"allow": False, "type": "c", "access": "w"},
             {"allow": True, "type": "c", "major": 7, "minor": 1, "access": "w"},
         ]
     )
-    assert devices.allowed(rules, "c", 7, 1, 6)
-    assert devices.allowed(rules, "c", 7, 0, 2)
-    assert not devices.allowed(rules, "c", 7, 0, 6)
-    assert not devices.allowed(rules, "b", 7, 1, 2)
+    assert device_rules.allowed(rules, "c", 7, 1, 6)
+    assert device_rules.allowed(rules, "c", 7, 0, 2)
+    assert not device_rules.allowed(rules, "c", 7, 0, 6)
+    assert not device_rules.allowed(rules, "b", 7, 1, 2)
     # One exception has to cover both accesses of an open for reading and writing.
-    assert devices.reduce(rules, ()) == (False, {("c", 7, -1): 2, ("c", 7, 1): 6})
+    assert device_rules.reduce(rules, ()) == (False, {("c", 7, -1): 2, ("c", 7, 1): 6})
 
 
 def test_a_default_rule_never_makes_a_config_invalid() -> None:
     """All but majors 10 and 136: tun and pseudo-terminals can't be excepted from that on v1, and stay denied."""
-    rules = devices.parse(
+    rules = device_rules.parse(
         [{"allow": True, "access": "rwm"}, {"allow": False, "type": "c", "major": 10, "access": "rw"}]
     )
-    assert devices.reduce(rules) == (True, {("c", 10, -1): 6})
+    assert device_rules.reduce(rules) == (True, {("c", 10, -1): 6})
 
 
 def test_reduced_rules_mean_the_same() -> None:
@@ -162,7 +162,7 @@ def test_reduced_rules_mean_the_same() -> None:
     refused = 0
     for rules in itertools.product(every, repeat=3):
         try:
-            default, exceptions = devices.reduce(rules, ())
+            default, exceptions = device_rules.reduce(rules, ())
         except ConfigError:
             refused += 1
             continue
@@ -176,5 +176,5 @@ def test_reduced_rules_mean_the_same() -> None:
             verdict = (
                 not any(bits & access for bits in matching) if default else any(access & ~b == 0 for b in matching)
             )
-            assert verdict == devices.allowed(rules, "c", major, minor, access), rules
+            assert verdict == device_rules.allowed(rules, "c", major, minor, access), rules
     assert 0 < refused < 20**3 / 2

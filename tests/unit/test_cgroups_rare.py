@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from pyrunc.cgroups import limits2, limits_rare
+from pyrunc.cgroups.v1 import limits_rare
+from pyrunc.cgroups.v2 import limits
 from pyrunc.errors import ConfigError
 
 
@@ -38,15 +39,15 @@ def test_rdma() -> None:
 
 def test_rdma_on_v2() -> None:
     resources = {"rdma": {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}}}
-    found = limits2.settings(resources, "/linux/resources", "/no/such/cgroup")
+    found = limits.settings(resources, "/linux/resources", "/no/such/cgroup")
     assert found == [("rdma.max", "mlx5_1 hca_handle=3 hca_object=10000", "/rdma")]
 
 
 def test_swappiness_on_v2() -> None:
     """Engines write -1, unsigned, for what they were not told."""
-    assert limits2.settings({"memory": {"swappiness": 2**64 - 1}}, "/linux/resources", "/no/such/cgroup") == []
+    assert limits.settings({"memory": {"swappiness": 2**64 - 1}}, "/linux/resources", "/no/such/cgroup") == []
     with pytest.raises(ConfigError, match="swappiness does not exist on cgroup v2"):
-        limits2.settings({"memory": {"swappiness": 60}}, "/linux/resources", "/no/such/cgroup")
+        limits.settings({"memory": {"swappiness": 60}}, "/linux/resources", "/no/such/cgroup")
 
 
 def test_weights_of_cfq_and_bfq() -> None:

@@ -81,7 +81,7 @@ def _linux_or_skip(name: str) -> Any:
 
 
 def test_mount_options_are_those_that_the_plan_knows() -> None:
-    options = _linux_or_skip("pyrunc.plan.mount_options")
+    options = _linux_or_skip("pyrunc.steps.rootfs.mount_options")
     known = set(features()["mountOptions"])
     assert [option for option in known if options.parse([option], "").parameters] == []
     tables = set(options._ATTRIBUTES) | {"r" + name for name in options._ATTRIBUTES}

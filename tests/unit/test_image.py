@@ -16,17 +16,16 @@ TOP = Path(__file__).parent.parent.parent
 #: Who asks for what is not in the image, and why nothing was done before: each is asked for while a command is parsed,
 #: or read and compiled; or in Step.foresee().
 ASKED_FOR = {
-    ("pyrunc/cgroups/v1.py", "pyrunc.cgroups.stats"): "usage is asked for by events, which is not in the image",
-    ("pyrunc/cgroups/v2.py", "pyrunc.cgroups.stats2"): "as v1's",
+    ("pyrunc/cgroups/v1/manager.py", "pyrunc.cgroups.v1.stats"): "asked by events, which is not in the image either",
+    ("pyrunc/cgroups/v2/manager.py", "pyrunc.cgroups.v2.stats"): "as v1's",
     ("pyrunc/cli/delete.py", "pyrunc.cli.regex"): "before the first container is looked up",
     ("pyrunc/cli/kill.py", "pyrunc.cli.regex"): "before the first container is looked up",
     ("pyrunc/cli/main.py", "pyrunc.cli.help"): "instead of a command",
     ("pyrunc/cli/parse.py", "pyrunc.cli.duration"): "parsing",
     ("pyrunc/config/load.py", "pyrunc.linux.patient"): "before a pipe is opened, which can be read but once",
     ("pyrunc/config/schema.py", "pyrunc.config.explain"): "a config that is refused",
-    ("pyrunc/plan/order.py", "pyrunc.plan.network"): "compiling the plan",
-    ("pyrunc/plan/seccomp.py", "pyrunc.plan.seccomp_compile"): "foreseen",
-    ("pyrunc/plan/seccomp_step.py", "pyrunc.plan.seccomp_compile"): "foresee()",
+    ("pyrunc/plan/order.py", "pyrunc.steps.network_devices"): "compiling the plan",
+    ("pyrunc/steps/seccomp/step.py", "pyrunc.steps.seccomp.compiler"): "foreseen",
 }
 
 

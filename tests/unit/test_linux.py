@@ -19,8 +19,8 @@ import pytest
 import seccomp
 
 from pyrunc import _linux
-from pyrunc.lifecycle.console import keep_newlines
-from pyrunc.plan import mount_record
+from pyrunc.lifecycle.terminal import keep_newlines
+from pyrunc.steps.rootfs import mount_record
 
 from ..conftest import TOP
 

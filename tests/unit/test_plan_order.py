@@ -17,11 +17,16 @@ from pyrunc.config.default import default_config
 from pyrunc.errors import ConfigError
 from pyrunc.lifecycle.exec import compile_exec
 from pyrunc.lifecycle.options import ExecOptions
-from pyrunc.lifecycle.store import Container, Store
-from pyrunc.plan import birth, cgroup, devices, hooks, mounts, namespaces, order, process, sources, tuning
-from pyrunc.plan.host import Host
-from pyrunc.plan.seccomp_step import CompileFilter
-from pyrunc.plan.step import CONTAINER, RUNTIME, Meet, Plan, Step
+from pyrunc.plan import order
+from pyrunc.state.store import Container, Store
+from pyrunc.steps import cgroup, hooks, namespaces
+from pyrunc.steps import clone as birth
+from pyrunc.steps.host import Host
+from pyrunc.steps.process import init, scheduling
+from pyrunc.steps.rootfs import devices, host_sources
+from pyrunc.steps.rootfs import mount as mounts
+from pyrunc.steps.seccomp.step import CompileFilter
+from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
 
 HOST = Host(rootless=False, in_user_namespace=False, apparmor=False, selinux=False)
 MANAGER = Manager({"memory": "/sys/fs/cgroup/memory/x", "pids": "/sys/fs/cgroup/pids/x"})
@@ -133,19 +138,17 @@ def test_the_root_is_written_to_before_it_is_read_only() -> None:
     in_order(
         plan,
         mounts.PivotRoot,
-        process.MakeCwd,
+        init.MakeCwd,
         devices.Terminal,
         mounts.ReadOnlyMounts,
-        process.Sysctl,
+        init.Sysctl,
         mounts.ReadOnlyPaths,
     )
-    in_order(plan, process.Sysctl, mounts.MaskedPaths, meeting(order.READY))
+    in_order(plan, init.Sysctl, mounts.MaskedPaths, meeting(order.READY))
 
 
 def test_limits_of_the_process_come_after_its_set_up() -> None:
-    in_order(
-        plan_of(default_config()), meeting(order.READY), process.Rlimits, meeting(order.LIMITED), process.BecomeProgram
-    )
+    in_order(plan_of(default_config()), meeting(order.READY), init.Rlimits, meeting(order.LIMITED), init.BecomeProgram)
 
 
 # ---- no_new_privs and seccomp ----
@@ -161,14 +164,14 @@ def test_the_filter_before_or_after_the_capabilities(no_new_privs: bool) -> None
     # A profile that cannot be compiled is found before there is anything to take back.
     in_order(plan, CompileFilter, cgroup.MakeCgroup, birth.Clone)
     last = plan.steps[-1]
-    assert isinstance(last, process.BecomeProgram)
+    assert isinstance(last, init.BecomeProgram)
     assert last.no_new_privs is no_new_privs
     words = last.describe()
     assert (words.index("seccomp") > words.index("drop capabilities")) is no_new_privs
     if no_new_privs:
-        in_order(plan, mounts.MaskedPaths, process.NoNewPrivileges, meeting(order.READY))
+        in_order(plan, mounts.MaskedPaths, init.NoNewPrivileges, meeting(order.READY))
     else:
-        assert absent(plan, process.NoNewPrivileges)
+        assert absent(plan, init.NoNewPrivileges)
 
 
 # ---- namespaces ----
@@ -198,16 +201,18 @@ def test_a_user_namespace() -> None:
     plan = plan_of(config)
     # Both need privilege over the process that its user namespace does not give; the maps come before anybody is root.
     in_order(
-        plan, birth.Record, namespaces.WriteMappings, process.OomScore, meeting(order.RECORDED), namespaces.BecomeRoot
+        plan, birth.Record, namespaces.WriteMappings, init.OomScore, meeting(order.RECORDED), namespaces.BecomeRoot
     )
     # The cgroup's files belong to the host's root.
     in_order(
         plan, cgroup.JoinCgroup, namespaces.BecomeRoot, namespaces.UnshareCgroup, namespaces.LoopbackUp, mounts.Rootfs
     )
     # What the namespace's root may not reach is opened by the runtime, from within the new mount namespace.
-    in_order(plan, birth.Clone, sources.OpenSources, meeting(order.RECORDED), sources.TakeSources, mounts.Rootfs)
-    opens = plan.steps[place(plan, sources.OpenSources)]
-    assert isinstance(opens, sources.OpenSources)
+    in_order(
+        plan, birth.Clone, host_sources.OpenSources, meeting(order.RECORDED), host_sources.TakeSources, mounts.Rootfs
+    )
+    opens = plan.steps[place(plan, host_sources.OpenSources)]
+    assert isinstance(opens, host_sources.OpenSources)
     opened = opens.trees
     assert {"/bundle/rootfs", "/srv", "/dev/null", "/dev/tty"} <= {tree.path for tree in opened}
     bind = plan.steps[place(plan, mounted("/mnt"))]
@@ -237,24 +242,24 @@ def test_a_joined_pid_namespace_is_entered_last_of_all() -> None:
         plan,
         namespaces.JoinNamespaces,
         mounts.PivotRoot,
-        process.Hostname,
-        process.NoNewPrivileges,
+        init.Hostname,
+        init.NoNewPrivileges,
         birth.EnterPids,
         meeting(order.READY),
         meeting(order.LIMITED),
-        process.BecomeProgram,
+        init.BecomeProgram,
         birth.RecordAgain,
-        tuning.Tune,
+        scheduling.Tune,
         meeting(order.SETTLED),
     )
-    clone, program = plan.steps[place(plan, birth.Clone)], plan.steps[place(plan, process.BecomeProgram)]
+    clone, program = plan.steps[place(plan, birth.Clone)], plan.steps[place(plan, init.BecomeProgram)]
     assert isinstance(clone, birth.Clone) and not clone.flags & _linux.CLONE_NEWPID
-    assert isinstance(program, process.BecomeProgram) and program.again
+    assert isinstance(program, init.BecomeProgram) and program.again
     assert absent(plan, birth.CloneAgain)
     # In a user namespace it is the process's own to set.
     config["linux"]["namespaces"].append({"type": "user"})
     config["linux"]["uidMappings"] = config["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 5, "size": 9}]
-    in_order(plan_of(config), tuning.Tune, birth.EnterPids, process.BecomeProgram, birth.RecordAgain)
+    in_order(plan_of(config), scheduling.Tune, birth.EnterPids, init.BecomeProgram, birth.RecordAgain)
 
 
 def test_new_namespaces_below_a_joined_user_namespace() -> None:
@@ -355,12 +360,12 @@ def test_hooks_of_the_set_up() -> None:
     sides = {step.kind: step.side for step in plan.steps if isinstance(step, hooks.HooksStep)}
     assert sides == {"prestart": RUNTIME, "createRuntime": RUNTIME, "createContainer": CONTAINER}
     last = plan.steps[-1]
-    assert isinstance(last, process.BecomeProgram) and last.hooks.hooks == HOOK
+    assert isinstance(last, init.BecomeProgram) and last.hooks.hooks == HOOK
 
 
 def test_no_new_keyring_and_no_pivot() -> None:
     plan = plan_of(default_config(), no_new_keyring=True, no_pivot=True)
-    assert absent(plan, process.Keyring)
+    assert absent(plan, init.Keyring)
     pivot = plan.steps[place(plan, mounts.PivotRoot)]
     assert isinstance(pivot, mounts.PivotRoot) and pivot.no_pivot
 
@@ -418,10 +423,10 @@ def check(plan: Plan) -> None:
     be a part of that.
     """
     steps = list(plan.steps)
-    become = place(plan, process.BecomeProgram)
+    become = place(plan, init.BecomeProgram)
     after = steps[become + 1 :]
     program = steps[become]
-    assert isinstance(program, process.BecomeProgram) and program.again == bool(after)
+    assert isinstance(program, init.BecomeProgram) and program.again == bool(after)
     if after:
         # The process that it has cloned waits until it is recorded.
         assert isinstance(after[0], birth.RecordAgain) and all(step.side == RUNTIME for step in after)
@@ -443,8 +448,8 @@ def check(plan: Plan) -> None:
         if acts and index > first_meeting:
             before = [one for one in steps[:index] if isinstance(one, (Meet, birth.CloneAgain))]
             assert before[-1].side == CONTAINER, step.describe()
-    assert isinstance(steps[-1], process.BecomeProgram)
-    assert sum(isinstance(step, process.BecomeProgram) for step in steps) == 1
+    assert isinstance(steps[-1], init.BecomeProgram)
+    assert sum(isinstance(step, init.BecomeProgram) for step in steps) == 1
     assert isinstance(steps[-2], Meet) and steps[-2].side == RUNTIME
 
 
@@ -481,22 +486,22 @@ def test_exec_enters_the_pid_namespace_last_and_with_the_containers_root() -> No
         meeting(order.RECORDED),
         cgroup.JoinCgroup,
         namespaces.JoinNamespaces,
-        process.Keyring,
+        init.Keyring,
     ]
     after: list[Is] = [
         devices.Terminal,
-        process.NoNewPrivileges,
+        init.NoNewPrivileges,
         birth.EnterPids,
         meeting(order.READY),
-        process.Rlimits,
+        init.Rlimits,
         meeting(order.LIMITED),
-        process.BecomeProgram,
+        init.BecomeProgram,
     ]
     in_order(plan, *before, *after, birth.RecordAgain)
     assert absent(plan, birth.CloneAgain) and not terminal_of(plan).controls
     # Whatever is asked for, that clone is the last thing; only the runtime does anything more.
     late = exec_plan(config, {**config["process"], "scheduler": {"policy": "SCHED_BATCH"}})
-    in_order(late, *before, *after, birth.RecordAgain, tuning.Tune, meeting(order.SETTLED))
+    in_order(late, *before, *after, birth.RecordAgain, scheduling.Tune, meeting(order.SETTLED))
     few = exec_plan(config, {**config["process"], "user": {"uid": 5}, "rlimits": FEW_PROCESSES})
     with_user = copy.deepcopy(config)
     with_user["linux"]["namespaces"].append({"type": "user"})
@@ -516,7 +521,7 @@ def test_exec_moves_between_cpus_around_the_cgroup() -> None:
     plan = exec_plan(config, wanted)
     affinity = [index for index, step in enumerate(plan.steps) if step.name == "execCPUAffinity"]
     assert len(affinity) == 2 and affinity[0] < place(plan, cgroup.JoinCgroup) < affinity[1]
-    in_order(plan, process.OomScore, meeting(order.RECORDED))
+    in_order(plan, init.OomScore, meeting(order.RECORDED))
     check(plan)
 
 

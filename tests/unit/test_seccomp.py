@@ -14,7 +14,9 @@ import seccomp as bindings
 
 from pyrunc import _linux
 from pyrunc.errors import ConfigError, PyruncError
-from pyrunc.plan import seccomp, seccomp_compile, seccomp_digest
+from pyrunc.steps.seccomp import cache as seccomp_cache
+from pyrunc.steps.seccomp import compiler, digest
+from pyrunc.steps.seccomp.step import compile_filter
 from tests import bpf
 
 TOP = Path(__file__).parent.parent.parent
@@ -51,7 +53,7 @@ class Judge:
     """A compiled profile, and its verdict on calls by name."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self.filter = seccomp.compile(config)
+        self.filter = compile_filter(config)
         self.code = bpf.decode(self.filter.program)
 
     def __call__(self, name: str, *args: int) -> str:
@@ -99,7 +101,7 @@ def test_actions(name: str, errno: int | None, shown: str) -> None:
 
 def test_every_action_of_the_specification_is_tried() -> None:
     tried = {parameter[0] for parameter in test_actions.pytestmark[0].args[1]}  # type: ignore[attr-defined]
-    assert tried == set(seccomp_compile.ACTIONS)
+    assert tried == set(compiler.ACTIONS)
 
 
 EDGES = sorted({(base + off) % 2**64 for base in (0, 2**31, 2**32, 2**40 + 5, 2**63, 2**64) for off in (-1, 0, 1)})
@@ -114,7 +116,7 @@ HOLDS = {
 }
 
 
-@pytest.mark.parametrize("operator", seccomp_compile.OPERATORS)
+@pytest.mark.parametrize("operator", compiler.OPERATORS)
 @pytest.mark.parametrize("index", [0, 5])
 def test_operators(operator: str, index: int) -> None:
     for first in EDGES[::2]:
@@ -226,17 +228,17 @@ def test_newest_is_by_architecture() -> None:
 
 def test_prologue_of_all_shapes() -> None:
     newest = {
-        1: seccomp_compile.Newest(plain=10),
-        2: seccomp_compile.Newest(plain=300, multiplexes=True),
-        3: seccomp_compile.Newest(plain=20, x32=bpf.X32_BIT | 30, has_x32=True),
-        4: seccomp_compile.Newest(plain=20, has_x32=True),
-        5: seccomp_compile.Newest(x32=bpf.X32_BIT | 30, has_x32=True),
-        6: seccomp_compile.Newest(has_x32=True),
-        7: seccomp_compile.Newest(),
+        1: compiler.Newest(plain=10),
+        2: compiler.Newest(plain=300, multiplexes=True),
+        3: compiler.Newest(plain=20, x32=bpf.X32_BIT | 30, has_x32=True),
+        4: compiler.Newest(plain=20, has_x32=True),
+        5: compiler.Newest(x32=bpf.X32_BIT | 30, has_x32=True),
+        6: compiler.Newest(has_x32=True),
+        7: compiler.Newest(),
     }
     # Twenty more, so that the jumps are long; then a filter that allows.
-    newest |= {arch: seccomp_compile.Newest(plain=arch) for arch in range(100, 120)}
-    program = seccomp_compile.prologue(newest) + bytes([6, 0, 0, 0]) + bpf.ALLOW.to_bytes(4, sys.byteorder)
+    newest |= {arch: compiler.Newest(plain=arch) for arch in range(100, 120)}
+    program = compiler.prologue(newest) + bytes([6, 0, 0, 0]) + bpf.ALLOW.to_bytes(4, sys.byteorder)
     code = bpf.decode(program)
     bit = bpf.X32_BIT
     expected: dict[int, dict[int, bool]] = {
@@ -260,7 +262,7 @@ def test_prologue_of_all_shapes() -> None:
 # Architectures and flags
 
 
-@pytest.mark.parametrize("name", seccomp_compile.ARCHITECTURES)
+@pytest.mark.parametrize("name", compiler.ARCHITECTURES)
 def test_architectures(name: str) -> None:
     """Each compiles, or is an error that names it and where it stands."""
     config = profile(rule("getpid", "getppid"), architectures=["SCMP_ARCH_" + _native_name(), name])
@@ -288,9 +290,9 @@ def test_the_same_architecture_twice_is_once() -> None:
 
 
 def test_architectures_of_the_library() -> None:
-    known = seccomp_compile.architectures_supported()
+    known = compiler.architectures_supported()
     assert "SCMP_ARCH_" + _native_name() in known
-    assert set(known) <= set(seccomp_compile.ARCHITECTURES)
+    assert set(known) <= set(compiler.ARCHITECTURES)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +310,7 @@ def test_flags(names: list[str] | None, expected: list[str]) -> None:
     config = profile(rule("getpid"))
     if names is not None:
         config["flags"] = ["SECCOMP_FILTER_FLAG_" + name for name in names]
-    assert seccomp.compile(config).flags == _bits(expected)
+    assert compile_filter(config).flags == _bits(expected)
 
 
 @pytest.mark.parametrize(
@@ -322,7 +324,7 @@ def test_flags(names: list[str] | None, expected: list[str]) -> None:
 def test_flags_with_a_listener(names: list[str], expected: list[str]) -> None:
     config = profile(rule("mkdir", action=NOTIFY), default=ALLOW, listenerPath="/run/a", listenerMetadata="m")
     config["flags"] = ["SECCOMP_FILTER_FLAG_" + name for name in names]
-    found = seccomp.compile(config)
+    found = compile_filter(config)
     assert (found.flags, found.listener_path, found.metadata) == (_bits(expected), "/run/a", "m")
 
 
@@ -331,16 +333,16 @@ def _bits(names: list[str]) -> int:
 
 
 def test_a_listener_that_nothing_needs_is_not_there() -> None:
-    found = seccomp.compile(profile(rule("getpid"), listenerPath="/run/a", listenerMetadata="m"))
+    found = compile_filter(profile(rule("getpid"), listenerPath="/run/a", listenerMetadata="m"))
     assert not found.flags & _linux.SECCOMP_FILTER_FLAG_NEW_LISTENER
     assert found.listener_path is None
 
 
 def test_what_features_reports_the_kernel_has() -> None:
-    available = seccomp_compile.actions_available()
-    assert {kernel for _, kernel in seccomp_compile.ACTIONS.values()} == set(available) or not available
-    assert set(seccomp_compile.flags_supported()) <= set(seccomp_compile.FLAGS)
-    assert "SECCOMP_FILTER_FLAG_SPEC_ALLOW" in seccomp_compile.flags_supported()
+    available = compiler.actions_available()
+    assert {kernel for _, kernel in compiler.ACTIONS.values()} == set(available) or not available
+    assert set(compiler.flags_supported()) <= set(compiler.FLAGS)
+    assert "SECCOMP_FILTER_FLAG_SPEC_ALLOW" in compiler.flags_supported()
 
 
 # What is refused
@@ -378,7 +380,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 def test_refused(config: dict[str, Any], pointer: str, words: str, tmp_path: Path) -> None:
     for _ in range(2):  # not out of the cache either
         with pytest.raises(ConfigError) as caught:
-            seccomp.compile(config, str(tmp_path / "@seccomp"))
+            compile_filter(config, str(tmp_path / "@seccomp"))
         assert caught.value.pointer == "/linux/seccomp" + pointer
         assert words in caught.value.message
         assert "\n" not in caught.value.line()
@@ -388,21 +390,21 @@ def test_two_actions_for_the_same_call_and_arguments() -> None:
     same = [(0, "SCMP_CMP_EQ", 1)]
     rules = [rule("getpid", args=same), rule("getpid", action=ERRNO, errno=5, args=same)]
     with pytest.raises(ConfigError, match="getpid: File exists") as caught:
-        seccomp.compile(profile(*rules))
+        compile_filter(profile(*rules))
     assert caught.value.pointer == "/linux/seccomp/syscalls/1"
 
 
 def test_too_many_instructions() -> None:
     many = [rule("getpid", args=[(at % 6, "SCMP_CMP_EQ", value)]) for at, value in enumerate(range(5000))]
     with pytest.raises(ConfigError, match="at most 4096") as caught:
-        seccomp.compile(profile(*many))
+        compile_filter(profile(*many))
     assert caught.value.pointer == "/linux/seccomp/syscalls"
 
 
 def test_without_the_bindings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "seccomp", None)
     with pytest.raises(PyruncError) as caught:
-        seccomp.compile(profile(rule("getpid")))
+        compile_filter(profile(rule("getpid")))
     assert "python3-seccomp" in (caught.value.hint or "")
 
 
@@ -419,8 +421,8 @@ def cache(tmp_path: Path) -> Iterator[Path]:
     assert not left
 
 
-def compile_in(cache: Path, config: dict[str, Any] = COMMON) -> seccomp.Filter:
-    return seccomp.compile(config, str(cache))
+def compile_in(cache: Path, config: dict[str, Any] = COMMON) -> seccomp_cache.Filter:
+    return compile_filter(config, str(cache))
 
 
 def only_entry(cache: Path) -> Path:
@@ -436,21 +438,21 @@ def test_the_second_time_it_is_there(cache: Path) -> None:
     second = compile_in(cache)
     assert second.cached
     assert (second.program, second.flags) == (first.program, first.flags)
-    assert first.program == seccomp.compile(COMMON).program
+    assert first.program == compile_filter(COMMON).program
 
 
 def test_a_hit_loads_nothing(cache: Path) -> None:
     compile_in(cache)
     script = f"""
 import sys
-from pyrunc.plan import seccomp
+from pyrunc.steps.seccomp.step import compile_filter
 before = set(sys.modules)
-assert seccomp.compile({COMMON!r}, {str(cache)!r}).cached
+assert compile_filter({COMMON!r}, {str(cache)!r}).cached
 print(*sorted(set(sys.modules) - before))
 """
     done = subprocess.run([sys.executable, "-S", "-c", script], cwd=TOP, capture_output=True, text=True, check=True)
     # The launcher's build has written its digest down; a Python program asks the files.
-    assert done.stdout.split() == ["pyrunc.plan.seccomp_digest"]
+    assert done.stdout.split() == ["pyrunc.steps.seccomp.digest"]
 
 
 def test_the_key_is_what_the_program_depends_on(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -464,22 +466,22 @@ def test_the_key_is_what_the_program_depends_on(cache: Path, monkeypatch: pytest
     for change in changes:
         assert not compile_in(cache, notify | change).cached
     assert not compile_in(cache, notify | {"defaultAction": ERRNO, "defaultErrnoRet": 2}).cached
-    monkeypatch.setattr(seccomp, "_compiler", lambda: "another")
+    monkeypatch.setattr(seccomp_cache, "_compiler", lambda: "another")
     assert not compile_in(cache, notify).cached
 
 
 def test_the_key_holds_the_compiler_s_code(tmp_path: Path) -> None:
     """What changes the compiler changes the name of its entries: nobody has to raise a number."""
-    tree = TOP / "pyrunc/plan"
-    before = seccomp_digest.of(str(tree))
-    assert seccomp._compiler() == before
-    for name in ("seccomp_compile.py", "seccomp.py"):
-        for file in ("seccomp_compile.py", "seccomp.py"):
+    tree = TOP / "pyrunc/steps/seccomp"
+    before = digest.of(str(tree))
+    assert seccomp_cache._compiler() == before
+    for name in ("compiler.py", "cache.py"):
+        for file in ("compiler.py", "cache.py"):
             shutil.copy(tree / file, tmp_path)
-        assert seccomp_digest.of(str(tmp_path)) == before
+        assert digest.of(str(tmp_path)) == before
         text = (tmp_path / name).read_text()
         (tmp_path / name).write_text(text.replace("0", "1", 1))
-        assert seccomp_digest.of(str(tmp_path)) != before
+        assert digest.of(str(tmp_path)) != before
 
 
 def test_entries_that_are_not_whole_are_made_anew(cache: Path) -> None:
@@ -500,7 +502,7 @@ def test_an_entry_under_another_name_does_not_count(cache: Path) -> None:
     lax = profile(default=ALLOW)
     compile_in(cache, lax)
     loose = only_entry(cache)
-    name = seccomp.key(COMMON)
+    name = seccomp_cache.key(COMMON)
     assert name is not None
     loose.rename(cache / name)
     assert not compile_in(cache).cached
@@ -588,8 +590,8 @@ def test_as_an_ordinary_user(tmp_path: Path, public_tree: Path) -> None:
     root.mkdir()
     os.chown(root, 65534, 65534)
     script = f"""
-from pyrunc.plan import seccomp
-print([seccomp.compile({COMMON!r}, {str(root / "@seccomp")!r}).cached for _ in range(2)])
+from pyrunc.steps.seccomp.step import compile_filter
+print([compile_filter({COMMON!r}, {str(root / "@seccomp")!r}).cached for _ in range(2)])
 """
     argv = ["/usr/bin/python3", "-B", "-c", script]
     done = subprocess.run(argv, cwd=public_tree, capture_output=True, text=True, user=65534, group=65534)
@@ -601,17 +603,17 @@ print([seccomp.compile({COMMON!r}, {str(root / "@seccomp")!r}).cached for _ in r
 def test_at_most_64_entries_and_the_unused_go_first(cache: Path) -> None:
     configs = [profile(rule("getpid"), defaultErrnoRet=errno) for errno in range(70)]
     long_ago = 1_000_000_000
-    first = seccomp.key(configs[0])
+    first = seccomp_cache.key(configs[0])
     for at, config in enumerate(configs):
         assert not compile_in(cache, config).cached
         assert compile_in(cache, configs[0]).cached
-        name = seccomp.key(config)
+        name = seccomp_cache.key(config)
         assert name is not None and first is not None
         os.utime(cache / name, (long_ago + at, long_ago + at))
-    assert len(list(cache.iterdir())) == 64 == seccomp_compile.MAX_ENTRIES
+    assert len(list(cache.iterdir())) == 64 == compiler.MAX_ENTRIES
     there = {entry.name for entry in cache.iterdir()}
     assert first in there
-    assert {seccomp.key(config) for config in configs[-60:]} <= there
+    assert {seccomp_cache.key(config) for config in configs[-60:]} <= there
 
 
 def test_leftovers_of_the_dead_go(cache: Path) -> None:
@@ -628,9 +630,9 @@ def test_leftovers_of_the_dead_go(cache: Path) -> None:
 
 def test_many_at_once(cache: Path) -> None:
     script = f"""
-from pyrunc.plan import seccomp
+from pyrunc.steps.seccomp.step import compile_filter
 for errno in range(40):
-    seccomp.compile({{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": errno}}, {str(cache)!r})
+    compile_filter({{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": errno}}, {str(cache)!r})
 """
     running = [subprocess.Popen([sys.executable, "-c", script], cwd=TOP) for _ in range(4)]
     assert [process.wait() for process in running] == [0] * 4
@@ -638,4 +640,4 @@ for errno in range(40):
         config = {"defaultAction": ERRNO, "defaultErrnoRet": errno}
         found = compile_in(cache, config)
         assert found.cached
-        assert found.program == seccomp.compile(config).program
+        assert found.program == compile_filter(config).program

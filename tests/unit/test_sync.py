@@ -15,12 +15,12 @@ import pytest
 from pyrunc import _linux
 from pyrunc.config.default import default_config
 from pyrunc.errors import PyruncError
-from pyrunc.lifecycle import execute, sync
-from pyrunc.plan.context import Context
-from pyrunc.plan.host import Host
-from pyrunc.plan.process import BecomeProgram
-from pyrunc.plan.seccomp import Filter
-from pyrunc.plan.step import CONTAINER, Meet, Plan
+from pyrunc.plan import perform, sync
+from pyrunc.steps.context import Context
+from pyrunc.steps.host import Host
+from pyrunc.steps.process.init import BecomeProgram
+from pyrunc.steps.seccomp.cache import Filter
+from pyrunc.steps.step import CONTAINER, Meet, Plan
 
 HOST = Host(rootless=False, in_user_namespace=False, apparmor=False, selinux=False)
 UNEXPECTED = "unexpected message from the container process"
@@ -205,11 +205,11 @@ def test_a_process_that_ended_while_the_runtime_worked(peer: Peer) -> None:
     step = PyruncError("a step of the runtime's")
     signal.alarm(PATIENCE)
     try:
-        assert execute._cause(peer.plan, peer.context, step) is step
+        assert perform._cause(peer.plan, peer.context, step) is step
         os.kill(peer.context.pid, signal.SIGKILL)
         os.waitid(os.P_PID, peer.context.pid, os.WEXITED | os.WNOWAIT)
         peer.socket.close()
-        assert "was killed by signal 9" in execute._cause(peer.plan, peer.context, step).message
+        assert "was killed by signal 9" in perform._cause(peer.plan, peer.context, step).message
     finally:
         signal.alarm(0)
     # Both are reaped, and closed.

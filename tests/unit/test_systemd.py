@@ -4,16 +4,17 @@ from typing import Any
 
 import pytest
 
-from pyrunc.cgroups import gvariant, limits2, systemd, units
+from pyrunc.cgroups.systemd import gvariant, manager, properties
+from pyrunc.cgroups.v2 import limits
 from pyrunc.errors import ConfigError
 
 
 def test_places() -> None:
-    place = systemd.Place("a-b.slice:pre:name", "id", user=False)
+    place = manager.Place("a-b.slice:pre:name", "id", user=False)
     assert (place.unit, place.below()) == ("pre-name.scope", "/a.slice/a-b.slice/pre-name.scope")
-    assert systemd.Place(None, "id", user=False).below() == "/system.slice/pyrunc-id.scope"
-    assert systemd.Place(None, "id", user=True).below() == "/user.slice/pyrunc-id.scope"
-    assert systemd.Place("-.slice::x", "id", user=False).below() == "/x.scope"
+    assert manager.Place(None, "id", user=False).below() == "/system.slice/pyrunc-id.scope"
+    assert manager.Place(None, "id", user=True).below() == "/user.slice/pyrunc-id.scope"
+    assert manager.Place("-.slice::x", "id", user=False).below() == "/x.scope"
 
 
 @pytest.mark.parametrize(
@@ -21,12 +22,12 @@ def test_places() -> None:
 )
 def test_bad_places(path: str) -> None:
     with pytest.raises(ConfigError):
-        systemd.Place(path, "id", user=False)
+        manager.Place(path, "id", user=False)
 
 
 def found(resources: dict[str, Any], version: int = 253, *, starting: bool = False) -> dict[str, Any]:
-    settings = limits2.settings(resources, "/linux/resources", "/no/such/cgroup")
-    return dict(units.properties(settings, "/no/such/cgroup", lambda: version, starting=starting))
+    settings = limits.settings(resources, "/linux/resources", "/no/such/cgroup")
+    return dict(properties.properties(settings, "/no/such/cgroup", lambda: version, starting=starting))
 
 
 def test_properties() -> None:
@@ -83,9 +84,9 @@ def test_properties_of_unified() -> None:
         "AllowedCPUs": ("ay", b""),
         "AllowedMemoryNodes": ("ay", b"\x02"),
         "IOWeight": ("t", 500),
-        "IOReadBandwidthMax": ("a(st)", [(units.node("8:0"), 1), (units.node("8:16"), 2)]),
-        "IOWriteIOPSMax": ("a(st)", [(units.node("8:0"), 2**64 - 1)]),
-        "IODeviceLatencyTargetUSec": ("a(st)", [(units.node("8:0"), 75)]),
+        "IOReadBandwidthMax": ("a(st)", [(properties.node("8:0"), 1), (properties.node("8:16"), 2)]),
+        "IOWriteIOPSMax": ("a(st)", [(properties.node("8:0"), 2**64 - 1)]),
+        "IODeviceLatencyTargetUSec": ("a(st)", [(properties.node("8:0"), 75)]),
     }
     resources = {"memory": {"limit": 5}, "unified": files}
     assert found(resources) == wanted
@@ -111,7 +112,7 @@ def test_properties_of_unified() -> None:
 def test_an_idle_cgroup_has_no_weight(resources: dict[str, Any], weight: int) -> None:
     assert found(resources) == {"CPUWeight": ("t", weight)}
     assert found(resources, 251) == {}
-    words = [text for text in limits2.warnings(resources) if "unable to apply both" in text]
+    words = [text for text in limits.warnings(resources) if "unable to apply both" in text]
     assert len(words) == (1 if weight == 0 and resources != {"cpu": {"idle": 1}} else 0)
 
 
@@ -125,14 +126,14 @@ def test_an_idle_cgroup_has_no_weight(resources: dict[str, Any], weight: int) ->
     ],
 )
 def test_quotas_are_what_systemd_keeps(value: str, rounded: str, per_second: int) -> None:
-    assert units.rounded([("cpu.max", value, "")]) == [("cpu.max", rounded, "")]
+    assert properties.rounded([("cpu.max", value, "")]) == [("cpu.max", rounded, "")]
     assert found({"unified": {"cpu.max": value}})["CPUQuotaPerSecUSec"] == ("t", per_second)
 
 
 def test_bfqs_weight() -> None:
     """systemd writes the weights of 1 to 10000 to BFQ's file of 1 to 1000: 100 + (weight - 100) / 11 above 100."""
     for weight in (1, 100, 101, 333, 1000):
-        ((name, (_, told)),) = units.properties([("io.bfq.weight", str(weight), "")], "", lambda: 0)
+        ((name, (_, told)),) = properties.properties([("io.bfq.weight", str(weight), "")], "", lambda: 0)
         assert name == "IOWeight" and (told if told <= 100 else 100 + (told - 100) * 900 // 9900) == weight
 
 
@@ -150,13 +151,13 @@ def test_the_longest_list_of_processors() -> None:
 def test_device_rules_as_properties() -> None:
     """Of cgroup v1, where systemd would allow all at a daemon-reload."""
     rules = [{"allow": False, "access": "rwm"}, {"allow": True, "type": "b", "major": 259, "minor": 4, "access": "r"}]
-    found = dict(systemd.device_properties({"devices": rules}))
+    found = dict(manager.device_properties({"devices": rules}))
     assert found["DevicePolicy"] == ("s", "strict")
     allowed = found["DeviceAllow"][1]
     for entry in (("char-*", "m"), ("block-*", "m"), ("/dev/char/1:3", "rwm"), ("char-136", "rwm")):
         assert entry in allowed
     assert next(letters for name, letters in allowed if name == "/dev/block/259:4").startswith("r")
-    assert systemd.device_properties({"devices": [{"allow": True, "access": "rwm"}]}) == []
+    assert manager.device_properties({"devices": [{"allow": True, "access": "rwm"}]}) == []
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ def test_bad_values(text: str) -> None:
 
 
 def test_seconds() -> None:
-    assert systemd.annotated({"org.systemd.property.TimeoutStopSec": "7", "other": "x"}) == [
+    assert manager.annotated({"org.systemd.property.TimeoutStopSec": "7", "other": "x"}) == [
         ("TimeoutStopUSec", ("t", 7_000_000))
     ]
 
@@ -219,6 +220,6 @@ def test_seconds() -> None:
 def test_a_property_that_is_the_runtime_s_own(name: str) -> None:
     """By PIDs an annotation could put any process of the host into the scope, to be killed with it."""
     with pytest.raises(ConfigError) as caught:
-        systemd.annotated({f"org.systemd.property.{name}": "[uint32 1]"})
+        manager.annotated({f"org.systemd.property.{name}": "[uint32 1]"})
     assert f"the property {name} is the runtime's own to set" in str(caught.value)
     assert caught.value.pointer == f"/annotations/org.systemd.property.{name}"

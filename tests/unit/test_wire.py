@@ -1,4 +1,4 @@
-"""pyrunc.cgroups.wire: D-Bus messages are the same as jeepney's, and a real bus understands them."""
+"""pyrunc.cgroups.systemd.wire: D-Bus messages are the same as jeepney's, and a real bus understands them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyrunc.cgroups import wire
+from pyrunc.cgroups.systemd import wire
 
 jeepney = pytest.importorskip("jeepney")
 

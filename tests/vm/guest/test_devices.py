@@ -8,8 +8,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-from pyrunc.cgroups import devices, ebpf
-from pyrunc.cgroups.devices import ACCESS, ANY
+from pyrunc.cgroups import device_rules
+from pyrunc.cgroups.device_rules import ACCESS, ANY
+from pyrunc.cgroups.v2 import device_program
 
 from ...workplace import CGROUP_ROOT
 from .support import DISK, TOP, cgroup, command, limit
@@ -25,7 +26,7 @@ def _device() -> tuple[int, int]:
 
 def _wanted(rules: list[Any], kind: str, major: int, minor: int, access: int) -> bool:
     """By the rules alone, one kind of access at a time: each is decided by the last rule that names it."""
-    return all(devices.allowed(rules, kind, major, minor, bit) for bit in (1, 2, 4) if access & bit)
+    return all(device_rules.allowed(rules, kind, major, minor, bit) for bit in (1, 2, 4) if access & bit)
 
 
 def _refused(act: Any, *args: Any) -> bool:
@@ -59,7 +60,7 @@ class _Prisoner:
             nodes.append(node)
         folder = self.folder / "rules"
         folder.mkdir()
-        ebpf.attach(str(folder), rules)
+        device_program.attach(str(folder), rules)
         (folder / "cgroup.procs").write_text("0")
         wrong = []
         try:
@@ -97,7 +98,7 @@ def test_every_rule_alone_and_rules_in_a_row(tmp_path: Path) -> None:
     rows: list[list[Any]] = [[rule] for rule in single]
     rows += [[(True, "a", ANY, ANY, 7), rule] for rule in single]
     rows += [chance.choices(single, k=chance.randint(2, 12)) for _ in range(150)]
-    rows += [[*chance.choices(single, k=chance.randint(1, 6)), *devices.DEFAULTS] for _ in range(50)]
+    rows += [[*chance.choices(single, k=chance.randint(1, 6)), *device_rules.DEFAULTS] for _ in range(50)]
     rows += [[], [(True, "c", index, index, 7) for index in range(300)]]
     wrong: list[str] = []
     with _Prisoner(TOP / CGROUP_ROOT.lstrip("/") / "devices") as prisoner:

@@ -328,11 +328,11 @@ def test_an_occupied_or_frozen_cgroup_is_refused_and_left(bundle: MakeBundle) ->
 def test_device_rules_refused_by_the_kernel(bundle: MakeBundle) -> None:
     """Above is a program that bears no other beside or below it: no container, and nothing left."""
     from pyrunc import _linux
-    from pyrunc.cgroups import ebpf
+    from pyrunc.cgroups.v2 import device_program
 
     parent = TOP / CGROUP_ROOT.lstrip("/") / "exclusive"
     parent.mkdir(parents=True)
-    program = _linux.bpf_prog_load(15, ebpf.assemble([(True, "a", -1, -1, 7)]), "exclusive")
+    program = _linux.bpf_prog_load(15, device_program.assemble([(True, "a", -1, -1, 7)]), "exclusive")
     fd = os.open(parent, os.O_RDONLY)
     _linux.bpf(8, b"".join(word.to_bytes(4, "little") for word in (fd, program, 6, 0, 0)))
     os.close(program)

@@ -1,0 +1,407 @@
+"""A container's cgroup as a scope of systemd's: a transient unit that the container process is put into.
+
+systemd makes the cgroup and knows its limits as properties, so that it does not take them back when it writes its files
+again (daemon-reload). What it has no property for is written to the cgroup's files after it, by the manager of the
+files (v1 or v2), which does all the rest as well. Delegate=true: below the scope everything is ours.
+"""
+
+from __future__ import annotations
+
+import posix
+from errno import EACCES, EBUSY, EPERM
+from typing import TYPE_CHECKING, Any
+
+from pyrunc import cgroups
+from pyrunc.cgroups import device_rules
+from pyrunc.cgroups.files import failure, make
+from pyrunc.cgroups.systemd import properties as units
+from pyrunc.cgroups.systemd.bus import Told, connect
+from pyrunc.cgroups.systemd.properties import INFINITY, share
+from pyrunc.cgroups.v2 import limits
+from pyrunc.cgroups.v2 import manager as v2
+from pyrunc.errors import ConfigError, PyruncError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pyrunc.cgroups.systemd.properties import Property
+
+
+class Place:
+    """Where a container's scope is: from linux.cgroupsPath "slice:prefix:name". Raises ConfigError.
+
+    user: of a user's manager. slice_: its slice; unit: its name.
+    """
+
+    __slots__ = ("slice_", "unit", "user")
+
+    def __init__(self, cgroups_path: str | None, container_id: str, *, user: bool) -> None:
+        parts = (cgroups_path or ":pyrunc:" + container_id).split(":")
+        if len(parts) != 3:
+            raise ConfigError(
+                'expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got '
+                + repr(cgroups_path)
+                + " instead",
+                pointer="/linux/cgroupsPath",
+            )
+        self.user = user
+        self.slice_ = parts[0] or ("user.slice" if user else "system.slice")
+        name = parts[2] or container_id
+        self.unit = name if name.endswith(".slice") else (parts[1] + "-" if parts[1] else "") + name + ".scope"
+        if "/" in self.unit or ".." in self.unit or "\0" in self.unit:
+            raise ConfigError("invalid name of a unit: " + repr(self.unit), pointer="/linux/cgroupsPath")
+        expand_slice(self.slice_)
+
+    def below(self) -> str:
+        """The scope's cgroup below the manager's."""
+        return expand_slice(self.slice_) + "/" + self.unit
+
+
+def expand_slice(name: str) -> str:
+    """ "a-b.slice" lies in "a.slice": "/a.slice/a-b.slice" (systemd.slice(5)). Raises ConfigError."""
+    stem = name.removesuffix(".slice")
+    if stem == name or "/" in name or not stem:
+        raise ConfigError("invalid slice name: " + repr(name), pointer="/linux/cgroupsPath")
+    if stem == "-":
+        return ""
+    path = prefix = ""
+    for part in stem.split("-"):
+        if not part:
+            raise ConfigError("invalid slice name: " + repr(name), pointer="/linux/cgroupsPath")
+        prefix += ("-" if prefix else "") + part
+        path += "/" + prefix + ".slice"
+    return path
+
+
+def properties(resources: Mapping[str, Any]) -> list[Property]:
+    """The unit properties for linux.resources on cgroup v1; v2's are those of its files (properties.py). Pure."""
+    found: list[Property] = []
+    limit = (resources.get("memory") or {}).get("limit") or 0
+    if limit:
+        found.append(("MemoryLimit", ("t", INFINITY if limit == -1 else limit)))
+    cpu = resources.get("cpu") or {}
+    if cpu.get("shares"):
+        found.append(("CPUShares", ("t", cpu["shares"])))
+    quota, period = cpu.get("quota") or 0, cpu.get("period") or 0
+    if period:
+        found.append(("CPUQuotaPeriodUSec", ("t", period)))
+    if quota or period:
+        found.append(("CPUQuotaPerSecUSec", ("t", share(quota, period))))
+    limit = (resources.get("pids") or {}).get("limit")
+    if limit is not None:
+        # systemd has no limit of none at all.
+        found.append(("TasksMax", ("t", INFINITY if limit < 0 else max(limit, 1))))
+    weight = (resources.get("blockIO") or {}).get("weight") or 0
+    if weight:
+        found.append(("BlockIOWeight", ("t", weight)))
+    return found
+
+
+def device_properties(resources: Mapping[str, Any]) -> list[Property]:
+    """The device rules for systemd on cgroup v1, which writes its own idea of them at every daemon-reload: without
+    these it would allow all. On v2 it leaves a program that it has not attached alone. Raises ConfigError.
+    """
+    everything, exceptions = device_rules.reduce(device_rules.parse(resources.get("devices") or ()))
+    if everything:
+        return []
+    allowed = []
+    for (kind, major, minor), access in exceptions.items():
+        letters = "".join(letter for letter in "rwm" if device_rules.ACCESS[letter] & access)
+        for name in ("char", "block") if kind == "a" else ("char",) if kind == "c" else ("block",):
+            if minor == device_rules.ANY:
+                allowed.append((name + "-" + ("*" if major == device_rules.ANY else str(major)), letters))
+            elif major != device_rules.ANY:
+                allowed.append((f"/dev/{name}/{major}:{minor}", letters))
+            # Of all majors one minor: there is no word for it, so it is lost at a reload.
+    return [("DevicePolicy", ("s", "strict")), ("DeviceAllow", ("a(ss)", allowed))]
+
+
+def annotated(annotations: Mapping[str, str]) -> list[Property]:
+    """The properties of org.systemd.property.* annotations. Raises ConfigError."""
+    from pyrunc.cgroups.systemd import gvariant
+
+    found: list[Property] = []
+    for key, text in annotations.items():
+        name = key.removeprefix("org.systemd.property.")
+        if name == key:
+            continue
+        pointer = "/annotations/" + key
+        if not name.isascii() or not name.isalpha() or len(name) < 3:
+            raise ConfigError("not a property's name: " + repr(name), pointer=pointer)
+        if name in ("Slice", "Description", "DefaultDependencies") or name.startswith(("PID", "Delegate", "Device")):
+            raise ConfigError("the property " + name + " is the runtime's own to set", pointer=pointer)
+        signature, value = gvariant.parse(text, pointer)
+        if name.endswith("Sec") and not name.endswith("USec") and signature in "nqiuxt":
+            # In seconds for people, in microseconds on the bus.
+            name, signature, value = name[:-3] + "USec", "t", value * 1_000_000
+            if not 0 <= value <= INFINITY:
+                raise ConfigError("a time below zero, or beyond what systemd can count", pointer=pointer)
+        found.append((name, (signature, value)))
+    return found
+
+
+class Manager:
+    """The scope and, for all that concerns its files, the manager of those (inner).
+
+    identity: the scope's InvocationID, by which it is ours whatever has its name later; "" while it is not known, None
+    when an older pyrunc has made it.
+    """
+
+    needs_process = True
+
+    def unit(self) -> dict[str, Any] | None:
+        """What state.json keeps of the scope."""
+        place = self.place
+        return {"unit": place.unit, "slice": place.slice_, "user": place.user, "invocation": self.identity}
+
+    def __init__(
+        self,
+        place: Place,
+        inner: cgroups.FilesManager,
+        container_id: str,
+        extra: list[Property],
+        identity: str | None = "",
+    ) -> None:
+        self.place = place
+        self.inner = inner
+        self.paths = inner.paths
+        self.container_id = container_id
+        self.extra = extra
+        self.rootless = inner.rootless
+        self.identity = identity
+        # The process that the scope was started with; 0 when this is not who started it, or was refused.
+        self.first = 0
+        # The properties of resources that it was started with.
+        self.given: list[Property] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    # --- birth
+
+    def start(self, pid: int, resources: Mapping[str, Any]) -> None:
+        """Start the scope with a process in it. Raises PyruncError."""
+        bus = connect(self.place.user)
+        try:
+            if "" in self.paths:
+                settings = limits.settings(resources, "/linux/resources", self.paths[""])
+                self.given = units.properties(settings, self.paths[""], bus.version, starting=True)
+            else:
+                self.given = properties(resources)
+            # One that failed may still have the name.
+            bus.forget_failure(self.place.unit)
+            self.first = pid
+            bus.start(self.place.unit, self._wanted(pid, resources))
+            unit = bus.unit(self.place.unit)
+            self.identity = bus.identity(unit) if unit is not None else ""
+        except PyruncError as error:
+            if getattr(error, "name", "").endswith("UnitExists"):
+                # Somebody else's, who shall keep it.
+                self.first = 0
+                self.inner.foreign = True
+            raise
+        finally:
+            bus.close()
+
+    def _wanted(self, pid: int, resources: Mapping[str, Any]) -> list[Property]:
+        unified = "" in self.paths
+        wanted: list[Property] = [
+            ("Description", ("s", "pyrunc container " + self.container_id)),
+            ("PIDs", ("au", [pid])),
+            ("Delegate", ("b", True)),
+            ("DefaultDependencies", ("b", False)),
+            # Gone when it is over, failed or not: nothing is left for anybody to collect.
+            ("CollectMode", ("s", "inactive-or-failed")),
+        ]
+        if self.place.unit.endswith(".scope"):
+            wanted.insert(1, ("Slice", ("s", self.place.slice_)))
+        for name in ("CPU", "Memory", "Tasks", "IO" if unified else "BlockIO"):
+            wanted.append((name + "Accounting", ("b", True)))
+        if not unified:
+            wanted += device_properties(resources)
+        return wanted + self.given + self.extra
+
+    def create(self) -> None:
+        """systemd has made the cgroup of its own hierarchies, with the process in it; the others of v1 are missing.
+
+        From here until release() no create of the files' manager takes it. Raises PyruncError.
+        """
+        from pyrunc.cgroups.lock import take
+        from pyrunc.cgroups.walk import pids
+
+        directories = list(dict.fromkeys(self.paths.values()))
+        try:
+            for directory in directories if "" not in self.paths else ():
+                make(directory)
+            self.inner.lock_fd = take(directories[0])
+        except OSError as error:
+            raise failure("create cgroup " + directories[0], error, "/linux/cgroupsPath") from None
+        others = pids(directories) - {self.first}
+        if others:
+            # Between systemd's mkdir and our lock; they have nothing to do with us, and shall outlive this create.
+            self.inner.foreign = True
+            from pyrunc.cgroups import refusals
+
+            raise refusals.not_empty(len(others), directories[0])
+        if isinstance(self.inner, v2.Manager):
+            # Of what systemd does not pass on: hugetlb, misc, rdma.
+            self.inner.enable_above()
+
+    def set(self, resources: Mapping[str, Any], pointer: str | None = "/linux/resources") -> list[str]:
+        if isinstance(self.inner, v2.Manager):
+            # Some words depend on what files there are, which was not to be seen before the start.
+            with Told(self, self.given) as told:
+                return self.inner.set(resources, pointer, told)
+        return self.inner.set(resources, pointer)
+
+    def add(self, pid: int, sub: Mapping[str, str] | None = None) -> None:
+        """Move another process; by systemd where the caller may not: from a login session into a user's scope, say.
+
+        Raises PyruncError.
+        """
+        try:
+            self.inner.add(pid, sub)
+        except PyruncError as error:
+            if error.errno not in (EACCES, EPERM):
+                raise
+            self.attach(pid, sub)
+
+    def attach(self, pid: int, sub: Mapping[str, str] | None = None, init: int = 0) -> None:
+        """Have systemd move a process of ours into the scope. Raises PyruncError.
+
+        sub: as for join_fds(). init: the container's process, which tells where to when the scope takes no process.
+        """
+        parts = [part for part in (sub or {}).get("", "").split("/") if part not in ("", ".", "..")]
+        bus = connect(self.place.user)
+        try:
+            bus.attach(self.place.unit, "/" + "/".join(parts), pid)
+        except PyruncError:
+            below = self.inner.nested(init) if init and not sub and isinstance(self.inner, v2.Manager) else ""
+            if not below:
+                raise
+            bus.attach(self.place.unit, below, pid)
+        finally:
+            bus.close()
+
+    # --- life
+
+    def update(self, resources: Mapping[str, Any], pointer: str | None = None) -> list[str]:
+        """As properties, then to the files, which have the last word. Raises PyruncError; the old values hold then."""
+        with Told(self) as told:
+            resources = self.inner.with_quota(resources, told.period)
+            if isinstance(self.inner, v2.Manager):
+                return self.inner.update(resources, pointer, told)
+            self.inner.check_usage(resources, pointer)
+            told.set(properties(resources))
+            try:
+                return self.inner.update(resources, pointer)
+            except PyruncError:
+                told.take_back()
+                raise
+
+    def kill_all(self, signal: int = 9) -> None:
+        """As v1.Manager's, unless the scope's cgroup is another's by now. Raises PyruncError."""
+        if self.inner.exists() and self.is_ours():
+            self.inner.kill_all(signal)
+
+    def is_ours(self) -> bool:
+        """Whether the unit of the name is the one that was started for this container. Raises PyruncError."""
+        if self.identity is None:
+            return True
+        if not self.identity:
+            return self.first != 0 and self._holds(self.first)
+        if not self.place.user:
+            try:
+                # systemd's own note for journald, which costs no connection.
+                return posix.readlink("/run/systemd/units/invocation:" + self.place.unit) == self.identity
+            except OSError:
+                pass
+        bus = connect(self.place.user)
+        try:
+            return bus.invocation(self.identity) is not None
+        finally:
+            bus.close()
+
+    def _holds(self, pid: int) -> bool:
+        from pyrunc.cgroups.walk import pids
+
+        return pid in pids(self.paths.values())
+
+    # --- end
+
+    def delete(self, kill: bool = True) -> None:
+        """Stop the scope, then remove what is left of its cgroups. Raises PyruncError.
+
+        Only the invocation that was started for this container: a unit of the same name is somebody else's. Does
+        nothing when check() or start() found that it is.
+        """
+        if self.inner.foreign or not (self.inner.exists() or self.first):
+            return
+        if self.identity == "" and not self.first:
+            # Of a create that was killed before it knew: the scope ends with its process, by now.
+            self._forget_unknown()
+            return
+        bus = connect(self.place.user)
+        try:
+            named = bus.unit(self.place.unit)
+            ours = bus.invocation(self.identity) if self.identity else named if self.is_ours() else None
+            if ours is None and named is not None:
+                return
+            if ours is not None:
+                if kill:
+                    self.inner.kill_all()
+                elif self.inner.pids():
+                    # Perhaps another container's by now, which systemd would end with the scope.
+                    self.inner.delete(kill)
+                    return
+                bus.stop(ours, self.place.unit)
+                bus.forget_failure(self.place.unit)
+        finally:
+            bus.close()
+        self.inner.delete(kill)
+
+    def _forget_unknown(self) -> None:
+        try:
+            self.inner.delete(kill=False)
+        except PyruncError as error:
+            if error.errno != EBUSY:
+                raise
+
+
+def is_users(in_user_namespace: bool) -> bool:
+    """Whether the caller's own manager is meant, not the system's.
+
+    The root of a user namespace is a rootless engine's when systemd, whose directory tells, is another root's; in a
+    machine container both are the same. Raises PyruncError without systemd.
+    """
+    try:
+        owner = posix.stat("/run/systemd/system").st_uid
+    except OSError as error:
+        raise PyruncError(
+            "systemd is not running on this host, the systemd cgroup driver cannot work",
+            step="systemd",
+            errno=error.errno,
+            hint="leave --systemd-cgroup out",
+        ) from None
+    return posix.geteuid() != 0 or (in_user_namespace and owner != 0)
+
+
+def manager(place: Place, container_id: str, annotations: Mapping[str, str], *, rootless: bool) -> Manager:
+    """The manager for a container that is to be made. Raises PyruncError, ConfigError."""
+    host = cgroups.detect()
+    top = ""
+    if place.user:
+        bus = connect(True)
+        try:
+            top = bus.control_group()
+        finally:
+            bus.close()
+    paths = cgroups.paths(host, top + place.below(), container_id)
+    return Manager(place, cgroups.files_manager(paths, rootless), container_id, annotated(annotations))
+
+
+def reopen(saved: Mapping[str, Any], paths: dict[str, str], container_id: str, *, rootless: bool) -> Manager:
+    """The manager of a container that state.json has kept."""
+    place = Place(saved["slice"] + ":x:x", container_id, user=saved["user"])
+    place.unit = saved["unit"]
+    return Manager(place, cgroups.files_manager(paths, rootless), container_id, [], saved.get("invocation"))

@@ -1,0 +1,542 @@
+"""A container's cgroup on cgroup v2 (admin-guide/cgroup-v2.rst), by its files. The same methods as v1.Manager."""
+
+from __future__ import annotations
+
+import posix
+import select
+import time
+from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP, EPERM, EROFS
+from typing import TYPE_CHECKING, Any, Final
+
+from pyrunc.cgroups.files import REFUSED, failure, read_file, write_file
+from pyrunc.errors import ConfigError, PyruncError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pyrunc.cgroups.v2 import limits
+
+# The key of the one hierarchy in state.json.
+UNIFIED: Final = ""
+_PATIENCE: Final = 5.0
+_DIRECTORY: Final = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
+
+
+class Manager:
+    """paths: {"": directory}, or {} when the container does without. rootless, optional, foreign: as of v1.Manager."""
+
+    __slots__ = (
+        "_epoll",
+        "_kills",
+        "_watched",
+        "directory",
+        "existed",
+        "foreign",
+        "lock_fd",
+        "mount",
+        "optional",
+        "paths",
+        "rootless",
+    )
+
+    def __init__(
+        self,
+        paths: dict[str, str],
+        rootless: bool = False,
+        optional: bool = False,
+        mount: str = "/sys/fs/cgroup",
+    ) -> None:
+        self.paths = paths
+        self.directory = paths[UNIFIED]
+        self.rootless = rootless
+        self.optional = rootless and optional
+        self.mount = mount
+        self.existed: list[str] = []
+        self.foreign = False
+        # Of take(): from create() on, until release().
+        self.lock_fd = -1
+        self._watched: list[int] = []
+        self._kills = 0
+        self._epoll: Any = None
+
+    # The cgroup is made before there is a process.
+    needs_process = False
+
+    def unit(self) -> dict[str, Any] | None:
+        """No service manager's unit."""
+        return None
+
+    def start(self, pid: int, resources: Mapping[str, Any]) -> None:
+        """Nothing to start."""
+
+    # --- birth
+
+    def check(self) -> None:
+        """Refuse a cgroup that has processes or is frozen (as runc ≥ 1.2). Raises PyruncError."""
+        if self.optional:
+            from pyrunc.cgroups import refusals
+
+            if not refusals.usable(self.directory):
+                # Somebody else's, which has the container's name by chance.
+                self._do_without()
+        if not self.exists():
+            return
+        inside = self.pids()
+        if inside or self.frozen():
+            self.foreign = True
+            from pyrunc.cgroups import refusals
+
+            raise refusals.not_empty(len(inside), self.directory) if inside else refusals.frozen(self.directory)
+
+    def create(self) -> None:
+        """Make the directory and its parents, with every controller that is there passed down. Raises PyruncError.
+
+        No other create takes it before release(), to be called in both processes as soon as the new one is inside.
+        Where an ordinary user may not, and nobody asked for it, the container does without; set() then refuses to limit
+        anything.
+        """
+        from pyrunc.cgroups.lock import take
+
+        if not self.paths:
+            return
+
+        below = [part for part in self.directory[len(self.mount) :].split("/") if part]
+        current = self.mount
+        made = ""
+        try:
+            for index, name in enumerate(below):
+                self._enable(current)
+                current += "/" + name
+                try:
+                    posix.mkdir(current, 0o755)
+                    if index == len(below) - 1:
+                        made = current
+                except FileExistsError:
+                    if index == len(below) - 1:
+                        self.existed = [current]
+            self.lock_fd = take(self.directory)
+            if not made:
+                self.check()
+            kind = read_file(self.directory + "/cgroup.type")
+            if kind == "domain invalid":
+                raise PyruncError(
+                    "cgroup " + self.directory + " is below a threaded cgroup and cannot take a container",
+                    step="cgroup",
+                    pointer="/linux/cgroupsPath",
+                )
+            # Another create may have come between, and its process be there by now.
+            if made and read_file(self.directory + "/cgroup.procs"):
+                self.check()
+            if read_file(self.directory + "/cgroup.freeze") == "0" and " frozen 1" in self._events():
+                raise PyruncError("the cgroup above " + self.directory + " is frozen", step="cgroup")
+        except OSError as exc:
+            if made:
+                self._remove_quietly(made)
+            if self.optional and exc.errno in REFUSED:
+                self._do_without()
+                return
+            from pyrunc.cgroups import refusals
+
+            raise refusals.not_made(current, exc) from exc
+        except PyruncError:
+            if made:
+                self._remove_quietly(made)
+            raise
+
+    def _do_without(self) -> None:
+        self.paths.clear()
+        # No path at all, so that nothing of the other is read, written or removed.
+        self.directory = ""
+
+    def release(self) -> None:
+        """Let the next create look into the cgroup."""
+        if self.lock_fd >= 0:
+            posix.close(self.lock_fd)
+            self.lock_fd = -1
+
+    def _events(self) -> str:
+        return " " + read_file(self.directory + "/cgroup.events").replace("\n", " ")
+
+    def _remove_quietly(self, directory: str) -> None:
+        try:
+            posix.rmdir(directory)
+        except OSError:
+            return
+
+    def enable_above(self) -> None:
+        """Pass all controllers down to this cgroup, which somebody else has made, as far as that can be."""
+        current = self.mount
+        for name in self.directory[len(self.mount) + 1 :].split("/"):
+            self._enable(current)
+            current += "/" + name
+
+    def _enable(self, directory: str) -> None:
+        """Pass all controllers on to the children. What another runtime enables meanwhile is enabled all the same."""
+        available = read_file(directory + "/cgroup.controllers").split()
+        enabled = read_file(directory + "/cgroup.subtree_control").split()
+        missing = [name for name in available if name not in enabled]
+        if not missing:
+            return
+        path = directory + "/cgroup.subtree_control"
+        try:
+            write_file(path, " ".join("+" + name for name in missing))
+            return
+        except OSError:
+            pass
+        # One cannot be: the others one by one. A cgroup with processes of its own (EBUSY) takes none, or only threaded
+        # ones; what then is missing is told by whoever needs it.
+        for name in missing:
+            try:
+                write_file(path, "+" + name)
+            except OSError as exc:
+                if exc.errno not in (EBUSY, EOPNOTSUPP, EINVAL, EACCES, EPERM, EROFS, ENOENT):
+                    raise
+
+    def set(
+        self,
+        resources: Mapping[str, Any],
+        pointer: str | None = "/linux/resources",
+        teller: limits.Teller | None = None,
+    ) -> list[str]:
+        """Apply linux.resources, device rules included. Returns warnings. Raises ConfigError, PyruncError.
+
+        teller: who is told of the settings before they are written.
+        """
+        from pyrunc.cgroups import device_rules
+        from pyrunc.cgroups.v2 import device_program, limits
+
+        if self._absent():
+            asked = limits.settings(resources, pointer or "", self.directory)
+            if asked:
+                from pyrunc.cgroups import refusals
+
+                raise refusals.no_limits(asked[0][0], (pointer or "") + asked[0][2])
+            return limits.warnings(resources)
+        try:
+            rules = device_rules.parse(resources.get("devices") or ())
+            # Where the last word is that all is allowed, no program says so more quickly.
+            if not rules or rules[-1] != (True, "a", device_rules.ANY, device_rules.ANY, device_rules.ALL):
+                device_program.attach(self.directory, [*rules, *device_rules.DEFAULTS])
+        except PyruncError as exc:
+            # Without privilege no program can be attached; without CAP_MKNOD no device can be made either.
+            if not (self.rootless and exc.errno in (EPERM, EACCES)):
+                raise
+        limits.apply(self.directory, resources, pointer, undo=False, teller=teller)
+        return limits.warnings(resources)
+
+    def update(
+        self, resources: Mapping[str, Any], pointer: str | None = None, teller: limits.Teller | None = None
+    ) -> list[str]:
+        """Change limits; what is not named stays, devices always. On failure the old values are written back."""
+        from pyrunc.cgroups.v2 import limits
+
+        limits.apply(self.directory, resources, pointer, undo=True, teller=teller)
+        return limits.warnings(resources)
+
+    def _absent(self) -> bool:
+        """Whether the container does without a cgroup of its own. (States of older versions have the path of none.)"""
+        return not self.paths or (self.rootless and not self.exists())
+
+    def with_quota(self, resources: Mapping[str, Any], known: Callable[[], int]) -> Mapping[str, Any]:
+        """As v1.Manager's, for a quota alone; settings() does it for a period."""
+        from pyrunc.cgroups.v2 import limits
+
+        return limits.with_period(resources, self.directory, known)
+
+    def give_to(self, uid: int) -> None:
+        """Let a user make cgroups below and move processes there: the directory and the kernel's list of files.
+
+        config-linux.md, "Cgroup ownership". Raises PyruncError.
+        """
+        try:
+            names = read_file("/sys/kernel/cgroup/delegate").split()
+        except OSError:
+            names = ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"]
+        try:
+            posix.chown(self.directory, uid, -1)
+            for name in names:
+                try:
+                    posix.chown(self.directory + "/" + name, uid, -1)
+                except FileNotFoundError:
+                    continue
+        except OSError as exc:
+            # An ordinary user gives nothing away; what it made is its own already.
+            if not self.rootless:
+                raise failure(f"give cgroup {self.directory} to uid {uid}", exc, "/linux/cgroupsPath") from exc
+
+    def clone_fd(self, sub: Mapping[str, str] | None = None) -> int:
+        """A descriptor of the directory, for clone3(2) to make the process there, without waiting for any lock."""
+        directory = self._below(sub)
+        try:
+            return posix.open(directory, _DIRECTORY)
+        except OSError as exc:
+            if self._absent():
+                return -1
+            raise failure("open " + directory, exc) from exc
+
+    def join_fds(self, sub: Mapping[str, str] | None = None) -> list[int]:
+        """[descriptor of cgroup.procs], for join(). sub: exec --cgroup. Raises PyruncError, ConfigError."""
+        directory = self._below(sub)
+        try:
+            return [posix.open(directory + "/cgroup.procs", posix.O_WRONLY | posix.O_CLOEXEC)]
+        except OSError as exc:
+            if self._absent():
+                return []
+            raise failure("adding pid of a new process to cgroups: open " + directory + "/cgroup.procs", exc) from exc
+
+    def born(self, fds: list[int]) -> list[int]:
+        """As v1.Manager's: nothing is left to join."""
+        for fd in fds:
+            posix.close(fd)
+        return []
+
+    def nested(self, pid: int) -> str:
+        """Where the container's init process is below the container's cgroup: "/some/where", or "".
+
+        A cgroup that passes controllers on to its children has no processes itself (admin-guide/cgroup-v2.rst, "No
+        Internal Process Constraint"): a service manager in a container puts itself, and all others, below.
+        """
+        try:
+            below = read_file("/proc/" + str(pid) + "/cgroup").partition("0::")[2].partition("\n")[0]
+        except OSError:
+            return ""
+        directory = self.mount + below
+        if not directory.startswith(self.directory + "/") or "/../" in directory + "/":
+            return ""
+        return directory[len(self.directory) :]
+
+    def nested_fds(self, pid: int) -> list[int]:
+        """For join(), when the container's cgroup takes no process: that of nested()."""
+        below = self.nested(pid)
+        if not below:
+            return []
+        try:
+            return [posix.open(self.directory + below + "/cgroup.procs", posix.O_WRONLY | posix.O_CLOEXEC)]
+        except OSError:
+            return []
+
+    def join(self, fds: Sequence[int]) -> None:
+        """Move the calling process into the first cgroup that takes it; closes the descriptors. Raises PyruncError."""
+        refused: OSError | None = None
+        joined = False
+        for fd in fds:
+            try:
+                if not joined:
+                    posix.write(fd, b"0")
+                    joined = True
+            except OSError as exc:
+                refused = refused or exc
+            finally:
+                posix.close(fd)
+        if refused is not None and not joined:
+            raise failure("adding pid of a new process to cgroups: join " + self.directory, refused) from refused
+
+    def add(self, pid: int, sub: Mapping[str, str] | None = None) -> None:
+        """Move another process. Raises PyruncError."""
+        directory = self._below(sub)
+        try:
+            write_file(directory + "/cgroup.procs", str(pid))
+        except OSError as exc:
+            raise failure(f"move process {pid} to cgroup {directory}", exc) from exc
+
+    def _below(self, sub: Mapping[str, str] | None) -> str:
+        if not sub:
+            return self.directory
+        for controller, path in sub.items():
+            if controller:
+                raise ConfigError("--cgroup " + controller + ": cgroup v2 has one hierarchy for all controllers")
+            if ".." in path.split("/") or "\0" in path:
+                raise ConfigError("bad sub cgroup path: " + path)
+        parts = [part for part in sub[UNIFIED].split("/") if part not in ("", ".")]
+        return "/".join((self.directory, *parts))
+
+    # --- life
+
+    def exists(self) -> bool:
+        try:
+            posix.stat(self.directory)
+        except OSError:
+            return False
+        return True
+
+    def complete(self) -> bool:
+        """As v1.Manager's: what the container does without is not missing."""
+        return not self.paths or self.exists()
+
+    def reachable(self, sub: Mapping[str, str] | None = None) -> bool:
+        """Whether this process may move itself to the cgroup: it must be allowed to write to what is above both, too.
+
+        admin-guide/cgroup-v2.rst, "Delegation Containment".
+        """
+        try:
+            own = read_file("/proc/self/cgroup").partition("0::")[2].partition("\n")[0]
+        except OSError:
+            return False
+        above = self.mount
+        for mine, other in zip(own.split("/")[1:], self._below(sub)[len(self.mount) + 1 :].split("/"), strict=False):
+            if mine != other or not mine:
+                break
+            above += "/" + mine
+        return posix.access(above + "/cgroup.procs", posix.W_OK, effective_ids=True)
+
+    def freeze(self) -> None:
+        """Stop every process inside, and wait until they stand still. On failure they run on. Raises PyruncError."""
+        try:
+            write_file(self.directory + "/cgroup.freeze", "1")
+            self._await_frozen()
+        except OSError as exc:
+            self.thaw_all()
+            raise failure("freeze cgroup " + self.directory, exc) from exc
+
+    def _await_frozen(self) -> None:
+        fd = posix.open(self.directory + "/cgroup.events", posix.O_RDONLY | posix.O_CLOEXEC)
+        try:
+            poll = select.poll()
+            # A change of the file is announced as urgent data.
+            poll.register(fd, select.POLLPRI)
+            deadline = time.monotonic() + 10
+            while True:
+                posix.lseek(fd, 0, 0)
+                if b"frozen 1" in posix.read(fd, 4096):
+                    return
+                if time.monotonic() > deadline:
+                    self.thaw_all()
+                    raise PyruncError(
+                        "unable to freeze cgroup " + self.directory, hint="a process may be stuck in the kernel"
+                    )
+                poll.poll(100)
+        finally:
+            posix.close(fd)
+
+    def thaw(self) -> None:
+        """Let them run again, but for child cgroups that the container froze itself. Raises PyruncError."""
+        try:
+            write_file(self.directory + "/cgroup.freeze", "0")
+        except OSError as exc:
+            raise failure("thaw cgroup " + self.directory, exc) from exc
+
+    def thaw_all(self) -> None:
+        """As thaw(), for SIGKILL. A frozen process of cgroup v2 takes its death. Never fails."""
+        try:
+            write_file(self.directory + "/cgroup.freeze", "0")
+        except OSError:
+            return
+
+    def frozen(self) -> bool:
+        try:
+            return read_file(self.directory + "/cgroup.freeze") == "1"
+        except OSError:
+            return False
+
+    def pids(self, recursive: bool = True) -> list[int]:
+        """The processes inside, in child cgroups too, ascending; [] when the cgroup is gone. Raises PyruncError."""
+        from pyrunc.cgroups.walk import pids
+
+        return sorted(pids((self.directory,), recursive))
+
+    def kill_all(self, signal: int = 9) -> None:
+        """Send signal to every process inside, child cgroups included. No error when the cgroup is gone."""
+        if signal == 9:
+            try:
+                write_file(self.directory + "/cgroup.kill", "1")
+                return
+            except OSError as exc:
+                # Before Linux 5.14 the file is not there; neither is it when the cgroup is gone.
+                if exc.errno in (ENODEV,) or not self.exists():
+                    return
+        for _ in range(20 if signal == 9 else 1):
+            inside = [pid for pid in self.pids() if pid not in (0, posix.getpid())]
+            if not inside:
+                return
+            for pid in inside:
+                try:
+                    posix.kill(pid, signal)
+                except ProcessLookupError:
+                    continue
+
+    def oom_kills(self) -> int | None:
+        """How many processes the kernel has killed here for want of memory; None when that can't be known."""
+        try:
+            for line in read_file(self.directory + "/memory.events").split("\n"):
+                if line.startswith("oom_kill "):
+                    return int(line[9:])
+        except OSError:
+            pass
+        return None
+
+    def watch_oom(self) -> int:
+        """A descriptor (of epoll) that becomes readable when ran_out_of_memory() has something to say.
+
+        The kernel announces each change of memory.events and cgroup.events. Raises PyruncError.
+        """
+        watch = select.epoll()
+        self._watched = []
+        try:
+            for name in ("memory.events", "cgroup.events"):
+                fd = posix.open(self.directory + "/" + name, posix.O_RDONLY | posix.O_CLOEXEC)
+                self._watched.append(fd)
+                posix.read(fd, 4096)
+                watch.register(fd, select.EPOLLPRI)
+        except OSError as exc:
+            raise failure("watch " + self.directory, exc) from exc
+        self._kills = self.oom_kills() or 0
+        self._epoll = watch
+        return watch.fileno()
+
+    def ran_out_of_memory(self, watch: int) -> bool | None:
+        """After watch_oom()'s descriptor: whether the kernel has killed again; None when the last process is gone."""
+        try:
+            texts = []
+            for fd in self._watched:
+                posix.lseek(fd, 0, 0)
+                text = posix.read(fd, 4096)
+                texts.append(b"\n" + text)
+                if not texts[1:]:
+                    kills = int(text.partition(b"oom_kill ")[2].partition(b"\n")[0] or 0)
+                    if kills > self._kills:
+                        # Told first; what else has happened is seen at the next call.
+                        self._kills = kills
+                        return True
+        except (OSError, ValueError):
+            return None
+        return None if b"\npopulated 0" in texts[1] else False
+
+    def stats(self) -> dict[str, Any]:
+        """The data of a stats event, in runc's shape. Raises PyruncError."""
+        from pyrunc.cgroups.v2.stats import read
+
+        return read(self.directory)
+
+    # --- end
+
+    def delete(self, kill: bool = True) -> None:
+        """Remove the cgroup and all beneath it; kill: end what is left inside first. Waits at most 5 s.
+
+        Does nothing when check() or create() refused it as somebody else's. Raises PyruncError.
+        """
+        if self.foreign:
+            return
+        from pyrunc.cgroups import walk
+
+        deadline = time.monotonic() + _PATIENCE
+        pause = 0.0001
+        while True:
+            try:
+                posix.rmdir(self.directory)
+                return
+            except OSError as exc:
+                if exc.errno == ENOENT:
+                    return
+                if exc.errno not in (EBUSY, ENOTEMPTY):
+                    raise failure("remove cgroup " + self.directory, exc) from exc
+            if pause > 0.0005 and kill:
+                self.kill_all()
+            if walk.remove(self.directory):
+                return
+            if time.monotonic() > deadline:
+                what = "remove cgroup " + self.directory + ": " + posix.strerror(EBUSY)
+                if inside := self.pids():
+                    what += ": processes " + " ".join(str(pid) for pid in inside[:10])
+                raise PyruncError(what, step="cgroup", errno=EBUSY)
+            time.sleep(pause)
+            pause = min(pause * 2, 0.1)

@@ -1,0 +1,273 @@
+"""Device nodes, the links of /dev, and the container's terminal."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import posix
+from typing import TYPE_CHECKING, Final
+
+from pyrunc import _linux
+from pyrunc.errors import PyruncError, reason
+from pyrunc.linux import mounts, paths
+from pyrunc.steps.rootfs.mount import OpenTree, is_null, open_source
+from pyrunc.steps.step import CONTAINER, Step
+
+if TYPE_CHECKING:
+    from pyrunc.config.types import Device
+    from pyrunc.steps.context import Context
+
+# config-linux.md, "Default Devices": path, major, minor.
+DEFAULTS: Final = (
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+)
+
+# Of a device of the host's that is bound because the container's cannot be made.
+BIND_ATTRIBUTES: Final = _linux.MOUNT_ATTR_NOSUID | _linux.MOUNT_ATTR_NOEXEC
+
+_KINDS: Final = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
+
+_LINKS: Final = (
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+    ("/proc/kcore", "/dev/core"),
+)
+
+
+def kind_and_number(device: Device) -> tuple[int, int]:
+    """The S_IF* of a device, and its st_rdev."""
+    return _KINDS[device["type"]], 0 if device["type"] == "p" else posix.makedev(device["major"], device["minor"])
+
+
+def mode_of(device: Device) -> int:
+    """Its permissions: 0666 unless the config says something else."""
+    mode = device.get("fileMode")
+    return (0o666 if mode is None else mode) & 0o7777
+
+
+def is_device(status: posix.stat_result, device: Device) -> bool:
+    """Whether a file is that device, or FIFO."""
+    kind, number = kind_and_number(device)
+    return status.st_mode & 0o170000 == kind and (device["type"] == "p" or status.st_rdev == number)
+
+
+class MakeDevice(Step):
+    """One device node: made by mknod(2), or the host's bound where the kernel does not let us make one."""
+
+    __slots__ = ("device", "tree")
+    name = "device"
+    section = "config-linux.md#devices"
+    side = CONTAINER
+
+    def __init__(self, device: Device, pointer: str, tree: OpenTree | None) -> None:
+        Step.__init__(self, pointer)
+        self.device = device
+        self.tree = tree
+
+    def describe(self) -> str:
+        device = self.device
+        number = "" if device["type"] == "p" else " " + str(device["major"]) + ":" + str(device["minor"])
+        return "make device " + device["path"] + " (" + device["type"] + number + ")"
+
+    def apply(self, context: Context) -> None:
+        try:
+            self._make(context)
+        except OSError as error:
+            raise PyruncError("device " + self.device["path"] + ": " + reason(error), errno=error.errno) from None
+
+    def _make(self, context: Context) -> None:
+        device = self.device
+        parent, name = paths.open_parent(context.root_fd, device["path"])
+        try:
+            if self._is_there(parent, name):
+                return
+            if self.tree is not None:
+                self._bind(parent, name, self.tree.fd)
+                return
+            kind, number = kind_and_number(device)
+            try:
+                posix.mknod(name, kind | mode_of(device), number, dir_fd=parent)
+            except PermissionError:
+                tree = open_source(device["path"], False)
+                mounts.set_attributes(tree, BIND_ATTRIBUTES)
+                self._bind(parent, name, tree)
+                posix.close(tree)
+                return
+            owner = (device.get("uid") or 0, device.get("gid") or 0)
+            if owner != (0, 0):
+                self._own(parent, name, owner)
+        finally:
+            posix.close(parent)
+
+    def _own(self, parent: int, name: str, owner: tuple[int, int]) -> None:
+        """By a descriptor of what was made: its name may be something else by now, on a volume that is shared."""
+        made = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=parent)
+        try:
+            if not is_device(posix.fstat(made), self.device):
+                raise PyruncError("device " + self.device["path"] + ": something else was put there meanwhile")
+            posix.chown("/proc/self/fd/" + str(made), *owner)
+        finally:
+            posix.close(made)
+
+    def _is_there(self, parent: int, name: str) -> bool:
+        """Whether the device stands there already. Raises PyruncError when something else does."""
+        try:
+            status = posix.stat(name, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        if not is_device(status, self.device):
+            raise PyruncError("device " + self.device["path"] + ": something else exists there")
+        return True
+
+    def _bind(self, parent: int, name: str, tree: int) -> None:
+        if not is_device(posix.fstat(tree), self.device):
+            raise PyruncError("device " + self.device["path"] + ": on the host something else stands there")
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        posix.close(posix.open(name, flags, 0o644, dir_fd=parent))
+        target = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=parent)
+        mounts.attach(tree, target)
+        posix.close(target)
+
+
+class DeviceLinks(Step):
+    """The symbolic links of /dev (runtime-linux.md, "Dev symbolic links", and pts/ptmx)."""
+
+    __slots__ = ()
+    name = "links"
+    section = "runtime-linux.md#dev-symbolic-links"
+    side = CONTAINER
+
+    def describe(self) -> str:
+        return "link /dev/fd, /dev/stdin, /dev/stdout, /dev/stderr, /dev/ptmx"
+
+    def apply(self, context: Context) -> None:
+        dev = paths.make_directories(context.root_fd, "/dev")
+        try:
+            for target, link in _LINKS:
+                self._link(context.root_fd, target, link, dev)
+            try:
+                posix.unlink("ptmx", dir_fd=dev)
+            except FileNotFoundError:
+                pass
+            posix.symlink("pts/ptmx", "ptmx", dir_fd=dev)
+        finally:
+            posix.close(dev)
+
+    def _link(self, root_fd: int, target: str, link: str, dev: int) -> None:
+        if target == "/proc/kcore":
+            try:
+                posix.close(paths.open_in_root(root_fd, target))
+            except OSError:
+                return
+        try:
+            posix.symlink(target, link[len("/dev/") :], dir_fd=dev)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+
+
+class Terminal(Step):
+    """A pseudo terminal of the container's own devpts: its master goes to the runtime, its slave becomes stdio."""
+
+    __slots__ = ("bind", "controls", "height", "uid", "width")
+    name = "terminal"
+    section = "config.md#process"
+    side = CONTAINER
+
+    def __init__(self, height: int, width: int, uid: int, bind: bool, controls: bool = True) -> None:
+        """controls: it becomes the controlling terminal of this process, and not of one that is cloned later."""
+        Step.__init__(self, "/process/terminal")
+        self.controls = controls
+        self.height = height
+        self.width = width
+        self.uid = uid
+        self.bind = bind
+
+    def describe(self) -> str:
+        return "open a terminal from /dev/pts" + (" and bind it to /dev/console" if self.bind else "")
+
+    def apply(self, context: Context) -> None:
+        try:
+            master = self._master(context.root_fd)
+            slave = fcntl.ioctl(master, _linux.TIOCGPTPEER, posix.O_RDWR | posix.O_NOCTTY | posix.O_CLOEXEC)
+        except OSError as error:
+            raise PyruncError("open a terminal from /dev/pts/ptmx: " + reason(error), errno=error.errno) from None
+        if self.height or self.width:
+            size = self.height.to_bytes(2, "little") + self.width.to_bytes(2, "little") + bytes(4)
+            fcntl.ioctl(master, _linux.TIOCSWINSZ, size)
+        if self.bind:
+            self._console(context.root_fd, slave)
+        _give(slave, self.uid)
+        context.console_fd = master
+        if self.controls:
+            fcntl.ioctl(slave, _linux.TIOCSCTTY, 0)
+        for fd in (0, 1, 2):
+            posix.dup2(slave, fd, inheritable=True)
+        posix.close(slave)
+
+    def _master(self, root_fd: int) -> int:
+        fd = paths.open_in_root(root_fd, "/dev/pts/ptmx", posix.O_RDWR | posix.O_NOCTTY, _linux.RESOLVE_NO_SYMLINKS)
+        # A container may bind another of its terminals there: only the multiplexer makes a new one.
+        if _linux.fstatfs(fd)[0] != _linux.DEVPTS_SUPER_MAGIC or posix.fstat(fd).st_rdev != posix.makedev(5, 2):
+            posix.close(fd)
+            raise PyruncError("/dev/pts of the container is not a devpts")
+        fcntl.ioctl(fd, _linux.TIOCSPTLCK, bytes(4))
+        return fd
+
+    def _console(self, root_fd: int, slave: int) -> None:
+        """/dev/console is the slave, bound by descriptor (CVE-2025-52565), never through a link (CVE-2026-88264)."""
+        dev = paths.make_directories(root_fd, "/dev")
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        try:
+            try:
+                posix.close(posix.open("console", flags, 0o620, dir_fd=dev))
+            except FileExistsError:
+                if posix.stat("console", dir_fd=dev, follow_symlinks=False).st_mode & 0o170000 == 0o120000:
+                    raise PyruncError("/dev/console of the rootfs is a symbolic link") from None
+            target = posix.open("console", posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=dev)
+            tree = mounts.clone(slave)
+            mounts.attach(tree, target)
+            posix.close(tree)
+            posix.close(target)
+        finally:
+            posix.close(dev)
+
+
+def _give(slave: int, uid: int) -> None:
+    """To the user, so that /dev/stdout can be opened again."""
+    try:
+        if posix.fstat(slave).st_uid != uid:
+            posix.fchown(slave, uid, -1)
+    except OSError as error:
+        # Not mapped, for one: the program can still use the descriptors that it has.
+        if error.errno not in (errno.EINVAL, errno.EPERM):
+            raise
+
+
+def reopen_null(root_fd: int) -> None:
+    """Standard streams that are the host's /dev/null become the container's (as in runc). Raises OSError."""
+    for fd in (0, 1, 2):
+        try:
+            if not is_null(fd):
+                continue
+        except OSError:
+            continue
+        # An image may put something else there (CVE-2026-88265): a FIFO to wait at, a terminal to be controlled by.
+        flags = posix.O_RDWR | posix.O_NOCTTY | posix.O_NONBLOCK
+        try:
+            own = paths.open_in_root(root_fd, "/dev/null", flags, _linux.RESOLVE_NO_SYMLINKS)
+        except OSError:
+            continue
+        if is_null(own):
+            posix.set_blocking(own, True)
+            posix.dup2(own, fd, inheritable=True)
+        posix.close(own)

@@ -1,0 +1,132 @@
+"""Mount options idmap and ridmap: the ids of a mount's files shown by another mapping (MOUNT_ATTR_IDMAP).
+
+The kernel takes the mapping from a user namespace. A mount with mappings of its own gets one made for it, without any
+process in it; others get the container's. Loaded only for a config that has such a mount.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+from typing import TYPE_CHECKING, Any
+
+from pyrunc import _linux
+from pyrunc.errors import ConfigError, PyruncError, reason
+from pyrunc.linux import files, mounts
+from pyrunc.steps.namespaces import mapping_lines, mapping_words
+from pyrunc.steps.step import RUNTIME, Step
+
+if TYPE_CHECKING:
+    from pyrunc.steps.context import Context
+    from pyrunc.steps.namespaces import Namespaces
+    from pyrunc.steps.rootfs.mount_options import Options
+
+
+class Mapping(Step):
+    """A user namespace for its id maps alone: made by a helper process, which ends as soon as we hold it."""
+
+    __slots__ = ("fd", "gids", "uids")
+    name = "idmap"
+    section = "config.md#linux-mount-options"
+    side = RUNTIME
+
+    def __init__(self, uids: Any, gids: Any, pointer: str) -> None:
+        Step.__init__(self, pointer)
+        self.uids = uids
+        self.gids = gids
+        self.fd = -1
+
+    def describe(self) -> str:
+        users, groups = mapping_words(self.uids), mapping_words(self.gids)
+        return "make a user namespace that maps users " + users + " and groups " + groups
+
+    def apply(self, context: Context) -> None:
+        wait, go = posix.pipe2(posix.O_CLOEXEC)
+        pid, pidfd = _linux.clone(_linux.CLONE_NEWUSER)
+        if pid == 0:
+            try:
+                posix.close(go)
+                posix.read(wait, 1)
+            finally:
+                posix._exit(0)
+        posix.close(wait)
+        directory = "/proc/" + str(pid) + "/"
+        try:
+            files.write(directory + "gid_map", mapping_lines(self.gids))
+            files.write(directory + "uid_map", mapping_lines(self.uids))
+            self.fd = posix.open(directory + "ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
+        except OSError as error:
+            raise PyruncError(
+                "map the ids of a mount: " + reason(error),
+                errno=error.errno,
+                hint="id-mapped mounts need root" if error.errno == errno.EPERM else None,
+            ) from None
+        finally:
+            posix.close(go)
+            posix.close(pidfd)
+            posix.waitpid(pid, 0)
+
+    def undo(self, context: Context) -> None:
+        if self.fd >= 0:
+            posix.close(self.fd)
+            self.fd = -1
+
+    def user_namespace(self, context: Context) -> int:
+        return self.fd
+
+
+class Joined:
+    """The user namespace that the container joins."""
+
+    __slots__ = ()
+
+    def user_namespace(self, context: Context) -> int:
+        return next(fd for fd, _, kind, _ in context.namespace_fds if kind == "user")
+
+
+class Mapper:
+    """The mappings that the mounts of one config need, each made once."""
+
+    __slots__ = ("_known", "linux", "spaces", "steps")
+
+    def __init__(self, linux: Any, spaces: Namespaces) -> None:
+        self.linux = linux
+        self.spaces = spaces
+        self.steps: list[Step] = []
+        self._known: list[tuple[Any, Any, Mapping]] = []
+
+    def of(self, mount: Any, options: Options, pointer: str) -> Mapping | Joined:
+        """The mapping of a mount with the option idmap or ridmap. Raises ConfigError when it cannot have one."""
+        if not options.bind and self.spaces.has("user"):
+            raise ConfigError(
+                "in a container with a user namespace only bind mounts can be id-mapped", pointer=pointer + "/options"
+            )
+        uids, gids = mount.get("uidMappings"), mount.get("gidMappings")
+        if not uids and "user" in self.spaces.joined:
+            return Joined()
+        if not uids:
+            uids, gids = self.linux.get("uidMappings"), self.linux.get("gidMappings")
+            if not uids:
+                raise ConfigError("no id mappings for this mount, and none of the container", pointer=pointer)
+        for known_uids, known_gids, step in self._known:
+            if (known_uids, known_gids) == (uids, gids):
+                return step
+        step = Mapping(uids, gids, pointer)
+        self._known.append((uids, gids, step))
+        self.steps.append(step)
+        return step
+
+
+def apply(tree: int, mapping: Mapping | Joined, recursive: bool, what: str, context: Context) -> None:
+    """Map the ids of a detached mount. what: its name for an error. Raises PyruncError."""
+    try:
+        mounts.set_attributes(
+            tree, _linux.MOUNT_ATTR_IDMAP, recursive=recursive, userns_fd=mapping.user_namespace(context)
+        )
+    except OSError as error:
+        hint = None
+        if error.errno == errno.EINVAL:
+            hint = "the file system, or one mounted below it, has no id-mapped mounts"
+        elif error.errno == errno.EPERM:
+            hint = "it is id-mapped already, or the file system belongs to another user namespace"
+        raise PyruncError("id-map the mount of " + what + ": " + reason(error), errno=error.errno, hint=hint) from None

@@ -1,0 +1,742 @@
+"""The container's file system tree: rootfs, mounts, pivot_root, read-only and masked paths.
+
+Everything happens on descriptors: a mount is made detached, its destination is resolved inside the root, and the one
+is put on the other with move_mount(2). No path of the container is ever resolved as a string by the runtime.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+from typing import TYPE_CHECKING, Any, Final
+
+from pyrunc import _linux
+from pyrunc.errors import ConfigError, PyruncError, reason
+from pyrunc.linux import files, mounts, paths, procfs
+from pyrunc.steps.rootfs import mount_options, mount_record, mountpoint
+from pyrunc.steps.step import CONTAINER, RUNTIME, Step
+
+if TYPE_CHECKING:
+    from pyrunc.config.types import Mount
+    from pyrunc.steps.context import Context
+
+# Types whose superblock belongs to a namespace and may be shared with other mounts of it: "ro" is of this mount alone.
+_SHARED_SUPERBLOCK: Final = ("proc", "sysfs", "mqueue", "tmpfs", "devpts", "cgroup", "cgroup2")
+
+# Types whose labels are the kernel's own, or given by another way than the parameter "context" (SELinux).
+_OWN_LABELS: Final = ("proc", "sysfs", "mqueue")
+
+# What is put into these before the program starts, and later mounts' mount points: see ReadOnlyMounts. Of type cgroup
+# it is the tmpfs of cgroup v1.
+READ_ONLY_LATE: Final = ("tmpfs", "cgroup", "cgroup2")
+
+_ALL: Final = _linux.MOUNT_ATTR_RDONLY | _linux.MOUNT_ATTR_NOSUID | _linux.MOUNT_ATTR_NODEV | _linux.MOUNT_ATTR_NOEXEC
+
+
+class OpenTree(Step):
+    """Open a source that the container's user namespace may not reach, before the container process is made."""
+
+    __slots__ = ("attributes", "fd", "follow", "mapping", "path", "recursive", "slave")
+    name = "source"
+    section = "config.md#mounts"
+
+    def __init__(self, path: str, recursive: bool, pointer: str, slave: bool = True, attributes: int = 0) -> None:
+        Step.__init__(self, pointer)
+        self.attributes = attributes
+        # Whether a symbolic link at the path is followed.
+        self.follow = True
+        self.path = path
+        self.recursive = recursive
+        self.slave = slave
+        # Module idmap_mount, the mapping, and whether it is for the mounts below too.
+        self.mapping: tuple[Any, Any, bool] | None = None
+        self.fd = -1
+
+    def describe(self) -> str:
+        words = "open a copy of the mount at " + self.path
+        return words + (" for the user namespace" if self.mapping is None else " and map its ids")
+
+    def apply(self, context: Context) -> None:
+        self.fd = open_source(self.path, self.recursive, self.follow)
+        if self.slave:
+            # The copy is still of its original's peer group: what the container mounts there would show on the host.
+            mounts.set_attributes(self.fd, 0, 0, propagation=_linux.MS_SLAVE, recursive=True)
+        if self.attributes:
+            mounts.set_attributes(self.fd, self.attributes)
+        if self.mapping is not None:
+            module, mapping, recursive = self.mapping
+            module.apply(self.fd, mapping, recursive, self.path, context)
+
+    def undo(self, context: Context) -> None:
+        if self.fd >= 0:
+            posix.close(self.fd)
+            self.fd = -1
+
+
+def open_source(path: str, recursive: bool, follow: bool = True) -> int:
+    """A detached copy of the mount at a path of the host. Raises PyruncError naming the path."""
+    try:
+        return mounts.clone(-100, path, recursive=recursive, follow=follow)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise PyruncError("mount source " + path + " does not exist", errno=error.errno) from None
+        raise PyruncError("bind mount of " + path + ": " + reason(error), errno=error.errno) from None
+
+
+class HostPropagation(Step):
+    """Keep what is mounted in the container from appearing on the host."""
+
+    __slots__ = ("word",)
+    name = "propagation"
+    section = "config-linux.md#rootfs-mount-propagation"
+    side = CONTAINER
+
+    def __init__(self, word: str, pointer: str) -> None:
+        Step.__init__(self, pointer)
+        self.word = word
+
+    def describe(self) -> str:
+        return "make the mounts of the new mount namespace " + self.word
+
+    def apply(self, context: Context) -> None:
+        value, recursive = mount_options.PROPAGATION[self.word]
+        flags = _linux.AT_RECURSIVE if recursive else 0
+        _linux.mount_setattr(-100, "/", flags, 0, 0, value, 0)
+
+
+class Rootfs(Step):
+    """Make the rootfs a mount of its own, on its own path."""
+
+    __slots__ = ("null", "path", "slave", "source")
+    name = "rootfs"
+    section = "config.md#root"
+    side = CONTAINER
+
+    def __init__(self, path: str, source: OpenTree | None, slave: bool = False, null: OpenTree | None = None) -> None:
+        """slave: what the host mounts below the rootfs later appears in the container.
+
+        source, null: copies of the rootfs and of /dev/null that the runtime has opened, None to open them here.
+        """
+        Step.__init__(self, "/root/path")
+        self.path = path
+        self.source = source
+        self.slave = slave
+        self.null = null
+
+    def describe(self) -> str:
+        return "bind the rootfs " + self.path + " to itself"
+
+    def apply(self, context: Context) -> None:
+        # The host's, for masks, taken while the host's tree is there: the container's is the image's (CVE-2025-31133).
+        context.null_fd = _open_null() if self.null is None else self.null.fd
+        if not is_null(context.null_fd):
+            raise PyruncError("/dev/null of the host is not the null device (character device 1:3)")
+        if self.source is not None:
+            tree = self.source.fd
+            try:
+                target = posix.open(self.path, posix.O_PATH | posix.O_CLOEXEC | posix.O_DIRECTORY)
+            except PermissionError:
+                # The namespace's root cannot walk there: any directory will do, the new root will be the only one.
+                target = posix.open("/", posix.O_PATH | posix.O_CLOEXEC | posix.O_DIRECTORY)
+            _make_parent_slave(target)
+        else:
+            target = posix.open(self.path, posix.O_PATH | posix.O_CLOEXEC | posix.O_DIRECTORY)
+            _make_parent_slave(target)
+            tree = mounts.clone(-100, self.path, recursive=True)
+        # It has the propagation of its original, and pivot_root(2) refuses a shared root too.
+        mounts.set_attributes(tree, 0, 0, propagation=_linux.MS_SLAVE if self.slave else _linux.MS_PRIVATE)
+        mounts.attach(tree, target)
+        posix.close(target)
+        context.root_fd = tree
+
+
+def _make_parent_slave(fd: int) -> None:
+    """The host must not see the bind, and pivot_root(2) refuses a root whose parent mount is shared.
+
+    Slave, not private as in runc: binds made from the same mount still show what the host mounts there later.
+    """
+    current = posix.dup(fd)
+    try:
+        while True:
+            try:
+                mounts.set_attributes(current, 0, 0, propagation=_linux.MS_SLAVE)
+                return
+            except OSError as error:
+                # EINVAL: not the root of a mount; its mount's root is further up.
+                if error.errno != errno.EINVAL:
+                    raise
+            above = posix.open("..", posix.O_PATH | posix.O_CLOEXEC, dir_fd=current)
+            same = posix.fstat(above).st_ino == posix.fstat(current).st_ino
+            posix.close(current)
+            current = above
+            if same:
+                return
+    finally:
+        posix.close(current)
+
+
+def _open_null() -> int:
+    """A detached copy of the host's /dev/null. Raises OSError."""
+    fd = posix.open("/dev/null", posix.O_PATH | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+    try:
+        return mounts.clone(fd)
+    finally:
+        posix.close(fd)
+
+
+def is_null(fd: int) -> bool:
+    """Whether fd is the null device, character device 1:3, and not something that stands under its name."""
+    status = posix.fstat(fd)
+    return status.st_mode & 0o170000 == 0o020000 and status.st_rdev == posix.makedev(1, 3)
+
+
+class MountStep(Step):
+    """One entry of mounts[]."""
+
+    __slots__ = (
+        "destination",
+        "fstype",
+        "helper",
+        "inside",
+        "label",
+        "late",
+        "locked",
+        "mapping",
+        "options",
+        "source",
+        "tree",
+    )
+    name = "mount"
+    section = "config.md#mounts"
+    side = CONTAINER
+
+    def __init__(
+        self,
+        mount: Mount,
+        bundle: str,
+        pointer: str,
+        tree: OpenTree | None,
+        label: str = "",
+        rootfs: str = "",
+    ) -> None:
+        """rootfs: its path on the host, or ""; a destination below it is meant to be inside, as in runc."""
+        Step.__init__(self, pointer)
+        self.options = mount_options.parse(mount.get("options") or [], pointer)
+        if (self.options.keeps_link() or self.options.target_link) and (self.options.remount or not self.options.bind):
+            raise ConfigError("options about symbolic links are for bind mounts", pointer=pointer + "/options")
+        destination = mount["destination"]
+        if rootfs and (destination + "/").startswith(rootfs + "/"):
+            destination = destination[len(rootfs) :]
+        self.destination = "/" + destination.lstrip("/")
+        self.fstype = "bind" if self.options.bind else mount.get("type") or "none"
+        source = mount.get("source") or ""
+        if self.options.bind and not source.startswith("/"):
+            source = bundle + "/" + source
+        self.source = source
+        # Of a source below the rootfs, the path inside: an earlier mount may be what makes it.
+        self.inside = source[len(rootfs) :] if self.options.bind and rootfs and source.startswith(rootfs + "/") else ""
+        self.tree = tree
+        # Whether the mount will belong to a user namespace that may not clear the attributes of its source.
+        self.locked = False
+        self.label = label
+        # The mount itself, while ReadOnlyMounts has still to make it read-only.
+        self.late = -1
+        # Of a new file system and of a source inside: module idmap_mount and the mapping.
+        self.mapping: tuple[Any, Any] | None = None
+        # Loaded now and only when needed: nothing is imported once the container process exists.
+        self.helper: Any = None
+        if self.fstype in ("cgroup", "cgroup2"):
+            from pyrunc.steps.rootfs import cgroup_mount
+
+            self.helper = cgroup_mount
+        elif self.options.tmpcopyup:
+            from pyrunc.steps.rootfs import tmpcopyup
+
+            self.helper = tmpcopyup
+        elif self.options.copy_symlink:
+            from pyrunc.steps.rootfs import copy_symlink
+
+            self.helper = copy_symlink
+
+    def describe(self) -> str:
+        words = "mount " + (self.source if self.options.bind else self.fstype) + " on " + self.destination
+        if self.options.attr_set & _linux.MOUNT_ATTR_RDONLY:
+            words += ", read-only"
+        return words
+
+    def apply(self, context: Context) -> None:
+        try:
+            self._mount(context)
+        except OSError as error:
+            why = error.strerror if isinstance(error, mounts.FilesystemError) else reason(error)
+            words = "mount " + self._what() + " to " + self.destination + ": " + (why or "")
+            raise self._failure(words, error.errno) from None
+
+    def _what(self) -> str:
+        return self.source if self.options.bind else self.fstype
+
+    def _failure(self, words: str, number: int | None) -> PyruncError:
+        # The beginning is runc's, by which scripts know a mount that fails.
+        start = 'unable to start container process: error during container init: error mounting "' + self._what()
+        return PyruncError(start + '" to rootfs at "' + self.destination + '": ' + words, errno=number)
+
+    def _mount(self, context: Context) -> None:
+        options = self.options
+        if options.remount:
+            self._remount(context.root_fd)
+        elif options.bind:
+            self._bind(context)
+        elif self.fstype == "cgroup" or self.fstype == "cgroup2":
+            self.helper.mount(self, context)
+        else:
+            self._new(context)
+
+    def _bind(self, context: Context) -> None:
+        options = self.options
+        root_fd = context.root_fd
+        if self.tree is not None:
+            tree = self.tree.fd
+        elif self.inside:
+            flags = posix.O_PATH | (posix.O_NOFOLLOW if options.keeps_link() else 0)
+            source = paths.open_in_root(root_fd, self.inside, flags)
+            tree = mounts.clone(source, recursive=options.recursive)
+            posix.close(source)
+            if self.mapping is not None:
+                self.mapping[0].apply(tree, self.mapping[1], options.idmap == "ridmap", self.source, context)
+        else:
+            tree = open_source(self.source, options.recursive, not options.keeps_link())
+        if options.copy_symlink and paths.is_link(tree):
+            self.helper.copy(self, context, tree)
+            return
+        target = self._mountpoint(context, directory=paths.is_directory(tree))
+        place = mountpoint.check(context, target, _linux.fstatfs(tree)[0] == _linux.PROC_SUPER_MAGIC, self.destination)
+        set_, clear = options.bind_attributes(_linux.fstatfs(tree)[1] if self.locked else None)
+        if set_ or clear:
+            mounts.set_attributes(tree, set_, clear)
+        self._attributes(tree, only_new=True)
+        mounts.attach(tree, target)
+        mount_record.note(context, tree, self.destination, place)
+        posix.close(target)
+        posix.close(tree)
+
+    def _new(self, context: Context) -> None:
+        options = self.options
+        # A tmpfs takes the mode of what it covers; where there was nothing it has its own default, 1777.
+        inherits = self.fstype == "tmpfs" and not any(key == "mode" for key, _ in options.parameters)
+        inherits = inherits and _is_there(context.root_fd, self.destination)
+        target, place = self.target(context)
+        attributes = options.attr_set
+        if self.fstype == "tmpfs":
+            # What is put into it before the program starts must be writable until then: see ReadOnlyMounts.
+            attributes &= ~_linux.MOUNT_ATTR_RDONLY
+        parameters: list[tuple[str, str | int | None]] = [*options.parameters]
+        if inherits:
+            parameters.append(("mode", format(posix.fstat(target).st_mode & 0o7777, "o")))
+        if self.label and self.fstype not in _OWN_LABELS:
+            parameters.append(("context", self.label))
+        if "iversion" in options.superblock or any(
+            value is not None and len(value.encode("utf-8", "surrogateescape")) > mounts.FSCONFIG_VALUE_MAX
+            for _, value in options.parameters
+        ):
+            self.done(self._old_api(target, parameters, attributes, context), place, context)
+            return
+        parameters += [(flag, None) for flag in options.superblock]
+        if self.fstype not in _SHARED_SUPERBLOCK and attributes & _linux.MOUNT_ATTR_RDONLY:
+            parameters.append(("ro", None))
+        joined = [entry[0] for entry in context.namespace_fds if entry[2] == "pid"]
+        if self.fstype == "proc" and joined:
+            # This process enters a joined pid namespace only later: see order.py.
+            tree = procfs.open_of(joined[0], parameters, attributes)
+        else:
+            try:
+                tree = mounts.create(self.fstype, self.source or self.fstype, parameters, attributes)
+            except OSError as error:
+                if self.fstype != "sysfs" or not self.locked or error.errno != errno.EPERM:
+                    raise
+                tree = self._host_sysfs()
+        if options.tmpcopyup:
+            self.helper.copy(target, tree, context.self_fd)
+        if self.mapping is not None:
+            self.mapping[0].apply(tree, self.mapping[1], False, self.destination, context)
+        if self.label and self.fstype == "mqueue":
+            from pyrunc.linux import selinux
+
+            selinux.set_label(tree, self.label)
+        self._attributes(tree, only_new=True)
+        mounts.attach(tree, target)
+        posix.close(target)
+        self.done(tree, place, context)
+
+    def _host_sysfs(self) -> int:
+        """The host's, for a network namespace that does not belong to the user namespace (as crun): the kernel gives
+        no new one then. All that is mounted in it gets the restrictions, too."""
+        tree = open_source("/sys", True) if self.tree is None else self.tree.fd
+        restrictions = self.options.attr_set & _ALL
+        if restrictions:
+            mounts.set_attributes(tree, restrictions, recursive=True)
+        return tree
+
+    def done(self, tree: int, place: str, context: Context) -> None:
+        """The mount is at its place, a path from the root: note it, and hold or let go of its descriptor."""
+        mount_record.note(context, tree, self.destination, place)
+        if self.fstype in READ_ONLY_LATE and self.read_only():
+            self.late = tree
+            context.mount_fds.append(tree)
+        else:
+            posix.close(tree)
+
+    def read_only(self) -> bool:
+        """Whether the mount itself is to be read-only."""
+        return bool(self.options.attr_set & _linux.MOUNT_ATTR_RDONLY)
+
+    def target(self, context: Context) -> tuple[int, str]:
+        """The directory to mount on, and its path from the root, without links."""
+        if self.fstype in ("proc", "sysfs"):
+            # It must not be behind a link (CVE-2023-27561).
+            fd = self._plain_directory(context.root_fd)
+        else:
+            fd = self._mountpoint(context, directory=True)
+        return fd, mountpoint.check(context, fd, self.fstype == "proc", self.destination)
+
+    def _mountpoint(self, context: Context, *, directory: bool) -> int:
+        """What is to be mounted on, made if it is missing; directory: and so must the mount point be."""
+        try:
+            if self.options.target_link:
+                fd = paths.open_in_root(context.root_fd, self.destination, posix.O_PATH | posix.O_NOFOLLOW)
+            else:
+                fd = (paths.make_directories if directory else paths.make_file)(context.root_fd, self.destination)
+        except OSError as error:
+            if error.errno == errno.ENOTDIR and _is_there(context.root_fd, self.destination):
+                raise self._failure(self._unlike(directory), error.errno) from None
+            words = 'make mountpoint "' + self.destination + '": ' + reason(error)
+            raise self._failure(words, error.errno) from None
+        if directory != paths.is_directory(fd):
+            raise self._failure(self._unlike(directory), errno.ENOTDIR)
+        return fd
+
+    def _unlike(self, directory: bool) -> str:
+        """What the kernel means by ENOTDIR, for which move_mount(2) has EINVAL."""
+        words = "mount " + self._what() + " to " + self.destination + ": not a directory: "
+        if directory:
+            return words + self._what() + " is a directory, " + self.destination + " is none"
+        return words + self.destination + " is a directory, " + self._what() + " is none"
+
+    def _plain_directory(self, root_fd: int) -> int:
+        # Looked up once, without links: one that is put there between a check and its use would be followed else, and
+        # what is masked later be masked somewhere else (CVE-2019-19921).
+        flags = posix.O_PATH | posix.O_DIRECTORY
+        for _ in range(2):
+            try:
+                return paths.open_in_root(root_fd, self.destination, flags, _linux.RESOLVE_NO_SYMLINKS)
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                    break
+                if error.errno != errno.ENOENT:
+                    raise
+            posix.close(paths.make_directories(root_fd, self.destination))
+        # In runc's words.
+        text = 'filesystem "' + self.fstype + '" must be mounted on ordinary directory: '
+        raise PyruncError(text + self.destination + " is none")
+
+    def _attributes(self, tree: int, *, only_new: bool) -> None:
+        options = self.options
+        if not only_new and (options.attr_set or options.attr_clr):
+            mounts.set_attributes(tree, options.attr_set, options.attr_clr)
+        if options.rec_set or options.rec_clr:
+            mounts.set_attributes(tree, options.rec_set, options.rec_clr, recursive=True)
+        for value, recursive in options.propagation:
+            mounts.set_attributes(tree, 0, 0, propagation=value, recursive=recursive)
+
+    def _remount(self, root_fd: int) -> None:
+        """What the options name changes, and nothing else; never whether the file system itself is read-only."""
+        options = self.options
+        target = paths.open_in_root(root_fd, self.destination)
+        if not options.bind and (options.parameters or options.superblock or options.cleared):
+            parameters: list[tuple[str, str | int | None]] = [*options.parameters]
+            words = [*options.superblock, *options.cleared]
+            parameters += [(word, None) for word in words if not word.endswith("iversion")]
+            mounts.reconfigure(target, parameters)
+        self._attributes(target, only_new=False)
+        posix.close(target)
+
+    def _old_api(
+        self, target: int, parameters: list[tuple[str, str | int | None]], attributes: int, context: Context
+    ) -> int:
+        """What fsconfig(2) cannot carry: mount(2), on the target as the current directory. The mount's descriptor."""
+        if self.label:
+            from pyrunc.linux import selinux
+
+            parameters = selinux.quoted(parameters)
+        data = ",".join(key if value is None else key + "=" + str(value) for key, value in parameters)
+        name = mountpoint.place(context, target).rpartition("/")[2]
+        here = posix.open(".", posix.O_PATH | posix.O_CLOEXEC)
+        posix.fchdir(target)
+        try:
+            flags = self.options.mount_flags(attributes)
+            _linux.mount(self.source or self.fstype, ".", self.fstype, flags, data)
+            made = posix.open("../" + name, posix.O_PATH | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+        finally:
+            posix.fchdir(here)
+            posix.close(here)
+        if posix.fstat(made).st_dev == posix.fstat(target).st_dev:
+            raise PyruncError("mount " + self.fstype + ": " + self.destination + " was moved away meanwhile")
+        if self.options.tmpcopyup:
+            self.helper.copy(target, made, context.self_fd)
+        self._attributes(made, only_new=True)
+        posix.close(target)
+        return made
+
+
+def _is_there(root_fd: int, path: str) -> bool:
+    try:
+        posix.close(paths.open_in_root(root_fd, path))
+    except OSError:
+        return False
+    return True
+
+
+def _same_directory(one: int, other: int) -> bool:
+    status, expected = posix.fstat(one), posix.fstat(other)
+    return status.st_ino == expected.st_ino and status.st_dev == expected.st_dev
+
+
+class ReadOnlyMounts(Step):
+    """Read-only tmpfs mounts and the read-only root, once all that is to be in them is there."""
+
+    __slots__ = ("mounts", "root")
+    name = "readonly"
+    section = "config.md#root"
+    side = CONTAINER
+
+    def __init__(self, made: list[MountStep], root: bool, pointer: str) -> None:
+        Step.__init__(self, pointer)
+        self.mounts = made
+        self.root = root
+
+    def describe(self) -> str:
+        return "make read-only: " + ", ".join([step.destination for step in self.mounts] + ["/"] * self.root)
+
+    def apply(self, context: Context) -> None:
+        for step in self.mounts:
+            if step.late < 0:
+                continue
+            # By the descriptor: the path may lead somewhere else by now (CVE-2026-115521).
+            mounts.set_attributes(step.late, _linux.MOUNT_ATTR_RDONLY)
+            posix.close(step.late)
+            context.mount_fds.remove(step.late)
+        if self.root:
+            # Only this flag changes: nosuid and its like, locked or not, stay as they are.
+            mounts.set_attributes(context.root_fd, _linux.MOUNT_ATTR_RDONLY)
+
+
+class PivotRoot(Step):
+    """Make the rootfs the root, and let go of the host's tree."""
+
+    __slots__ = ("no_pivot",)
+    name = "pivot_root"
+    section = "config.md#root"
+    side = CONTAINER
+
+    def __init__(self, no_pivot: bool) -> None:
+        Step.__init__(self, "/root/path")
+        self.no_pivot = no_pivot
+
+    def describe(self) -> str:
+        if self.no_pivot:
+            return "move the rootfs to / and chroot into it"
+        return "pivot_root to the rootfs and unmount the host's tree"
+
+    def apply(self, context: Context) -> None:
+        if self.no_pivot:
+            self._move(context.root_fd)
+        else:
+            old = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+            posix.fchdir(context.root_fd)
+            _linux.pivot_root(".", ".")
+            posix.fchdir(old)
+            posix.close(old)
+            # Without this the unmounting below would spread to the host.
+            _linux.mount_setattr(-100, ".", _linux.AT_RECURSIVE, 0, 0, _linux.MS_SLAVE, 0)
+            _linux.umount2(".", _linux.MNT_DETACH)
+        posix.chdir("/")
+        posix.close(context.root_fd)
+        context.root_fd = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+
+    def _move(self, root_fd: int) -> None:
+        # On a root that cannot be pivoted (ramfs) the host's tree stays below: /proc and /sys go first, or a
+        # container could mount them anew without their masks (runc does the same).
+        for line in mount_points():
+            if line.startswith(("/proc/", "/sys/")) or line in ("/proc", "/sys"):
+                try:
+                    _linux.mount_setattr(-100, line, _linux.AT_RECURSIVE, 0, 0, _linux.MS_SLAVE, 0)
+                    _linux.umount2(line, _linux.MNT_DETACH)
+                except OSError as error:
+                    if error.errno not in (errno.EINVAL, errno.EPERM, errno.ENOENT):
+                        raise
+        posix.fchdir(root_fd)
+        host = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        mounts.attach(root_fd, host)
+        posix.close(host)
+        posix.chroot(".")
+
+
+class ChangeRoot(Step):
+    """Without a mount namespace there is nothing to pivot: chroot(2)."""
+
+    __slots__ = ()
+    name = "chroot"
+    section = "config.md#root"
+    side = CONTAINER
+
+    def __init__(self) -> None:
+        Step.__init__(self, "/root/path")
+
+    def describe(self) -> str:
+        return "chroot to the rootfs"
+
+    def apply(self, context: Context) -> None:
+        posix.fchdir(context.root_fd)
+        posix.chroot(".")
+        posix.chdir("/")
+
+
+def mount_points() -> list[str]:
+    """The mount points of the caller's namespace, the latest first (proc(5), mountinfo)."""
+    lines = files.read("/proc/self/mountinfo", limit=16 << 20).decode("utf-8", "surrogateescape").split("\n")
+    return [procfs.unescape(line.split(" ")[4]) for line in reversed(lines) if line]
+
+
+class RootPropagation(Step):
+    """linux.rootfsPropagation of the new root."""
+
+    __slots__ = ("word",)
+    name = "propagation"
+    section = "config-linux.md#rootfs-mount-propagation"
+    side = CONTAINER
+
+    def __init__(self, word: str) -> None:
+        Step.__init__(self, "/linux/rootfsPropagation")
+        self.word = word
+
+    def describe(self) -> str:
+        return "make the root " + self.word
+
+    def apply(self, context: Context) -> None:
+        value, recursive = mount_options.PROPAGATION[self.word]
+        mounts.set_attributes(context.root_fd, 0, 0, propagation=value, recursive=recursive)
+
+
+class ReadOnlyPaths(Step):
+    """linux.readonlyPaths."""
+
+    __slots__ = ("paths",)
+    name = "readonlyPaths"
+    section = "config-linux.md#readonly-paths"
+    side = CONTAINER
+
+    def __init__(self, paths_: list[str]) -> None:
+        Step.__init__(self, "/linux/readonlyPaths")
+        self.paths = paths_
+
+    def describe(self) -> str:
+        return "make " + str(len(self.paths)) + " paths read-only: " + " ".join(self.paths)
+
+    def apply(self, context: Context) -> None:
+        for path in self.paths:
+            try:
+                target = paths.open_in_root(context.root_fd, path)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                    continue
+                raise PyruncError("readonly path " + path + ": " + reason(error), errno=error.errno) from None
+            if _same_directory(target, context.root_fd):
+                # A copy on top of the root would be seen by nobody: all look from the root itself.
+                mounts.set_attributes(context.root_fd, _linux.MOUNT_ATTR_RDONLY)
+            else:
+                tree = mounts.clone(target, recursive=True)
+                mounts.set_attributes(tree, _linux.MOUNT_ATTR_RDONLY)
+                mounts.attach(tree, target)
+                posix.close(tree)
+            posix.close(target)
+
+
+class MaskedPaths(Step):
+    """linux.maskedPaths: /dev/null over files, one empty read-only tmpfs over all directories."""
+
+    __slots__ = ("label", "paths")
+    name = "maskedPaths"
+    section = "config-linux.md#masked-paths"
+    side = CONTAINER
+
+    def __init__(self, paths_: list[str], label: str) -> None:
+        Step.__init__(self, "/linux/maskedPaths")
+        self.paths = paths_
+        self.label = label
+
+    def describe(self) -> str:
+        return "mask " + str(len(self.paths)) + " paths: " + " ".join(self.paths)
+
+    def apply(self, context: Context) -> None:
+        # The first of each kind is attached itself, the others are copies of it.
+        sources = {False: (context.null_fd, False), True: (-1, False)}
+        for path in dict.fromkeys(self.paths):
+            try:
+                target = paths.open_in_root(context.root_fd, path)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                    continue
+                raise PyruncError("masked path " + path + ": " + reason(error), errno=error.errno) from None
+            kind = paths.is_directory(target)
+            source, attached = sources[kind]
+            if attached:
+                tree = mounts.clone(source)
+                mounts.attach(tree, target)
+                posix.close(tree)
+            else:
+                if source < 0:
+                    source = self._empty()
+                mounts.attach(source, target)
+                sources[kind] = (source, True)
+            posix.close(target)
+
+    def _empty(self) -> int:
+        label: list[tuple[str, str | None]] = [("context", self.label)] if self.label else []
+        attributes = _ALL
+        try:
+            return mounts.create("tmpfs", "tmpfs", [("nr_blocks", "1"), ("nr_inodes", "1"), *label], attributes)
+        except OSError:
+            # Some kernels need a second inode for the root of a labelled tmpfs.
+            return mounts.create("tmpfs", "tmpfs", [("nr_blocks", "1"), ("nr_inodes", "2"), *label], attributes)
+
+
+class MountNamespaceUndo(Step):
+    """Without a mount namespace of its own the container's mounts are the host's: delete takes them away again."""
+
+    __slots__ = ()
+    name = "unmount"
+    side = RUNTIME
+
+    def describe(self) -> str:
+        return "remember that the mounts are made in the host's own mount namespace"
+
+    def apply(self, context: Context) -> None:
+        return
+
+    def undo(self, context: Context) -> None:
+        unmount_below(context.rootfs)
+
+
+def unmount_below(rootfs: str) -> None:
+    """Unmount the rootfs and what is mounted below it in the caller's own mount namespace, the latest first."""
+    for point in mount_points():
+        if point == rootfs or point.startswith(rootfs + "/"):
+            above, _, name = point.rpartition("/")
+            try:
+                # The way there goes through what the container may change: no link may lead it to a mount of the host.
+                flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+                fd = _linux.openat2(-100, above or "/", flags, 0, _linux.RESOLVE_NO_SYMLINKS)
+                posix.fchdir(fd)
+                posix.close(fd)
+                _linux.umount2(name, _linux.MNT_DETACH | _linux.UMOUNT_NOFOLLOW)
+            except OSError:
+                continue

@@ -1,0 +1,646 @@
+"""Compile linux.seccomp with libseccomp, and put the result into the cache. Loaded when the cache has no entry.
+
+libseccomp's Python bindings (module `seccomp`) turn the rules into BPF, which is exported, given a prologue of ours,
+and loaded much later by the container process itself with seccomp(2). Decisions are runc's wherever the specification
+leaves them open: a profile must mean the same under both.
+
+The tables are also what `features` reports.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from pyrunc import _linux, log
+from pyrunc.errors import ConfigError, PyruncError
+from pyrunc.steps.seccomp.cache import (
+    ALLOWS_CLONE,
+    ALLOWS_SENDMSG,
+    ALLOWS_SETRESUID,
+    INSTRUCTION,
+    MAX_INSTRUCTIONS,
+    open_folder,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import ModuleType
+
+# Actions (runtime-spec, config-linux.md, Seccomp): the bindings' name, and the kernel's in actions_avail (seccomp(2)).
+ACTIONS: Final[dict[str, tuple[str, str]]] = {
+    "SCMP_ACT_ALLOW": ("ALLOW", "allow"),
+    "SCMP_ACT_ERRNO": ("ERRNO", "errno"),
+    "SCMP_ACT_KILL": ("KILL", "kill_thread"),
+    "SCMP_ACT_KILL_PROCESS": ("KILL_PROCESS", "kill_process"),
+    "SCMP_ACT_KILL_THREAD": ("KILL", "kill_thread"),
+    "SCMP_ACT_LOG": ("LOG", "log"),
+    "SCMP_ACT_NOTIFY": ("NOTIFY", "user_notif"),
+    "SCMP_ACT_TRACE": ("TRACE", "trace"),
+    "SCMP_ACT_TRAP": ("TRAP", "trap"),
+}
+
+# Largest number that goes with an action: libseccomp takes errnos below the kernel's MAX_ERRNO, a tracer gets 16 bits.
+_NUMBERS: Final[dict[str, int]] = {"SCMP_ACT_ERRNO": 4094, "SCMP_ACT_TRACE": 0xFFFF}
+
+# What these answer to a call that is newer than the profile is right without our prologue: the kernel's own ENOSYS, or
+# the tracer's decision.
+_PERMISSIVE: Final = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
+
+# Operators and architectures: without the prefix they are names of the bindings.
+OPERATORS: Final = (
+    "SCMP_CMP_EQ",
+    "SCMP_CMP_GE",
+    "SCMP_CMP_GT",
+    "SCMP_CMP_LE",
+    "SCMP_CMP_LT",
+    "SCMP_CMP_MASKED_EQ",
+    "SCMP_CMP_NE",
+)
+ARCHITECTURES: Final = (
+    "SCMP_ARCH_AARCH64",
+    "SCMP_ARCH_ARM",
+    "SCMP_ARCH_LOONGARCH64",
+    "SCMP_ARCH_M68K",
+    "SCMP_ARCH_MIPS",
+    "SCMP_ARCH_MIPS64",
+    "SCMP_ARCH_MIPS64N32",
+    "SCMP_ARCH_MIPSEL",
+    "SCMP_ARCH_MIPSEL64",
+    "SCMP_ARCH_MIPSEL64N32",
+    "SCMP_ARCH_PARISC",
+    "SCMP_ARCH_PARISC64",
+    "SCMP_ARCH_PPC",
+    "SCMP_ARCH_PPC64",
+    "SCMP_ARCH_PPC64LE",
+    "SCMP_ARCH_RISCV64",
+    "SCMP_ARCH_S390",
+    "SCMP_ARCH_S390X",
+    "SCMP_ARCH_SH",
+    "SCMP_ARCH_SHEB",
+    "SCMP_ARCH_X32",
+    "SCMP_ARCH_X86",
+    "SCMP_ARCH_X86_64",
+)
+
+# Flags: names of the kernel's own constants (linux/seccomp.h).
+FLAGS: Final = (
+    "SECCOMP_FILTER_FLAG_LOG",
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+    "SECCOMP_FILTER_FLAG_TSYNC",
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+)
+
+# The call by which finish() (native/finish.c) says where the listener is: a notification then would wait for ever. What
+# comes later (read, close, capset, prctl, execve) the agent can serve.
+NEVER_NOTIFIED: Final = ("write",)
+
+# Above so many rules a binary tree of numbers is the better program. (libseccomp 2.5.4 makes a wrong one of none.)
+_TREE_ABOVE: Final = 32
+
+_POINTER: Final = "/linux/seccomp"
+
+MAX_ENTRIES: Final = 64
+# Seconds after which a temporary file's writer is taken for dead.
+_ABANDONED: Final = 60
+
+
+class Rule:
+    """One call's rule. pointer: of the syscalls[] entry it stands in. action: as the bindings number it.
+
+    conditions: (argument, operator's name in the bindings, value, second value), all of which must hold.
+    """
+
+    __slots__ = ("action", "conditions", "name", "pointer")
+
+    def __init__(self, pointer: str, name: str, action: int, conditions: list[tuple[int, str, int, int]]) -> None:
+        self.pointer = pointer
+        self.name = name
+        self.action = action
+        self.conditions = conditions
+
+
+def compile_profile(profile: Mapping[str, Any]) -> tuple[int, bytes]:
+    """Flags for seccomp(2) and the program, struct sock_filter[]. Raises ConfigError, PyruncError."""
+    seccomp = _bindings()
+    available = actions_available()
+    default_name = profile.get("defaultAction")
+    default = _action(
+        seccomp,
+        available,
+        default_name,
+        profile.get("defaultErrnoRet"),
+        (_POINTER + "/defaultAction", _POINTER + "/defaultErrnoRet"),
+    )
+    if default_name == "SCMP_ACT_NOTIFY":
+        raise ConfigError("SCMP_ACT_NOTIFY cannot be used as default action", pointer=_POINTER + "/defaultAction")
+    rules, names, notifies = _rules(seccomp, available, profile.get("syscalls"), default)
+    flags = _flags(profile.get("flags"), notifies)
+    try:
+        built = seccomp.SyscallFilter(default)
+    except RuntimeError as error:
+        raise PyruncError("libseccomp cannot make a filter: " + str(error), pointer=_POINTER) from None
+    architectures = _add_architectures(seccomp, built, profile.get("architectures"))
+    native = _numbers(seccomp, _native(seccomp), names)
+    _add_rules(seccomp, built, [rule for rule in rules if rule.name in native])
+    unknown = [name for name in names if name not in native]
+    if unknown:
+        log.debug("seccomp: unknown syscalls ignored: " + " ".join(unknown))
+    program = _export(built)
+    if default_name not in _PERMISSIVE:
+        program = prologue(_newest(seccomp, architectures, names, native)) + program
+    length = len(program) // INSTRUCTION
+    if length > MAX_INSTRUCTIONS:
+        raise ConfigError(
+            f"the seccomp profile makes {length} instructions, the kernel takes at most {MAX_INSTRUCTIONS}",
+            pointer=_POINTER + "/syscalls",
+        )
+    return flags | _allowed(seccomp, program), program
+
+
+# Not root, and otherwise like any other.
+_SOME_USER: Final = 1000
+
+
+def _allowed(seccomp: ModuleType, program: bytes) -> int:
+    """ALLOWS_*: whether clone_again() of native/finish.c, and what else comes after the load, may be."""
+    arch = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}.get(posix.uname().machine)  # AUDIT_ARCH_*, linux/audit.h
+    if arch is None:
+        return 0
+    calls = {
+        ALLOWS_CLONE: (
+            ("capset", 0, 0),
+            ("clone", _linux.CLONE_PARENT, 0),
+            ("setsid", 0, 0),
+            ("ioctl", 0, _linux.TIOCSCTTY),
+            ("write", 3, 0),
+            ("read", 3, 0),
+        ),
+        ALLOWS_SETRESUID: (("setresuid", _SOME_USER, _SOME_USER),),
+        ALLOWS_SENDMSG: (("sendmsg", 3, 0),),
+    }
+    flags = 0
+    for flag, some in calls.items():
+        numbers = [(seccomp.resolve_syscall(_native(seccomp), name), first, second) for name, first, second in some]
+        if all(_allows(program, arch, *call) for call in numbers):
+            flags |= flag
+    return flags
+
+
+def _allows(program: bytes, arch: int, number: int, first: int, second: int) -> bool:
+    """Whether the verdict on a call with two arguments, as the kernel runs the program, is to allow it.
+
+    False too for what libseccomp and prologue() do not write.
+    """
+    data = [number, arch, 0, 0, first, 0, second, 0, *[0] * 8]  # struct seccomp_data (linux/seccomp.h), little endian
+    accumulator = at = 0
+    while True:
+        code = int.from_bytes(program[at : at + 2], sys.byteorder)
+        true, false = program[at + 2], program[at + 3]
+        k = int.from_bytes(program[at + 4 : at + 8], sys.byteorder)
+        at += INSTRUCTION
+        if code in _JUMPS:
+            at += INSTRUCTION * (true if _JUMPS[code](accumulator, k) else false)
+        elif code == 0x20:  # BPF_LD | BPF_W | BPF_ABS
+            accumulator = data[k // 4]
+        elif code == 0x54:  # BPF_ALU | BPF_AND | BPF_K
+            accumulator &= k
+        elif code == 0x05:  # BPF_JMP | BPF_JA
+            at += INSTRUCTION * k
+        else:
+            return code == 0x06 and k in (_linux.SECCOMP_RET_ALLOW, _linux.SECCOMP_RET_LOG)  # BPF_RET | BPF_K
+
+
+# BPF_JMP | BPF_K with BPF_JEQ, BPF_JGT, BPF_JGE, BPF_JSET (linux/bpf_common.h).
+_JUMPS: Final[Mapping[int, Callable[[int, int], object]]] = {
+    0x15: lambda accumulator, k: accumulator == k,
+    0x25: lambda accumulator, k: accumulator > k,
+    0x35: lambda accumulator, k: accumulator >= k,
+    0x45: lambda accumulator, k: accumulator & k,
+}
+
+
+def _bindings() -> ModuleType:
+    try:
+        import seccomp
+    except ImportError as error:
+        raise PyruncError(
+            "libseccomp's Python bindings cannot be loaded: " + str(error),
+            pointer=_POINTER,
+            hint="install the package python3-seccomp",
+        ) from None
+    # Its names are what this module's tables say, more or fewer with the library's version: looked up, not typed.
+    module: ModuleType = seccomp
+    return module
+
+
+def actions_available() -> frozenset[str]:
+    """Names of the actions that the kernel has, as in seccomp(2) on actions_avail; empty when it does not say."""
+    try:
+        fd = posix.open("/proc/sys/kernel/seccomp/actions_avail", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return frozenset()  # no /proc/sys: all that pyrunc's oldest kernel has is all there is
+    try:
+        return frozenset(posix.read(fd, 4096).decode("ascii", "replace").split())
+    finally:
+        posix.close(fd)
+
+
+def architectures_supported() -> list[str]:
+    """Those of ARCHITECTURES that the library knows. Raises PyruncError when there is none."""
+    known = _bindings().Arch
+    return [name for name in ARCHITECTURES if hasattr(known, name[len("SCMP_ARCH_") :])]
+
+
+def flags_supported() -> list[str]:
+    """Those of FLAGS that the kernel takes. Raises PyruncError without the library, which knows the call's number."""
+    return [name for name in FLAGS if _flag_supported(getattr(_linux, name))]
+
+
+def _flag_supported(flag: int) -> bool:
+    """Ask as seccomp(2) proposes: the flags are judged before the program is read, which is NULL here."""
+    import ctypes
+
+    if flag == _linux.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV:
+        flag |= _linux.SECCOMP_FILTER_FLAG_NEW_LISTENER  # nothing to wait for without it
+    seccomp = _bindings()
+    number = seccomp.resolve_syscall(_native(seccomp), "seccomp")
+    libc = ctypes.CDLL(None, use_errno=True)
+    set_mode_filter = 1
+    libc.syscall(ctypes.c_long(number), ctypes.c_long(set_mode_filter), ctypes.c_long(flag), ctypes.c_void_p())
+    return ctypes.get_errno() == errno.EFAULT
+
+
+def _unknown(what: str, value: Any, known: Sequence[str] | Mapping[str, Any]) -> str:
+    return what + " " + _shown(value) + " is none of " + " ".join(sorted(known))
+
+
+def _shown(value: Any) -> str:
+    return value if type(value) is str and value else repr(value)
+
+
+# What the profile says
+
+
+def _action(
+    seccomp: ModuleType,
+    available: frozenset[str],
+    name: Any,
+    number: Any,
+    pointers: tuple[str, str],
+) -> int:
+    """The bindings' number of an action with its errno. pointers: of the action and of the errno in config.json."""
+    known = ACTIONS.get(name) if isinstance(name, str) else None
+    if known is None:
+        raise ConfigError(_unknown("seccomp action", name, ACTIONS), pointer=pointers[0])
+    if available and known[1] not in available:
+        raise ConfigError("this kernel does not have the seccomp action " + name, pointer=pointers[0])
+    action = getattr(seccomp, known[0], None)
+    if action is None:
+        raise ConfigError("this libseccomp does not have the action " + name, pointer=pointers[0])
+    largest = _NUMBERS.get(name)
+    if number is None:
+        return int(action(errno.EPERM)) if largest else int(action)
+    if largest is None:
+        raise ConfigError("the seccomp action " + name + " returns no errno", pointer=pointers[1])
+    if type(number) is not int or not 0 <= number <= largest:
+        raise ConfigError(
+            f"{_shown(number)} is not a number that {name} can return (0 to {largest})", pointer=pointers[1]
+        )
+    return int(action(number))
+
+
+def _flags(names: Sequence[Any] | None, notifies: bool) -> int:
+    """seccomp(2)'s flags. None: not said in the config, where runc and crun choose SPEC_ALLOW."""
+    if names is None:
+        flags = _linux.SECCOMP_FILTER_FLAG_SPEC_ALLOW
+    else:
+        flags = 0
+        for at, name in enumerate(names):
+            pointer = f"{_POINTER}/flags/{at}"
+            if name not in FLAGS:
+                raise ConfigError(_unknown("seccomp flag", name, FLAGS), pointer=pointer)
+            flag = getattr(_linux, name)
+            # The others are older than pyrunc's oldest kernel.
+            if flag == _linux.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV and not _flag_supported(flag):
+                raise ConfigError("this kernel does not have the seccomp flag " + name, pointer=pointer)
+            flags |= flag
+        # Of no use to a process of one thread, as the container's is (runc leaves it out too).
+        flags &= ~_linux.SECCOMP_FILTER_FLAG_TSYNC
+    if notifies:
+        flags |= _linux.SECCOMP_FILTER_FLAG_NEW_LISTENER
+    else:
+        # It says how notified calls wait. Where no call is, the kernel would refuse it.
+        flags &= ~_linux.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+    return flags
+
+
+def _rules(
+    seccomp: ModuleType, available: frozenset[str], entries: Sequence[Mapping[str, Any]] | None, default: int
+) -> tuple[list[Rule], list[str], bool]:
+    """The rules that differ from the default; every name in the profile, once; whether any call is notified."""
+    rules: list[Rule] = []
+    names: dict[str, None] = {}
+    notifies = False
+    for at, entry in enumerate(entries or ()):
+        pointer = f"{_POINTER}/syscalls/{at}"
+        action_name = entry.get("action")
+        pointers = (pointer + "/action", pointer + "/errnoRet")
+        action = _action(seccomp, available, action_name, entry.get("errnoRet"), pointers)
+        conditions = [
+            _condition(condition, f"{pointer}/args/{number}")
+            for number, condition in enumerate(entry.get("args") or ())
+        ]
+        if not entry.get("names"):
+            raise ConfigError("a seccomp rule names no syscall", pointer=pointer + "/names")
+        for number, name in enumerate(entry["names"]):
+            if type(name) is not str or not name:
+                raise ConfigError(_shown(name) + " is not the name of a syscall", pointer=f"{pointer}/names/{number}")
+            if action_name == "SCMP_ACT_NOTIFY":
+                notifies = True
+                if name in NEVER_NOTIFIED:
+                    raise ConfigError(
+                        "SCMP_ACT_NOTIFY cannot be used for the " + name + " syscall",
+                        pointer=f"{pointer}/names/{number}",
+                    )
+            names[name] = None
+            # libseccomp takes a rule that says what the default says for a mistake.
+            if action != default:
+                rules.extend(Rule(pointer, name, action, some) for some in _together(conditions))
+    return rules, list(names), notifies
+
+
+def _condition(condition: Mapping[str, Any], pointer: str) -> tuple[int, str, int, int]:
+    operator = condition.get("op")
+    if operator not in OPERATORS:
+        raise ConfigError(_unknown("seccomp operator", operator, OPERATORS), pointer=pointer + "/op")
+    index = condition.get("index")
+    if type(index) is not int or not 0 <= index <= 5:
+        raise ConfigError(_shown(index) + " is not an argument of a syscall (0 to 5)", pointer=pointer + "/index")
+    values = []
+    for name in ("value", "valueTwo"):
+        value = condition.get(name, 0 if name == "valueTwo" else None)
+        if type(value) is not int or not 0 <= value < 1 << 64:
+            raise ConfigError(_shown(value) + " is not an unsigned 64-bit number", pointer=pointer + "/" + name)
+        values.append(value)
+    return index, operator[len("SCMP_CMP_") :], values[0], values[1]
+
+
+def _together(conditions: list[tuple[int, str, int, int]]) -> list[list[tuple[int, str, int, int]]]:
+    """The conditions of each rule: all in one, but one rule each as soon as two judge the same argument, as in runc."""
+    if len({condition[0] for condition in conditions}) < len(conditions):
+        return [[condition] for condition in conditions]
+    return [conditions]
+
+
+# The library
+
+
+def _native(seccomp: ModuleType) -> int:
+    """The machine's own token, signed as those of Arch (system_arch() gives it without a sign)."""
+    return int(seccomp.Arch())
+
+
+def _add_architectures(seccomp: ModuleType, built: Any, names: Sequence[Any] | None) -> list[int]:
+    """Add the profile's architectures to the filter; their tokens, the machine's own first, which is always there."""
+    tokens = [_native(seccomp)]
+    for at, name in enumerate(names or ()):
+        pointer = f"{_POINTER}/architectures/{at}"
+        if name not in ARCHITECTURES:
+            raise ConfigError(_unknown("seccomp architecture", name, ARCHITECTURES), pointer=pointer)
+        token = getattr(seccomp.Arch, name[len("SCMP_ARCH_") :], None)
+        if token is None:
+            raise ConfigError("this libseccomp does not have the architecture " + name, pointer=pointer)
+        if token in tokens:
+            continue
+        try:
+            built.add_arch(token)
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(
+                "libseccomp cannot have the architecture " + name + " in a filter for this machine" + _reason(error),
+                pointer=pointer,
+            ) from None
+        tokens.append(token)
+    return tokens
+
+
+def _numbers(seccomp: ModuleType, token: int, names: list[str]) -> dict[str, int]:
+    """The numbers that an architecture has for these names, without those it does not know.
+
+    Negative: a call of another architecture, or one that goes through a multiplexer.
+    """
+    found: dict[str, int] = {}
+    for name in names:
+        # C would read a name up to its first NUL.
+        if name.isascii() and "\0" not in name:
+            number = seccomp.resolve_syscall(token, name)
+            if number != -1:
+                found[name] = number
+    return found
+
+
+def _add_rules(seccomp: ModuleType, built: Any, rules: list[Rule]) -> None:
+    if len(rules) > _TREE_ABOVE:
+        try:
+            built.set_attr(seccomp.Attr.CTL_OPTIMIZE, 2)
+        except (AttributeError, RuntimeError, ValueError) as error:
+            log.debug("seccomp: no binary tree" + _reason(error))  # an older library: the same, but slower
+    for rule in rules:
+        conditions = [seccomp.Arg(at, getattr(seccomp, operator), *values) for at, operator, *values in rule.conditions]
+        try:
+            # By name: resolve_syscall() gives the multiplexer's number where there is one, this resolves without.
+            built.add_rule(rule.action, rule.name, *conditions)
+        except RuntimeError as error:
+            raise ConfigError(
+                "libseccomp refuses a rule for syscall " + rule.name + _reason(error), pointer=rule.pointer
+            ) from None
+
+
+def _export(built: Any) -> bytes:
+    # In memory, since a pipe holds 64 KiB and libseccomp may write more before it is judged too long.
+    fd = posix.memfd_create("seccomp", posix.MFD_CLOEXEC)
+    try:
+        built.export_bpf(_File(fd))
+        return posix.pread(fd, posix.fstat(fd).st_size, 0)
+    except RuntimeError as error:
+        raise PyruncError("libseccomp cannot export the filter" + _reason(error), pointer=_POINTER) from None
+    finally:
+        posix.close(fd)
+
+
+class _File:
+    """What the bindings want of a file: its descriptor."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+
+def _reason(error: Exception) -> str:
+    """What libseccomp says: the bindings put its negative errno into a sentence."""
+    text = str(error)
+    number = text.rpartition("errno = -")[2].rstrip(")")
+    return ": " + (posix.strerror(int(number)) if number.isdecimal() else text)
+
+
+# The prologue
+
+
+class Newest:
+    """One of the kernel's architectures in a filter, and the largest number that the profile names a call of it by.
+
+    plain: of all calls but x32's, x32: of those, bit included; 0 when it names none. has_x32: it is x86-64, where a bit
+    of the number makes an x32 call. multiplexes: S/390, where a large number arrives as 0 when the kernel lacks it.
+    """
+
+    __slots__ = ("has_x32", "multiplexes", "plain", "x32")
+
+    def __init__(self, plain: int = 0, x32: int = 0, has_x32: bool = False, multiplexes: bool = False) -> None:
+        self.plain = plain
+        self.x32 = x32
+        self.has_x32 = has_x32
+        self.multiplexes = multiplexes
+
+
+def _newest(seccomp: ModuleType, tokens: list[int], names: list[str], native: dict[str, int]) -> dict[int, Newest]:
+    """By AUDIT_ARCH_* (linux/audit.h). Rules that only repeat the default count: their author knew the call."""
+    known = seccomp.Arch
+    found: dict[int, Newest] = {}
+    for at, token in enumerate(tokens):
+        numbers = native if at == 0 else _numbers(seccomp, token, names)
+        largest = max(numbers.values(), default=0)
+        # libseccomp's tokens are the kernel's but for x32, which to the kernel is x86-64.
+        audit = (known.X86_64 if token == known.X32 else token) & 0xFFFFFFFF
+        entry = found.setdefault(audit, Newest())
+        entry.has_x32 = token in (known.X86_64, known.X32)
+        entry.multiplexes = token in (known.S390, known.S390X)
+        if token == known.X32:
+            entry.x32 = max(largest, 0)
+        else:
+            entry.plain = max(largest, 0)
+    return found
+
+
+# Instructions: linux/bpf_common.h, linux/filter.h.
+_LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
+_GO: Final = 0x05  # BPF_JMP | BPF_JA
+_IF_EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+_IF_GREATER: Final = 0x25  # BPF_JMP | BPF_JGT | BPF_K
+_IF_BITS: Final = 0x45  # BPF_JMP | BPF_JSET | BPF_K
+_RETURN: Final = 0x06  # BPF_RET | BPF_K
+# What they work on: struct seccomp_data, linux/seccomp.h.
+_NUMBER: Final = 0
+_ARCHITECTURE: Final = 4
+_X32_BIT: Final = 0x40000000  # __X32_SYSCALL_BIT, asm/unistd.h
+
+# Where a jump can go besides forward: to the filter, or to the answer ENOSYS.
+_FILTER: Final = -1
+_ENOSYS: Final = -2
+
+
+def prologue(newest: dict[int, Newest]) -> bytes:
+    """What goes before a filter: calls newer than the profile are answered ENOSYS, all else is for the filter.
+
+    Libraries try a new call and take the old one on ENOSYS; on the filter's EPERM they fail. To a program this is an
+    older kernel. Nothing that the filter allows is lost, since it has no rules above its largest number.
+    """
+    code: list[tuple[int, int, int, int]] = [(_LOAD, _ARCHITECTURE, 0, 0)]
+    for audit, limit in newest.items():
+        section = _section(limit)
+        if section:
+            code.append((_IF_EQUAL, audit, 0, len(section)))
+            code += section
+    code.append((_GO, 1, 0, 0))
+    code.append((_RETURN, _linux.SECCOMP_RET_ERRNO | errno.ENOSYS, 0, 0))
+    ends = {_FILTER: len(code), _ENOSYS: len(code) - 1}
+    packed = []
+    for at, (operation, operand, true, false) in enumerate(code, 1):
+        targets = [ends[target] - at if target < 0 else target for target in (true, false)]
+        packed.append(operation.to_bytes(2, sys.byteorder) + bytes(targets) + operand.to_bytes(4, sys.byteorder))
+    return b"".join(packed)
+
+
+def _section(limit: Newest) -> list[tuple[int, int, int, int]]:
+    """Decide by the number: (operation, operand, where to if true, if false), forward by so many or to an end."""
+    code = [(_LOAD, _NUMBER, 0, 0)]
+    plain = (_IF_GREATER, limit.plain, _ENOSYS, _FILTER)
+    x32 = (_IF_GREATER, limit.x32, _ENOSYS, _FILTER)
+    if not limit.plain and not limit.x32:
+        return []
+    if not limit.has_x32:
+        if limit.multiplexes:
+            # Number 0 itself is setup(2), which no program has called for decades.
+            code.append((_IF_EQUAL, 0, _ENOSYS, 0))
+        return [*code, plain]
+    if limit.plain and limit.x32:
+        return [*code, (_IF_BITS, _X32_BIT, 1, 0), plain, x32]
+    if limit.plain:
+        return [*code, (_IF_BITS, _X32_BIT, _FILTER, 0), plain]
+    return [*code, (_IF_BITS, _X32_BIT, 0, _FILTER), x32]
+
+
+# The cache
+
+
+def store(cache_dir: str, name: str, data: bytes) -> None:
+    """Put an entry into the cache. Never fails: without a cache there is no speed, but a container.
+
+    The folder is made when it is missing, in a folder that exists. It is used only when it is the caller's alone.
+    """
+    try:
+        try:
+            posix.mkdir(cache_dir, 0o700)
+        except FileExistsError:
+            pass
+        folder = open_folder(cache_dir)
+    except OSError as error:
+        log.debug("seccomp: no cache in " + cache_dir + ": " + (error.strerror or ""))
+        return
+    try:
+        _make_room(folder, name)
+        temporary = "." + posix.urandom(8).hex()
+        fd = posix.open(
+            temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600, dir_fd=folder
+        )
+        try:
+            try:
+                if posix.write(fd, data) != len(data):
+                    raise OSError(errno.ENOSPC, posix.strerror(errno.ENOSPC))
+            finally:
+                posix.close(fd)
+            posix.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError:
+            posix.unlink(temporary, dir_fd=folder)
+            raise
+    except OSError as error:
+        log.debug("seccomp: not kept in " + cache_dir + ": " + (error.strerror or ""))
+    finally:
+        posix.close(folder)
+
+
+def _make_room(folder: int, name: str) -> None:
+    """Leave at most MAX_ENTRIES, that to come included: what was not used for the longest time goes. Raises OSError."""
+    now = time.time()
+    kept = []
+    for other in posix.listdir(folder):
+        try:
+            changed = posix.stat(other, dir_fd=folder, follow_symlinks=False).st_mtime
+            if not other.startswith("."):
+                kept.append((changed, other))
+            elif not 0 <= now - changed < _ABANDONED:
+                posix.unlink(other, dir_fd=folder)
+        except FileNotFoundError:
+            pass  # another runtime was faster
+    kept = sorted(entry for entry in kept if entry[1] != name)
+    for _, other in kept[: max(0, len(kept) + 1 - MAX_ENTRIES)]:
+        try:
+            posix.unlink(other, dir_fd=folder)
+        except OSError:
+            pass  # gone already, or a folder that somebody put there
