@@ -11,13 +11,19 @@ SOAK_ARGS =
 CONFORMANCE_ARGS =
 BATS_ARGS =
 SANITIZE_ARGS =
+ARM64_ARGS =
+# Folders of tests/ that `make test` leaves out, with the packages that only they need.
+WITHOUT =
 # What is quick comes first, the virtual machine last.
 FIRST = tests/unit tests/lifecycle tests/security
-TESTS = $(FIRST) $(filter-out $(FIRST) tests/vm,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py))))) $(wildcard tests/vm)
+ALL = $(FIRST) $(filter-out $(FIRST) tests/vm,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py))))) $(wildcard tests/vm)
+TESTS = $(filter-out $(addprefix tests/,$(WITHOUT)),$(ALL))
 # A part of them again, of the program that starts from no image.
 ORDINARY = $(if $(filter file,$(origin TESTS)),$(addprefix tests/lifecycle/test_,launcher.py run.py exec.py))
 PYTEST_ARGS =
 RUNC = $(HOME)/go/bin/runc
+# Of the virtual machine: bookworm or trixie.
+RELEASE = bookworm
 
 # Versions of the development tools.
 MYPY = 2.4.1
@@ -32,7 +38,7 @@ export PYRUNC ?= $(CURDIR)/build/pyrunc
 export RUNC
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: all help build deb demo install uninstall check told test test-hosts test-vm lint fmt types unit sanitize conformance manual bench soak clean packages venv peers
+.PHONY: all help build deb demo install uninstall check told test test-hosts test-vm test-arm64 lint fmt types unit sanitize conformance manual bench soak clean packages venv peers
 .NOTPARALLEL:
 
 # A line a step; make V=1 shows the commands.
@@ -43,8 +49,8 @@ all: build
 
 help: # this list
 	@echo "make [TARGET] [PREFIX=/usr/local] [DESTDIR=] [PYTHON=/usr/bin/python3] [CC=cc] [V=1]"; echo; \
-	sed -n 's/^\([a-z-]*\):.* # \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'; echo; \
-	echo "TESTS=tests/lifecycle and PYTEST_ARGS=\"-k mounts -x\" choose for make test; make alone builds."
+	sed -n 's/^\([a-z0-9-]*\):.* # \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'; echo; \
+	echo "TESTS=tests/lifecycle and PYTEST_ARGS=\"-k mounts -x\" choose for make test, WITHOUT=\"engines vm\" leaves out; make alone builds."
 
 # ---- building and installing ----
 
@@ -58,10 +64,11 @@ PACKAGES = build run
 demo: PACKAGES = build run demo
 bench: PACKAGES = build run demo peers tools
 conformance: PACKAGES = build run demo peers tools bats
-soak: PACKAGES = build run demo tools vm
-test: PACKAGES = build run demo peers tools bats compilers engines hosts vm
+soak: PACKAGES = build run demo tools vm arm64
+test: PACKAGES = build run demo peers tools bats compilers $(filter-out $(WITHOUT),engines hosts vm)
 test-vm: PACKAGES = build run demo tools vm
 test-hosts: PACKAGES = build run demo tools hosts
+test-arm64: PACKAGES = build run demo tools arm64
 # Where apt is not to be called, what is missing is told.
 check: APT = --tell
 packages:
@@ -128,8 +135,12 @@ unit: venv build # tests/unit: no root
 sanitize: venv build # the C under the address and undefined behaviour sanitizers
 	$(Q)$(VENV)/bin/python -m tests.sanitize $(SANITIZE_ARGS)
 
-test-vm: venv build # tests/vm: cgroup v2 and systemd, in a virtual machine by emulation; root
-	$(Q)$(VENV)/bin/python -m pytest tests/vm $(PYTEST_ARGS)
+test-vm: venv build # tests/vm: cgroup v2 and systemd, in a virtual machine by emulation; RELEASE=trixie: Debian 13's; root
+	$(Q)PYRUNC_RELEASE=$(RELEASE) $(VENV)/bin/python -m pytest tests/vm $(PYTEST_ARGS)
+
+# The first time ten minutes more, for the machine's disk. ARM64_ARGS="--rooms arm64,security" names less of it.
+test-arm64: venv # Debian of arm64 in a virtual machine by emulation: build, install, unit, lifecycle, security; hours; root
+	$(Q)$(VENV)/bin/python -m tests.arm64 $(ARM64_ARGS)
 
 # runc 1.5.2 and Debian's crun, for comparisons.
 peers: packages venv
@@ -151,14 +162,15 @@ bench: build peers # pyrunc, runc and crun by turns; root
 	$(Q)$(PYTHON) -m bench --json build/bench.json $(BENCH_ARGS)
 
 # Containers by the thousand; then each pair of operations at once, a thousand times; then 200 containers in scopes of
-# systemd, in the virtual machine, of which no scope, cgroup or device program may be left.
-soak: venv build # containers by the thousand; half an hour; root
+# systemd, in the virtual machine, of which no scope, cgroup or device program may be left; then arm64.
+soak: venv build # containers by the thousand, half an hour; then test-arm64, hours; root
 	$(PYTHON) -m bench.soak $(SOAK_ARGS)
 	PYRUNC_ROUNDS=1000 $(VENV)/bin/python -m pytest tests/lifecycle/test_concurrency.py -k "not killed"
 	PYRUNC_ROUNDS=1000 $(VENV)/bin/python -m pytest tests/lifecycle/test_streams.py \
 		tests/lifecycle/test_relayed_terminal.py -k every_byte
 	PYRUNC_MANY=200 $(VENV)/bin/python -m pytest tests/vm -q -k "systemd and many_leave_nothing or after_all"
 	@cat build/vm/many.txt
+	$(VENV)/bin/python -m tests.arm64 $(ARM64_ARGS)
 
 # Made anew when another version is asked for.
 tools_wanted = mypy==$(MYPY) ruff==$(RUFF) import-linter==$(IMPORT_LINTER) hypothesis==$(HYPOTHESIS) pytest==$(PYTEST)

@@ -3,7 +3,8 @@
 usage: deb.py STAGED OUTPUT_FOLDER
 
 STAGED is the DESTDIR of that installation. Needs dpkg-dev. The package is for the Python that it was built with: the
-launcher needs that one's libpython.
+launcher needs that one's libpython. Its maintainer is who makes it: DEBFULLNAME and DEBEMAIL in the environment, as for
+Debian's own tools.
 """
 
 import gzip
@@ -23,7 +24,8 @@ sys.path.insert(0, str(TOP))
 from pyrunc.cli.version import VERSION  # noqa: E402
 from tools import documents  # noqa: E402
 
-MAINTAINER = "The pyrunc maintainers <pyrunc@packages.invalid>"
+#: Of a package that nobody put a name to. No mail goes there: the top-level domain is reserved for that (RFC 2606).
+NOBODY = ("The pyrunc maintainers", "pyrunc@packages.invalid")
 DOC = "usr/share/doc/pyrunc"
 LIBEXEC = "usr/libexec/pyrunc"
 STAGE2 = f"{LIBEXEC}/stage2"
@@ -102,6 +104,11 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def maintainer() -> str:
+    """Name and address, as debchange(1) finds them."""
+    return "{} <{}>".format(os.environ.get("DEBFULLNAME") or NOBODY[0], os.environ.get("DEBEMAIL") or NOBODY[1])
+
+
 def printed(*argv: str | Path, cwd: Path | None = None) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True, cwd=cwd).stdout.strip()
 
@@ -128,7 +135,7 @@ def changelog() -> str:
         points = [textwrap.fill(" ".join(text.split()), 76) for text in ("\n" + body.strip()).split("\n- ")[1:]]
         lines = "\n".join("  * " + text.replace("\n", "\n    ") for text in points)
         version = heading.split(",")[0]
-        entries.append(f"pyrunc ({version}) unstable; urgency=medium\n\n{lines}\n\n -- {MAINTAINER}  {date}\n")
+        entries.append(f"pyrunc ({version}) unstable; urgency=medium\n\n{lines}\n\n -- {maintainer()}  {date}\n")
     return "\n".join(entries)
 
 
@@ -141,7 +148,7 @@ def write_control(root: Path) -> None:
     facts = {
         "version": VERSION,
         "architecture": architecture,
-        "maintainer": MAINTAINER,
+        "maintainer": maintainer(),
         "size": str(sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) // 1024 + 1),
         "depends": f"{shared_libraries(root)}, {python}, python3-seccomp, procps",
         "built_using": ", ".join(built_using(root)),

@@ -64,7 +64,9 @@ for group in "$@"; do
     hosts) # other releases of Debian
         wanted="$wanted debootstrap util-linux debian-archive-keyring" ;;
     vm) # a machine of another kind, by emulation
-        wanted="$wanted qemu-system-x86 mmdebstrap e2fsprogs lz4 kmod" ;;
+        wanted="$wanted qemu-system-x86 mmdebstrap e2fsprogs lz4 zstd kmod" ;;
+    arm64) # an arm64 machine, by emulation
+        wanted="$wanted qemu-system-arm debootstrap debian-archive-keyring util-linux e2fsprogs kmod" ;;
     *)
         echo "$0: no group $group" >&2
         exit 2 ;;

@@ -23,6 +23,13 @@ MIRROR = os.environ.get("PYRUNC_MIRROR", "http://deb.debian.org/debian")
 _CACHE = Path("~/.cache/pyrunc-tests/hosts").expanduser()
 #: Seconds that one command may take. Generous: only a hang reaches it.
 PATIENCE = 1800.0
+#: Of every command: nothing of this environment.
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "DEBIAN_FRONTEND": "noninteractive",
+}
 
 
 def tree(suite: str) -> Path:
@@ -71,12 +78,9 @@ class Host:
 
     def run(self, command: str, *, patience: float = PATIENCE, folder: str = "/") -> subprocess.CompletedProcess[str]:
         """Run a command by sh, as root with nothing of this environment; both outputs in one."""
-        environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
-        environment |= {"LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-        argv = ["nsenter", "-t", str(self._pid), "-m", "-p", "-r", f"--wdns={folder}", "--", "sh", "-c", command]
         return subprocess.run(
-            argv,
-            env=environment,
+            self._argv(command, folder),
+            env=_ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -85,6 +89,14 @@ class Host:
             timeout=patience,
             check=False,
         )
+
+    def start(self, command: str, *, folder: str = "/") -> subprocess.Popen[str]:
+        """The same in the background, with pipes for standard input and output."""
+        argv = self._argv(command, folder)
+        return subprocess.Popen(argv, env=_ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def _argv(self, command: str, folder: str) -> list[str]:
+        return ["nsenter", "-t", str(self._pid), "-m", "-p", "-r", f"--wdns={folder}", "--", "sh", "-c", command]
 
     def ok(self, command: str, *, folder: str = "/") -> str:
         """What a command that must succeed wrote."""
@@ -103,6 +115,13 @@ class Host:
         self.ok(f"mkdir -p {folder}")
         argv = ["nsenter", "-t", str(self._pid), "-m", "-r", "tar", "-C", folder, "-x"]
         subprocess.run(argv, input=packed, check=True, capture_output=True)
+
+    def get(self, folder: str, goal: Path) -> None:
+        """A copy of a folder's content."""
+        argv = ["nsenter", "-t", str(self._pid), "-m", "-r", "tar", "-C", folder, "-c", "."]
+        packed = subprocess.run(argv, check=True, capture_output=True).stdout
+        goal.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["tar", "-C", goal, "-x"], input=packed, check=True, capture_output=True)
 
 
 def impossible() -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import preflight
+from tools import deb, preflight
 
 from ..conftest import TOP
 
@@ -116,3 +116,22 @@ def test_check_calls_no_apt() -> None:
     words = make("-n", "check").stdout
     assert all("--tell" in line for line in words.splitlines() if "tools/packages.sh" in line)
     assert "tools/packages.sh --tell" in words
+
+
+def test_what_is_left_out_needs_no_packages() -> None:
+    whole, part = make("-n", "test").stdout, make("-n", "test", "WITHOUT=engines vm").stdout
+    for room in ("engines", "vm"):
+        assert f" tests/{room}" in whole and f" tests/{room}" not in part
+    assert " tests/hosts" in part
+    groups = [re.search(r"tools/needs\.sh .*compilers(.*)", text)[1].split() for text in (whole, part)]  # type: ignore[index]
+    assert groups == [["engines", "hosts", "vm"], ["hosts"]]
+
+
+def test_the_maintainer_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who makes it, as Debian's tools have it."""
+    monkeypatch.delenv("DEBFULLNAME", raising=False)
+    monkeypatch.delenv("DEBEMAIL", raising=False)
+    assert deb.maintainer().endswith(".invalid>")
+    monkeypatch.setenv("DEBFULLNAME", "A Builder")
+    monkeypatch.setenv("DEBEMAIL", "builder@example.org")
+    assert deb.maintainer() == "A Builder <builder@example.org>"

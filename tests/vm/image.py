@@ -11,12 +11,28 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-SUITE = "bookworm"
+from .archive import MIRROR, Archive, command
+
+
+class Release(NamedTuple):
+    """A release of Debian: its name, its Python, and what its kernel's file is packed with (magic number, program)."""
+
+    suite: str
+    python: str
+    packed: tuple[bytes, str]
+
+
+RELEASES = {
+    "bookworm": Release("bookworm", "3.11", (b"\x02\x21\x4c\x18", "lz4")),
+    "trixie": Release("trixie", "3.13", (b"\x28\xb5\x2f\xfd", "zstd")),
+}
+#: Which one the machines have: Debian 12, unless the environment names another.
+RELEASE = RELEASES[os.environ.get("PYRUNC_RELEASE") or "bookworm"]
 KERNEL = "linux-image-cloud-amd64"
 
 #: What the tests need, and what a user of pyrunc installs.
@@ -25,9 +41,20 @@ PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "kmod", "util-linux"),
     *("iproute2", "procps", "libcap2-bin", "busybox-static"),
     # What pyrunc needs (tools/packages.sh run), and the tests.
-    *("python3", "libpython3.11", "python3-seccomp", "python3-jsonschema", "python3-pyroute2", "python3-jeepney"),
+    *(
+        "python3",
+        "libpython" + RELEASE.python,
+        "python3-seccomp",
+        "python3-jsonschema",
+        "python3-pyroute2",
+        "python3-jeepney",
+    ),
     "python3-pytest",
 )
+
+
+#: An ordinary user, who may map a range of ids (useradd sees to that).
+ADD_USER = ("useradd", "--create-home", "--uid", "1000", "--shell", "/bin/sh", "user")
 
 
 class Image(NamedTuple):
@@ -88,16 +115,15 @@ TimeoutStopSec=5
 Environment=HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 StandardOutput=tty
 StandardError=tty
-TTYPath=/dev/ttyS0
+TTYPath=/dev/console
 ExecStart=/bin/sh -c 'mkdir -p /job && mount -o ro /dev/nvme0n2 /job && exec sh /job/start'
 
 [Install]
 WantedBy=multi-user.target
 """
 
-SIZE = "1500M"
-_CACHE = Path("~/.cache/pyrunc-tests").expanduser()
-
+SIZE = "2000M"
+CACHE = Path("~/.cache/pyrunc-tests").expanduser()
 
 #: An image that nobody has used for so long was one of an earlier description, in seconds.
 _STALE = 86400.0
@@ -105,22 +131,31 @@ _STALE = 86400.0
 
 def folder(image: Image) -> Path:
     """Where the image for this description is, or will be."""
-    facts = repr((SUITE, KERNEL, PACKAGES, image, MASKED, UNIT, SIZE, Path(__file__).read_bytes()))
-    return _CACHE / (image.name + "-" + hashlib.sha256(facts.encode()).hexdigest()[:16])
+    return named(image.name, repr((RELEASE, PACKAGES, image)), Path(__file__))
+
+
+def named(name: str, facts: str, *sources: Path) -> Path:
+    """The folder of what is made by these sources of these facts."""
+    content = facts.encode() + b"".join(path.read_bytes() for path in sources)
+    return CACHE / (name + "-" + hashlib.sha256(content).hexdigest()[:16])
 
 
 def make(image: Image = MAIN) -> Path:
-    """The folder with `vmlinux` and `root.ext4`, made now if need be. Raises OSError, CalledProcessError."""
-    place = folder(image)
+    """The folder with the `kernel` and `root.ext4`, made now if need be. Raises OSError, CalledProcessError."""
+    return made(folder(image), lambda place: _build(image, place))
+
+
+def made(place: Path, build: Callable[[Path], None]) -> Path:
+    """What `build` puts into the folder, made now unless it is there. Old ones of other descriptions are removed."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with _alone(place.parent):
         if not (place / "complete").exists():
             shutil.rmtree(place, ignore_errors=True)
-            for old in place.parent.glob(image.name + "-*"):
+            for old in place.parent.glob(place.name.rpartition("-")[0] + "-*"):
                 if time.time() - old.stat().st_mtime > _STALE:
                     shutil.rmtree(old)
             place.mkdir()
-            _build(image, place)
+            build(place)
             (place / "complete").touch()
         os.utime(place)
     return place
@@ -136,10 +171,10 @@ def _alone(cache: Path) -> Iterator[None]:
 
 def _build(image: Image, place: Path) -> None:
     root = place / "rootfs"
-    packages = _CACHE / "debs"
+    packages = CACHE / ("debs" if RELEASE.suite == "bookworm" else f"debs-{RELEASE.suite}")
     packages.mkdir(exist_ok=True)
     archives = '"$1"/var/cache/apt/archives'
-    _command(
+    command(
         *(
             "mmdebstrap",
             "--quiet",
@@ -153,17 +188,22 @@ def _build(image: Image, place: Path) -> None:
         # What was downloaded once is not downloaded again.
         f"--setup-hook=mkdir -p {archives}; cp -n {packages}/*.deb {archives}/ 2>/dev/null || :",
         f"--customize-hook=cp -n {archives}/*.deb {packages}/ 2>/dev/null || :; rm -rf {archives}/*.deb",
-        *(SUITE, str(root)),
+        *(RELEASE.suite, str(root), MIRROR),
     )
     _kernel(place, root, packages)
-    _configure(root)
+    configure(root)
+    command("chroot", str(root), *ADD_USER)
     if image.selinux:
         _label(root)
-    disk = place / "root.ext4"
-    with disk.open("wb") as file:
-        file.truncate(int(SIZE.removesuffix("M")) << 20)
-    _command("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-E", "lazy_itable_init=1", "-d", str(root), str(disk))
+    write_disk(root, place / "root.ext4", SIZE)
     shutil.rmtree(root)
+
+
+def write_disk(root: Path, disk: Path, size: str) -> None:
+    """A file system with the content of a folder."""
+    with disk.open("wb") as file:
+        file.truncate(int(size.removesuffix("M")) << 20)
+    command("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-E", "lazy_itable_init=1", "-d", str(root), str(disk))
 
 
 def _kernel(place: Path, root: Path, packages: Path) -> None:
@@ -171,28 +211,34 @@ def _kernel(place: Path, root: Path, packages: Path) -> None:
 
     QEMU starts an uncompressed kernel at once; the emulated processor would take a second to unpack it.
     """
-    depends = _command("apt-cache", "depends", KERNEL)
-    name = next(word for word in depends.split() if word.startswith("linux-image-"[:12]) and word != KERNEL)
-    if not list(packages.glob(name + "_*.deb")):
-        _command("apt-get", "download", name, cwd=packages)
-    (package,) = packages.glob(name + "_*.deb")
-    unpacked = place / "kernel"
-    _command("dpkg-deb", "-x", str(package), str(unpacked))
-    release = name.removeprefix("linux-image-")
-    shutil.copytree(unpacked / "lib/modules", root / "usr/lib/modules", symlinks=True, dirs_exist_ok=True)
-    _command("depmod", "-b", str(root), release)
+    release, package = Archive(RELEASE.suite, "amd64", place / "apt").kernel(KERNEL, packages)
+    shutil.rmtree(place / "apt")
+    unpacked = unpack_kernel(package, release, root)
     image = (unpacked / "boot" / ("vmlinuz-" + release)).read_bytes()
-    # The payload begins with the magic number of LZ4's old format; what follows it is no error.
-    start = image.index(b"\x02\x21\x4c\x18")
-    done = subprocess.run(["lz4", "-dc"], input=image[start:], capture_output=True, check=False)
+    # The payload begins with the magic number; what follows it is no error.
+    magic, program = RELEASE.packed
+    start = image.index(magic)
+    done = subprocess.run([program, "-dc"], input=image[start:], capture_output=True, check=False)
     if not done.stdout.startswith(b"\x7fELF"):
-        raise ValueError(f"{package}: no kernel in it that is packed with LZ4")
-    (place / "vmlinux").write_bytes(done.stdout)
+        raise ValueError(f"{package}: no kernel in it that is packed with {program}")
+    (place / "kernel").write_bytes(done.stdout)
     shutil.rmtree(unpacked)
 
 
-def _configure(root: Path) -> None:
+def unpack_kernel(package: Path, release: str, root: Path) -> Path:
+    """The modules go to the root file system; the rest is in the folder that is returned."""
+    unpacked = root.with_name("unpacked")
+    command("dpkg-deb", "-x", str(package), str(unpacked))
+    modules = unpacked / ("usr/lib/modules" if (unpacked / "usr/lib/modules").exists() else "lib/modules")
+    shutil.copytree(modules, root / "usr/lib/modules", symlinks=True, dirs_exist_ok=True)
+    command("depmod", "-b", str(root), release)
+    return unpacked
+
+
+def configure(root: Path) -> None:
+    """What systemd starts, and an ordinary user's manager that runs without a login."""
     units = root / "etc/systemd/system"
+    units.mkdir(parents=True, exist_ok=True)
     (units / "tests.service").write_text(UNIT)
     wanted = units / "multi-user.target.wants"
     wanted.mkdir(exist_ok=True)
@@ -206,8 +252,6 @@ def _configure(root: Path) -> None:
     (root / "etc/hostname").write_text("pyrunc-vm\n")
     (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
     shutil.rmtree(root / "var/log/journal", ignore_errors=True)
-    # An ordinary user, whose manager runs without a login, and who may map a range of ids (useradd sees to that).
-    _command("chroot", str(root), "useradd", "--create-home", "--uid", "1000", "--shell", "/bin/sh", "user")
     linger = root / "var/lib/systemd/linger"
     linger.mkdir(parents=True, exist_ok=True)
     (linger / "user").touch()
@@ -223,16 +267,7 @@ def _label(root: Path) -> None:
         mount -t proc proc "$0/proc"
         chroot "$0" semodule -n -i /root/types.cil
         chroot "$0" setfiles -F -e /proc {contexts} /"""
-    _command("unshare", "--mount", "sh", "-c", script, str(root))
-
-
-def _command(*argv: str, cwd: Path | None = None) -> str:
-    """Run a program that must succeed; its output. Raises CalledProcessError with all that it said."""
-    environment = {**os.environ, "LC_ALL": "C", "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
-    done = subprocess.run(argv, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
-    if done.returncode:
-        raise subprocess.CalledProcessError(done.returncode, argv, done.stdout, done.stderr)
-    return done.stdout
+    command("unshare", "--mount", "sh", "-c", script, str(root))
 
 
 if __name__ == "__main__":
