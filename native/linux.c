@@ -25,6 +25,7 @@
 #include <linux/mempolicy.h>
 #include <linux/nsfs.h>
 #include <linux/openat2.h>
+#include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <linux/sockios.h>
@@ -185,6 +186,7 @@ static PyObject *numbers(const char *name, long call, PyObject *args, Py_ssize_t
 
 NUMBERS(close_range, 3, "uuu", false)
 NUMBERS(fsmount, 3, "iuu", true)
+NUMBERS(ioprio_get, 2, "ii", true)
 NUMBERS(ioprio_set, 3, "iii", false)
 NUMBERS(keyctl, 2, "iwwww", true)
 NUMBERS(madvise, 3, "wwi", false)
@@ -458,6 +460,34 @@ CALL_KW(sched_setattr)
 	return nothing("sched_setattr", syscall(SYS_sched_setattr, pid, &how, 0));
 }
 
+CALL(sched_getattr)
+{
+	int pid;
+	struct kernel_sched_attr how = {.size = sizeof how};
+
+	PARSE("i:sched_getattr", &pid);
+	if (syscall(SYS_sched_getattr, pid, &how, sizeof how, 0) < 0)
+		return fail("sched_getattr");
+	return Py_BuildValue("IiIKKKK", how.sched_policy, how.sched_nice, how.sched_priority,
+			     (unsigned long long)how.sched_runtime, (unsigned long long)how.sched_deadline,
+			     (unsigned long long)how.sched_period, (unsigned long long)how.sched_flags);
+}
+
+CALL(ptrace)
+{
+	int request, pid;
+	unsigned long address = 0, data = 0;
+	Py_buffer answer = {.buf = NULL};
+
+	PARSE("ii|O&O&w*:ptrace", &request, &pid, word, &address, word, &data, &answer);
+	long result = syscall(SYS_ptrace, request, pid, address, answer.obj ? (unsigned long)answer.buf : data);
+	int saved = errno;
+	if (answer.obj)
+		PyBuffer_Release(&answer);
+	errno = saved;
+	return number("ptrace", result);
+}
+
 CALL(set_mempolicy)
 {
 	int mode;
@@ -710,7 +740,7 @@ static PyMethodDef functions[] = {
 	F(pivot_root) F_KW(openat2) F(mount_id) F(fstatfs) F_KW(clone) F(setns) F(unshare) F(pidfd_open) F(pidfd_getfd)
 	F(pidfd_send_signal) F(prctl) F(capget) F(capset) F(sethostname) F(setdomainname) F(prlimit)
 	F(keyctl_join_session_keyring) F(keyctl) F(keyctl_describe) F(close_range) F(madvise) F(personality)
-	F_KW(sched_setattr) F(ioprio_set) F(set_mempolicy) F(bpf) F(bpf_prog_load) F(tty_raw) F(tty_restore)
+	F_KW(sched_setattr) F(sched_getattr) F(ptrace) F(ioprio_get) F(ioprio_set) F(set_mempolicy) F(bpf) F(bpf_prog_load) F(tty_raw) F(tty_restore)
 	F_KW(prepare) F(finish_until_fifo) F(finish_execve) F(finish) F(sealed)
 	F(signalfd) F(reset_signals)
 	{NULL, NULL, 0, NULL}

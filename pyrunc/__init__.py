@@ -11,6 +11,7 @@ __all__ = (
     "Config",
     "ConfigError",
     "Container",
+    "Inspection",
     "Plan",
     "Process",
     "PyruncError",

@@ -110,6 +110,15 @@ def sched_setattr(
 ) -> None:
     """policy: SCHED_*; times in ns; flags: SCHED_FLAG_*; util_*: 0 to 1024."""
 
+def sched_getattr(pid: int, /) -> tuple[int, int, int, int, int, int, int]:
+    """Policy, nice, priority, runtime, deadline, period (ns), flags of a process: as sched_setattr() takes them."""
+
+def ptrace(request: int, pid: int, address: int = 0, data: int = 0, answer: bytearray = ..., /) -> int:
+    """request: PTRACE_*. answer: what the kernel writes to, in the place of data."""
+
+def ioprio_get(which: int, who: int, /) -> int:
+    """As ioprio_set() takes it."""
+
 def ioprio_set(which: int, who: int, value: int, /) -> None:
     """value: IOPRIO_CLASS_* << IOPRIO_CLASS_SHIFT | priority."""
 
@@ -396,6 +405,10 @@ TIOCGPTN: Final[int]
 SIOCGIFFLAGS: Final[int]
 SIOCSIFFLAGS: Final[int]
 IFF_UP: Final[int]
+PTRACE_SEIZE: Final[int]
+PTRACE_INTERRUPT: Final[int]
+PTRACE_DETACH: Final[int]
+PTRACE_SECCOMP_GET_FILTER: Final[int]
 NS_GET_NSTYPE: Final[int]
 NS_GET_USERNS: Final[int]
 NS_GET_PARENT: Final[int]

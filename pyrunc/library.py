@@ -23,6 +23,7 @@ from pyrunc.config.explain import Violation
 from pyrunc.config.types import Config, Process, Resources
 from pyrunc.config.validate import problems
 from pyrunc.errors import EXIT_EXEC_FAILURE, EXIT_FAILURE, ConfigError, PyruncError, StateError, UsageError
+from pyrunc.inspect.typed import Inspection, typed
 from pyrunc.state.store import Container, Store
 from pyrunc.steps.step import Plan, Step
 
@@ -30,6 +31,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Container",
+    "Inspection",
     "Plan",
     "Process",
     "PyruncError",
@@ -249,6 +251,15 @@ class Runtime:
         """Change a container's resource limits. Raises PyruncError; then nothing is changed."""
         data = json.dumps(resources).encode()
         self._call("update", ["--resources", "-", container_id], input=data)
+
+    def inspect(self, container_id: str, syscalls: Sequence[str] = ()) -> Inspection:
+        """What was requested for a container beside what the kernel has. Raises PyruncError.
+
+        syscalls: system calls that its seccomp filter is asked about; for that its process is stopped for a moment.
+        """
+        flags = [f"--syscall={name}" for name in syscalls]
+        done = self._call("inspect", ["--json", *flags, container_id], capture_output=True)
+        return typed(json.loads(done.stdout))
 
     def checkpoint(
         self,

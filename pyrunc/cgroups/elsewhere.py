@@ -26,11 +26,11 @@ def paths(saved: Mapping[str, str], pid: int) -> dict[str, str]:
         for name in names.split(","):
             key = cgroups.HYBRID if not name and "" not in saved else name
             if key in saved and not files.exists(saved[key]):
-                found[key] = _directory(host, key, path)
+                found[key] = directory(host, key, path)
     return found
 
 
-def _directory(host: cgroups.Host, controller: str, path: str) -> str:
+def directory(host: cgroups.Host, controller: str, path: str) -> str:
     """The directory of a cgroup that /proc/PID/cgroup names. Raises PyruncError when none is mounted that shows it."""
     if controller == "":
         point, root = cgroups.TOP, "/"

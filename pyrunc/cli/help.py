@@ -121,6 +121,17 @@ Those below another one:
         """Prints the container's statistics every 5 seconds, and an event when its memory runs
 out, as JSON, one event a line.""",
     ),
+    "inspect": (
+        "show what was asked for a container beside what the kernel has",
+        _ID,
+        """Prints each thing that config.json, "{p} update" and "{p} mounts" ask for beside what
+the kernel says now, and marks what differs, with the pointer into config.json. With
+--check the exit status is 2 when something differs.
+
+With --syscall it also says what the container's seccomp filter does of a call. For
+that the container's process is stopped for a moment, as by a debugger; its program may
+see a call interrupted (EINTR).""",
+    ),
     "checkpoint": (
         "save a running container to images",
         _ID,
@@ -320,6 +331,8 @@ FLAGS = {
     "quiet": "print the names only",
     "all": "(obsolete: kill reaches every process by itself)",
     "json": "print JSON",
+    "check": "exit with status 2 when something differs",
+    "syscall": "ask the seccomp filter about this system call, by name or number; several with commas",
     "spec.rootless": "write a config for a user who is not root",
     "resources": _RESOURCES,
     "blkio-weight": "weight of the cgroup's I/O, from 10 to 1000 (default: 0)",

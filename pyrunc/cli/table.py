@@ -96,6 +96,7 @@ COMMANDS = {
         ),
     ),
     "events": (1, 1, True, (("interval", "", "duration"), ("stats", "", "bool"), _HELP)),
+    "inspect": (1, 1, True, (("syscall", "", "strs"), ("check", "", "bool"), ("json", "", "bool"), _HELP)),
     "kill": (1, 2, True, (("all", "a", "bool"), ("regex", "r", "bool"), _HELP)),
     "list": (0, 0, True, (("format", "f", "str"), ("quiet", "q", "bool"), _HELP)),
     "mounts": (3, 3, True, (_HELP,)),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyrunc import log
-from pyrunc.errors import StateError
-from pyrunc.state.store import Lock
+from pyrunc.errors import PyruncError, StateError
+from pyrunc.state.store import Lock, stands_at
 
 if TYPE_CHECKING:
-    from pyrunc.state.store import Store
+    from pyrunc.state.store import Container, Store
 
 
 def update(store: Store, container_id: str, resources: dict[str, Any], schemas: tuple[str, str] = ("", "")) -> None:
@@ -29,5 +29,19 @@ def update(store: Store, container_id: str, resources: dict[str, Any], schemas: 
             intel_rdt.update(container.fields.get("intelRdt"), *schemas)
         for warning in container.manager().update(resources):
             log.warning(warning)
+        _keep(container, resources, lock)
     finally:
         lock.release()
+
+
+def _keep(container: Container, resources: dict[str, Any], lock: Lock) -> None:
+    """Note what was asked for, for inspect. The new limits hold, whether or not that can be written."""
+    from pyrunc.state import updated
+
+    try:
+        container.fields["updated"] = updated.add(container.fields.get("updated"), resources)
+        # Not in the place of a later container's: delete --force asks for no lock.
+        if stands_at(lock.fd, container.directory):
+            container.save()
+    except (OSError, PyruncError) as error:
+        log.warning("the update is not noted in state.json: " + str(error))

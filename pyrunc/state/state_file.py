@@ -121,6 +121,7 @@ _FIELDS: Final[dict[str, Any]] = {
     "trustAnnotations?": "truth",
     "intelRdt?": {"clos": "path", "monitoring": "text", "remove": "truth"},
     "mounts?": [_MOUNT],
+    "updated?": "any text",
 }
 
 

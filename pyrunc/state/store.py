@@ -108,7 +108,7 @@ class Container:
     mounts are in the runtime's own mount namespace), privatePids (True when a new pid namespace ends with the init
     process, and nobody of it can be left then; older states lack it), ownKeyring (False with --no-new-keyring), mounts
     (those that are ours to take away, as mount_record.take gives them; older states lack it), trustAnnotations (there
-    and True with that flag).
+    and True with that flag), updated (what update has asked for, as JSON text; missing before the first).
     """
 
     __slots__ = ("directory", "fields", "is_zombie", "store")

@@ -93,3 +93,19 @@ def test_the_example_of_the_documentation(bundle: MakeBundle) -> None:
     names = {"bundle": str(box.save()), "runtime": runtime, "name": box.id}
     exec(compile(code, "docs/library.md", "exec"), names)
     assert json.loads(json.dumps(names["uid"])) == 0
+
+
+def test_what_the_kernel_has(bundle: MakeBundle) -> None:
+    box = bundle("sleep", "1000")
+    box.config["linux"]["resources"]["pids"] = {"limit": 50}
+    runtime = runtime_of(box)
+    runtime.run(box.id, box.save(), detach=True)
+    found = runtime.inspect(box.id, ["read"])
+    assert (found.id, found.status, found.differences) == (box.id, "running", [])
+    assert found.syscalls[0].verdicts == [{"action": "SCMP_ACT_ALLOW"}]
+    Path(box.cgroup_dir("pids"), "pids.max").write_text("40")
+    (one,) = runtime.inspect(box.id).differences
+    assert (one.pointer, one.requested, one.effective, one.usage) == ("/linux/resources/pids/limit", "50", "40", 1)
+    runtime.delete(box.id, force=True)
+    with pytest.raises(pyrunc.PyruncError, match="container does not exist"):
+        runtime.inspect(box.id)

@@ -52,6 +52,7 @@ CALLS = {
     "delete": (["x"], 1, "container does not exist"),
     "exec": (["x", "true"], 255, "exec failed: container does not exist"),
     "events": (["x"], 1, "container does not exist"),
+    "inspect": (["x"], 1, "container does not exist"),
     "kill": (["x", "9"], 1, "container does not exist"),
     "list": ([], 0, ""),
     "mounts": (["add", "x", "/dev/null"], 1, "mounts: "),

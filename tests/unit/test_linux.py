@@ -773,3 +773,36 @@ def test_a_mount_of_a_record_before_ids_were_unique(monkeypatch: pytest.MonkeyPa
     for other in ({"device": 1}, {"inode": root.st_ino + 1}):
         assert not mount_record.is_same({**record, **other}, fd)
     os.close(fd)
+
+
+def test_how_a_process_is_scheduled() -> None:
+    def body() -> int:
+        _linux.sched_setattr(0, _linux.SCHED_BATCH, 7, 0, 0, 0, 0, _linux.SCHED_FLAG_RESET_ON_FORK)
+        policy, nice, priority, *_, flags = _linux.sched_getattr(0)
+        wanted = (_linux.SCHED_BATCH, 7, 0, _linux.SCHED_FLAG_RESET_ON_FORK)
+        value = _linux.IOPRIO_CLASS_IDLE << _linux.IOPRIO_CLASS_SHIFT
+        _linux.ioprio_set(_linux.IOPRIO_WHO_PROCESS, 0, value)
+        same = _linux.ioprio_get(_linux.IOPRIO_WHO_PROCESS, 0) >> _linux.IOPRIO_CLASS_SHIFT == _linux.IOPRIO_CLASS_IDLE
+        return int((policy, nice, priority, flags) != wanted or not same)
+
+    assert in_child(body) == 0
+
+
+def test_tracing_a_child() -> None:
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        while True:
+            signal.pause()
+    _linux.ptrace(_linux.PTRACE_SEIZE, child)
+    _linux.ptrace(_linux.PTRACE_INTERRUPT, child)
+    assert os.WIFSTOPPED(os.waitpid(child, 0)[1])
+    _linux.ptrace(_linux.PTRACE_DETACH, child)
+    # Let go with another signal than the one it has stopped by, as data; a buffer is for an answer.
+    _linux.ptrace(_linux.PTRACE_SEIZE, child)
+    os.kill(child, signal.SIGUSR1)
+    assert os.WSTOPSIG(os.waitpid(child, 0)[1]) == signal.SIGUSR1
+    _linux.ptrace(_linux.PTRACE_DETACH, child, 0, signal.SIGKILL)
+    assert os.waitpid(child, 0) == (child, signal.SIGKILL)
+    with pytest.raises(ProcessLookupError):
+        _linux.ptrace(_linux.PTRACE_SECCOMP_GET_FILTER, child, 0, 0, bytearray(8))

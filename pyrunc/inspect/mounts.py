@@ -1,0 +1,262 @@
+"""The container's mounts: those of config.json and of `mounts add`, its root, masked and read-only paths."""
+
+import errno
+import os
+from typing import Any
+
+from pyrunc import _linux
+from pyrunc.inspect.proc import Process
+from pyrunc.inspect.report import Report, Row
+from pyrunc.linux import paths, procfs
+from pyrunc.state.store import Container
+from pyrunc.steps.rootfs import mount_options, mount_record
+
+# What proc_pid_mountinfo(5) calls the attributes of a mount.
+_WORDS = {
+    "ro": _linux.MOUNT_ATTR_RDONLY,
+    "nosuid": _linux.MOUNT_ATTR_NOSUID,
+    "nodev": _linux.MOUNT_ATTR_NODEV,
+    "noexec": _linux.MOUNT_ATTR_NOEXEC,
+    "nosymfollow": _linux.MOUNT_ATTR_NOSYMFOLLOW,
+}
+_ALL = sum(_WORDS.values())
+# Parameters whose values the kernel shows as they were given, but for how a number is written.
+_SIZES = ("size", "nr_inodes", "nr_blocks")
+_MODES = ("mode", "ptmxmode")
+_UNITS = "kmgtp"
+_READ_ONLY = 1  # ST_RDONLY (linux/statfs.h)
+
+
+class Line:
+    """A line of mountinfo. options: of the mount; super_options: of the file system; peers: how it propagates."""
+
+    def __init__(self, text: str) -> None:
+        head, _, tail = text.partition(" - ")
+        fields, rest = head.split(" "), tail.split(" ")
+        self.root, self.point = procfs.unescape(fields[3]), procfs.unescape(fields[4])
+        self.options = fields[5].split(",")
+        self.peers = fields[6:]
+        self.fstype = rest[0]
+        self.source = procfs.unescape(rest[1]) if len(rest) > 1 else ""
+        self.super_options = rest[2].split(",") if len(rest) > 2 else []
+
+    def words(self) -> str:
+        text = self.fstype + " " + ",".join(self.options)
+        return text + (" (" + ",".join(self.super_options) + ")" if self.super_options else "")
+
+
+class Mounts:
+    """Compares what a container was given with what is there. linux, config: of the container."""
+
+    def __init__(self, report: Report, config: dict[str, Any], container: Container, process: Process | None) -> None:
+        self.report = report
+        self.config: Any = config
+        self.linux: Any = config.get("linux") or {}
+        self.container = container
+        self.process = process
+        lines = process.text("mountinfo").splitlines() if process else []
+        self.at: dict[str, list[Line]] = {}
+        for line in map(Line, lines):
+            self.at.setdefault(line.point, []).append(line)
+        #: Our own mounts that were found so far, by place.
+        self.used: dict[str, list[Row]] = {}
+        kinds = {entry["type"] for entry in self.linux.get("namespaces") or ()}
+        #: Whether attributes may stay that nobody asked for: a user namespace may not clear them.
+        self.locked = "user" in kinds or bool(container.fields.get("rootless"))
+
+    def compare(self) -> None:
+        self._root()
+        self._configured()
+        self._paths("maskedPaths", _masked)
+        self._paths("readonlyPaths", _read_only)
+
+    def _root(self) -> None:
+        lines = self.at.get("/")
+        line = lines[-1] if lines else None
+        asked = bool((self.config.get("root") or {}).get("readonly"))
+        effective = None if line is None else "ro" in line.options
+        row = self.report.add("mounts", "/", asked, effective, "/root/readonly")
+        row.requested = "read-only" if asked else "writable"
+        row.effective = line.words() if line else None
+        word = self.linux.get("rootfsPropagation") or None
+        if line is None or not word:
+            return
+        found = " ".join(line.peers) or "private"
+        kind = word.removeprefix("r")
+        differs = kind in ("shared", "unbindable") and not found.startswith(kind)
+        self.report.add("mounts", "propagation of /", word, found, "/linux/rootfsPropagation", differs=differs)
+
+    def _configured(self) -> None:
+        records = list(self.container.fields.get("mounts") or ())
+        is_recorded = "mounts" in self.container.fields
+        entries = self.config.get("mounts") or ()
+        remounted = {self._destination(entry) for entry in entries if "remount" in (entry.get("options") or ())}
+        for index, entry in enumerate(entries):
+            pointer = f"/mounts/{index}"
+            options = mount_options.parse(entry.get("options") or [], pointer)
+            if options.remount:
+                continue
+            destination = self._destination(entry)
+            record = next((one for one in records if one["destination"] == destination), None)
+            row = self.report.add("mounts", destination, _request(entry, options), None, pointer)
+            if record is not None:
+                records.remove(record)
+                self._judge(row, record["path"], entry, options, exact=destination not in remounted)
+            elif options.copy_symlink:
+                row.note = "a symbolic link"
+            elif is_recorded:
+                row.note = "taken away by `mounts remove`"
+            else:
+                # An older state, or one of a restore: by its path alone.
+                self._judge(row, destination, entry, options, exact=False)
+        for record in records:
+            row = self.report.add("mounts", record["destination"], "by `mounts add`", None, "")
+            self._judge(row, record["path"], {}, mount_options.Options(), exact=False)
+        if is_recorded:
+            self._covered()
+
+    def _destination(self, entry: Any) -> str:
+        destination: str = entry["destination"]
+        rootfs = self.container.fields["rootfs"]
+        if (destination + "/").startswith(rootfs + "/"):
+            destination = destination[len(rootfs) :]
+        return mount_record.plain(destination)
+
+    def _judge(self, row: Row, place: str, entry: Any, options: mount_options.Options, *, exact: bool) -> None:
+        """Compare one mount with the next line of mountinfo at its place."""
+        if self.process is None or not self.at:
+            return
+        rows = self.used.setdefault(place, [])
+        number, lines = len(rows), self.at.get(place) or []
+        rows.append(row)
+        if number >= len(lines):
+            row.differs = True
+            row.note = "nothing is mounted there"
+            return
+        line = lines[number]
+        row.effective = line.words()
+        problems = _attributes(line, options, exact=exact and not self.locked) + _parameters(line, options)
+        fstype = entry.get("type") or ""
+        if fstype and not options.bind and not _is_type(line.fstype, fstype):
+            problems.insert(0, "it is of type " + line.fstype)
+        row.differs = bool(problems)
+        row.note = "; ".join(problems)
+
+    def _covered(self) -> None:
+        """Mounts on top of ours that are none of ours."""
+        others = [*(self.linux.get("maskedPaths") or ()), *(self.linux.get("readonlyPaths") or ())]
+        expected = [mount_record.plain(path) for path in others]
+        for place, rows in self.used.items():
+            more = self.at.get(place, [])[len(rows) + expected.count(place) :]
+            if more:
+                # What anybody in the container sees there is the other one.
+                row = rows[-1]
+                row.effective, row.differs = more[-1].words(), True
+                row.note = "another mount is on top of it"
+
+    def _paths(self, name: str, judge: Any) -> None:
+        """linux.maskedPaths or readonlyPaths: what a look at each says."""
+        wanted = self.linux.get(name) or ()
+        root = -1
+        if self.process and wanted:
+            try:
+                flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+                root = os.open("root", flags, dir_fd=self.process.fd)
+            except OSError:
+                pass  # it has ended, or is not for the caller
+        try:
+            for index, path in enumerate(wanted):
+                effective, differs = judge(root, path) if root >= 0 else (None, False)
+                row = self.report.add(name, path, judge.__doc__, effective, f"/linux/{name}/{index}")
+                row.differs = differs
+        finally:
+            if root >= 0:
+                os.close(root)
+
+
+def _request(entry: Any, options: mount_options.Options) -> str:
+    kind = ("bind of " + str(entry.get("source"))) if options.bind else str(entry.get("type") or "none")
+    return " ".join([kind, ",".join(entry.get("options") or ())]).strip()
+
+
+def _is_type(found: str, asked: str) -> bool:
+    cgroups = ("cgroup", "cgroup2")
+    return found == asked or (asked in cgroups and found in (*cgroups, "tmpfs"))
+
+
+def _attributes(line: Line, options: mount_options.Options, *, exact: bool) -> list[str]:
+    """What the mount's own attributes lack or have too much. exact: it has none but those that are asked for."""
+    set_, clear = options.attr_set, options.attr_clr
+    if options.bind:
+        set_, clear = options.bind_attributes(None)
+    elif exact:
+        clear = _ALL
+    set_ = (set_ & ~options.rec_clr) | options.rec_set
+    clear = (clear | options.rec_clr) & ~set_
+    found = [f"{word} is missing" for word, flag in _WORDS.items() if set_ & flag and word not in line.options]
+    if exact:
+        found += [f"{word} is not asked for" for word, flag in _WORDS.items() if clear & flag and word in line.options]
+        if options.atime in ("noatime", "relatime") and options.atime not in line.options:
+            found.append(options.atime + " is missing")
+    return found
+
+
+def _parameters(line: Line, options: mount_options.Options) -> list[str]:
+    shown = dict(word.partition("=")[::2] for word in line.super_options)
+    found = []
+    for key, value in options.parameters:
+        if value is None or key not in shown:
+            continue
+        if (key in _SIZES and _size(value) not in (None, _size(shown[key]))) or (
+            key in _MODES and value.lstrip("0") != shown[key].lstrip("0")
+        ):
+            found.append(f"{key} is {shown[key]}")
+    return found
+
+
+def _size(text: str) -> int | None:
+    """Bytes of "65536k"; None for what depends on the machine, such as "50%"."""
+    digits, unit = (text[:-1], text[-1].lower()) if text[-1:].isalpha() else (text, "")
+    if not digits.isdigit() or (unit and unit not in _UNITS):
+        return None
+    page = os.sysconf("SC_PAGE_SIZE")
+    value: int = int(digits) * 1024 ** (_UNITS.index(unit) + 1 if unit else 0)
+    # A tmpfs counts whole pages.
+    return -(-value // page) * page if value > page else value
+
+
+def _masked(root: int, path: str) -> tuple[str, bool]:
+    """masked"""
+    try:
+        fd = paths.open_in_root(root, path)
+    except OSError as error:
+        return _not_there(error)
+    try:
+        if not paths.is_directory(fd):
+            is_null = os.fstat(fd).st_rdev == os.makedev(1, 3)
+            return ("the null device", False) if is_null else ("a file that can be read", True)
+        magic, flags = _linux.fstatfs(fd)
+        is_mask = magic == _linux.TMPFS_MAGIC and flags & _READ_ONLY
+        return ("an empty read-only tmpfs", False) if is_mask else ("a directory that can be read", True)
+    finally:
+        os.close(fd)
+
+
+def _read_only(root: int, path: str) -> tuple[str, bool]:
+    """read-only"""
+    try:
+        fd = paths.open_in_root(root, path)
+    except OSError as error:
+        return _not_there(error)
+    try:
+        read_only = bool(_linux.fstatfs(fd)[1] & _READ_ONLY)
+        return ("read-only" if read_only else "writable"), not read_only
+    finally:
+        os.close(fd)
+
+
+def _not_there(error: OSError) -> tuple[str, bool]:
+    """What is missing needs no mask."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return "not there", False
+    return "cannot be looked at: " + (error.strerror or ""), True
