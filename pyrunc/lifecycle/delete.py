@@ -159,9 +159,9 @@ def destroy(container: Container, explain: bool = False) -> None:
 
         intel_rdt.remove(container.fields["intelRdt"])
     if not container.fields.get("ownMounts", True):
-        from pyrunc.steps.rootfs import mount
+        from pyrunc.steps.rootfs import root
 
-        mount.unmount_below(container.fields["rootfs"])
+        root.unmount_below(container.fields["rootfs"])
     try:
         remove_tree(container.directory)
     except OSError as error:

@@ -16,8 +16,11 @@ from pyrunc.steps import cgroup, clone, namespaces
 from pyrunc.steps.context import Context
 from pyrunc.steps.enter import AttachToScope, OpenCgroup
 from pyrunc.steps.host import read_host
-from pyrunc.steps.process import init
-from pyrunc.steps.rootfs import devices, mount
+from pyrunc.steps.process import capabilities, init, labels
+from pyrunc.steps.process.keyring import Keyring
+from pyrunc.steps.process.rlimits import OomScore, Rlimits
+from pyrunc.steps.rootfs.console import Terminal
+from pyrunc.steps.rootfs.root import ChangeRoot
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
 
 if TYPE_CHECKING:
@@ -263,7 +266,7 @@ def compile_exec(
     if (container.fields.get("systemd") or {}).get("user"):
         steps.append(AttachToScope(opened))
     if wanted.get("oomScoreAdj") is not None:
-        steps.append(init.OomScore(wanted["oomScoreAdj"]))
+        steps.append(OomScore(wanted["oomScoreAdj"]))
     if container.fields.get("intelRdt"):
         from pyrunc.steps import intel_rdt
 
@@ -285,13 +288,13 @@ def compile_exec(
         steps.append(namespaces.JoinNamespaces(kinds))
     if container.fields.get("ownKeyring", True):
         # The container's, by its name; the caller's own keys are none of its business.
-        steps.append(init.Keyring(wanted.get("selinuxLabel") or ""))
-    steps.append(OpenRoot() if "mount" in joined else mount.ChangeRoot())
+        steps.append(Keyring(wanted.get("selinuxLabel") or ""))
+    steps.append(OpenRoot() if "mount" in joined else ChangeRoot())
     if wanted.get("terminal"):
         size = wanted.get("consoleSize") or {}
         uid = (wanted.get("user") or {}).get("uid") or 0
-        steps.append(devices.Terminal(size.get("height") or 0, size.get("width") or 0, uid, False, controls=not again))
-    steps += init.labels(wanted, host)
+        steps.append(Terminal(size.get("height") or 0, size.get("width") or 0, uid, False, controls=not again))
+    steps += labels.labels(wanted, host)
     steps += init.tune(wanted, linux, late)
     if wanted.get("noNewPrivileges"):
         steps.append(init.NoNewPrivileges())
@@ -301,7 +304,7 @@ def compile_exec(
     if wanted.get("terminal") and not options.detach:
         steps.append(AdoptTerminal())
     if wanted.get("rlimits"):
-        steps.append(init.Rlimits(wanted["rlimits"]))
+        steps.append(Rlimits(wanted["rlimits"]))
     program = init.BecomeProgram(wanted, has_fifo=False, again=again)
     steps += [Meet(RUNTIME, order.LIMITED), program]
     if again:
@@ -309,12 +312,10 @@ def compile_exec(
     return context, Plan(steps, _warnings(program.caps, -1 if "user" in joined else host.capabilities))
 
 
-def _warnings(caps: init.Caps | None, available: int) -> list[str]:
+def _warnings(caps: capabilities.Caps | None, available: int) -> list[str]:
     """What cannot be given, as create tells it: a --cap without CAP_, for one."""
     if caps is None or not caps.odd(available):
         return []
-    from pyrunc.steps.process import capabilities
-
     return capabilities.warnings(caps, available)
 
 

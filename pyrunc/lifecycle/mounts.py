@@ -22,6 +22,7 @@ from pyrunc.steps.context import Context
 from pyrunc.steps.host import read_host
 from pyrunc.steps.rootfs import mount as mounts
 from pyrunc.steps.rootfs import mount_record
+from pyrunc.steps.rootfs.source import OpenTree
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def _compile(container: Container, wanted: list[Any], add: bool, pidfd: int) -> 
         if step.options.idmap or mount.get("uidMappings"):
             raise ConfigError("mounts with mapped ids can only be made by create", pointer=pointer)
         if step.options.bind and not step.options.remount:
-            step.tree = mounts.OpenTree(step.source, step.options.recursive, pointer)
+            step.tree = OpenTree(step.source, step.options.recursive, pointer)
             step.tree.follow = not step.options.keeps_link()
             steps.append(step.tree)
         step.locked = "user" in joined or host.rootless or host.in_user_namespace

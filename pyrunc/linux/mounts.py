@@ -13,6 +13,11 @@ FSCONFIG_VALUE_MAX: Final = 255
 
 _EMPTY_PATHS = _linux.MOVE_MOUNT_F_EMPTY_PATH | _linux.MOVE_MOUNT_T_EMPTY_PATH
 
+#: Attributes of a mount that take rights away from whoever uses it.
+RESTRICTIONS: Final = (
+    _linux.MOUNT_ATTR_RDONLY | _linux.MOUNT_ATTR_NOSUID | _linux.MOUNT_ATTR_NODEV | _linux.MOUNT_ATTR_NOEXEC
+)
+
 
 class FilesystemError(OSError):
     """An OSError whose strerror carries the reason that the kernel gave on the fsopen(2) descriptor."""
@@ -117,3 +122,6 @@ def _reason(fs_fd: int) -> str:
         if error.errno not in (errno.ENODATA, errno.EINVAL, errno.EMSGSIZE):
             raise
     return "; ".join(messages)
+
+
+#: Attributes of a mount that take rights away from whoever uses it.

@@ -239,3 +239,9 @@ def open_parent(root_fd: int, path: str) -> tuple[int, str]:
     if not names:
         raise OSError(errno.EISDIR, "Is a directory", path)
     return make_directories(root_fd, "/".join(names[:-1])), names[-1]
+
+
+def is_null(fd: int) -> bool:
+    """Whether fd is the null device, character device 1:3, and not something that stands under its name."""
+    status = posix.fstat(fd)
+    return status.st_mode & 0o170000 == 0o020000 and status.st_rdev == posix.makedev(1, 3)

@@ -11,10 +11,22 @@ from typing import TYPE_CHECKING, Any
 from pyrunc.steps import cgroup, hooks, namespaces
 from pyrunc.steps import clone as birth
 from pyrunc.steps.exec_fifo import MakeFifo
+from pyrunc.steps.hostname import Hostname
+from pyrunc.steps.process import capabilities, labels
 from pyrunc.steps.process import init as process
+from pyrunc.steps.process.keyring import Keyring
+from pyrunc.steps.process.rlimits import OomScore, Rlimits
+from pyrunc.steps.procfs import OpenProcfs
 from pyrunc.steps.rootfs import devices
 from pyrunc.steps.rootfs import mount as mounts
+from pyrunc.steps.rootfs.console import Terminal
+from pyrunc.steps.rootfs.masks import MaskedPaths, ReadOnlyPaths
+from pyrunc.steps.rootfs.root import ChangeRoot, LimitPropagation, PivotRoot, Rootfs, RootPropagation, UnmountOnDelete
+from pyrunc.steps.rootfs.source import OpenTree
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
+from pyrunc.steps.sysctl import Sysctl
+from pyrunc.steps.time_namespace import EnterTime, TimeNamespace, UnshareTime, WriteTimeOffsets
+from pyrunc.steps.user_namespace import BecomeRoot, WriteMappings
 
 if TYPE_CHECKING:
     from pyrunc.cgroups import AnyManager
@@ -88,11 +100,11 @@ class _Builder:
         # from within the new mount namespace, whose mounts are locked against that user.
         self.foreign = self.spaces.has("user")
         self.locked = self.foreign and "mount" in self.spaces.new and not host.rootless
-        self.trees: list[mounts.OpenTree] = []
+        self.trees: list[OpenTree] = []
         # What is done with some of them before.
         self.early: list[Step] = []
-        self.root_tree: mounts.OpenTree | None = None
-        self.null_tree: mounts.OpenTree | None = None
+        self.root_tree: OpenTree | None = None
+        self.null_tree: OpenTree | None = None
         self.mount_steps = self._mount_steps()
         self.device_steps = self._device_steps()
 
@@ -162,7 +174,7 @@ class _Builder:
         steps: list[Step] = []
         clone_time = None
         if "time" in self.spaces.new and not self.foreign:
-            clone_time = namespaces.TimeNamespace(self.linux.get("timeOffsets") or {}, self.spaces.pointers["time"])
+            clone_time = TimeNamespace(self.linux.get("timeOffsets") or {}, self.spaces.pointers["time"])
             steps.append(clone_time)
         # New namespaces below a joined user namespace must be made by a process that is in it already.
         twice = "user" in self.spaces.joined and bool(self.spaces.new)
@@ -181,11 +193,9 @@ class _Builder:
         # Nothing exists in the new process before state.json names it: a runtime killed here leaves nothing unknown.
         steps.append(birth.Record())
         if "user" in self.spaces.new:
-            steps.append(
-                namespaces.WriteMappings(self.linux.get("uidMappings") or [], self.linux.get("gidMappings") or [])
-            )
+            steps.append(WriteMappings(self.linux.get("uidMappings") or [], self.linux.get("gidMappings") or []))
         if self.process and self.process.get("oomScoreAdj") is not None:
-            steps.append(process.OomScore(self.process["oomScoreAdj"]))
+            steps.append(OomScore(self.process["oomScoreAdj"]))
         if self.clos is not None:
             from pyrunc.steps import intel_rdt
 
@@ -199,7 +209,7 @@ class _Builder:
         steps += self._enter(manager, twice, flags, kinds)
         return steps
 
-    def _handing_over(self, label: str, trees: list[mounts.OpenTree]) -> list[Step]:
+    def _handing_over(self, label: str, trees: list[OpenTree]) -> list[Step]:
         """A meeting point of the runtime's: the sources are handed over as soon as the mount namespace is there."""
         meet = Meet(RUNTIME, label)
         if not trees or not self.locked:
@@ -208,7 +218,7 @@ class _Builder:
 
         return [host_sources.OpenSources(trees), meet, host_sources.TakeSources(trees)]
 
-    def _opened_late(self, tree: mounts.OpenTree) -> list[Step]:
+    def _opened_late(self, tree: OpenTree) -> list[Step]:
         from pyrunc.steps.rootfs import host_sources
 
         return [
@@ -229,7 +239,7 @@ class _Builder:
     def _enter(self, manager: AnyManager | None, twice: bool, flags: int, kinds: list[str]) -> list[Step]:
         steps: list[Step] = []
         if not self.options.no_new_keyring:
-            steps.append(process.Keyring((self.process or {}).get("selinuxLabel") or ""))
+            steps.append(Keyring((self.process or {}).get("selinuxLabel") or ""))
         if manager is not None:
             if has_small_memory(self.linux):
                 steps.append(cgroup.Populate())
@@ -249,7 +259,7 @@ class _Builder:
             steps += self._handing_over(RECORDED_AGAIN, self.trees)
         if "user" in self.spaces.new:
             # The maps are written: user 0 of the namespace owns all the other new namespaces.
-            steps.append(namespaces.BecomeRoot())
+            steps.append(BecomeRoot())
         if "cgroup" in self.spaces.new:
             steps.append(namespaces.UnshareCgroup())
         if "time" in self.spaces.new and self.foreign:
@@ -260,14 +270,14 @@ class _Builder:
 
     def _time_in_user_namespace(self) -> list[Step]:
         """The user namespace must own it, so the process makes it; only the runtime may write the offsets."""
-        steps: list[Step] = [namespaces.UnshareTime()]
+        steps: list[Step] = [UnshareTime()]
         if self.linux.get("timeOffsets"):
             steps += [
                 Meet(CONTAINER, "the time namespace is made"),
-                namespaces.WriteTimeOffsets(self.linux["timeOffsets"]),
+                WriteTimeOffsets(self.linux["timeOffsets"]),
                 Meet(RUNTIME, TIME_OFFSETS),
             ]
-        steps.append(namespaces.EnterTime())
+        steps.append(EnterTime())
         return steps
 
     def filesystem(self) -> list[Step]:
@@ -280,10 +290,10 @@ class _Builder:
             word = {"shared": "rslave", "rshared": "rshared"}.get(propagation, "rslave")
             if propagation == "shared":
                 word = "shared"
-            steps.append(mounts.HostPropagation(word, pointer))
+            steps.append(LimitPropagation(word, pointer))
         elif not self.spaces.has("mount"):
-            steps.append(mounts.MountNamespaceUndo())
-        steps.append(mounts.Rootfs(self.rootfs, self.root_tree, propagation in ("slave", "rslave"), self.null_tree))
+            steps.append(UnmountOnDelete())
+        steps.append(Rootfs(self.rootfs, self.root_tree, propagation in ("slave", "rslave"), self.null_tree))
         steps += self.mount_steps
         # After the mounts: /dev is usually one of them.
         steps += self.device_steps
@@ -305,9 +315,9 @@ class _Builder:
         """The root is the container's from here on; then what is done inside it."""
         steps: list[Step] = []
         if self.spaces.has("mount"):
-            steps.append(mounts.PivotRoot(self.options.no_pivot))
+            steps.append(PivotRoot(self.options.no_pivot))
         else:
-            steps.append(mounts.ChangeRoot())
+            steps.append(ChangeRoot())
         if self.process:
             # While the root is still writable.
             steps.append(process.MakeCwd(self.process["cwd"]))
@@ -324,7 +334,7 @@ class _Builder:
             size = self.process.get("consoleSize") or {}
             uid = (self.process.get("user") or {}).get("uid") or 0
             controls = "pid" not in self.spaces.joined
-            step = devices.Terminal(size.get("height") or 0, size.get("width") or 0, uid, self._own_dev(), controls)
+            step = Terminal(size.get("height") or 0, size.get("width") or 0, uid, self._own_dev(), controls)
             steps.append(step)
         read_only = self._late_read_only()
         root_read_only = bool((self.config.get("root") or {}).get("readonly"))
@@ -333,22 +343,22 @@ class _Builder:
                 mounts.ReadOnlyMounts(read_only, root_read_only, "/root/readonly" if root_read_only else "/mounts")
             )
         if self.config.get("hostname") or self.config.get("domainname"):
-            steps.append(process.Hostname(self.config.get("hostname") or "", self.config.get("domainname") or ""))
+            steps.append(Hostname(self.config.get("hostname") or "", self.config.get("domainname") or ""))
         if self.process:
-            steps += process.labels(self.process, self.host)
+            steps += labels.labels(self.process, self.host)
         if self.linux.get("sysctl"):
             # Before readonlyPaths makes /proc/sys read-only; it goes by a procfs of our own anyway.
-            steps.append(process.Sysctl(self.linux["sysctl"]))
+            steps.append(Sysctl(self.linux["sysctl"]))
         if self.linux.get("readonlyPaths"):
-            steps.append(mounts.ReadOnlyPaths(self.linux["readonlyPaths"]))
+            steps.append(ReadOnlyPaths(self.linux["readonlyPaths"]))
         if self.linux.get("maskedPaths"):
             label = self.linux.get("mountLabel") or ""
-            steps.append(mounts.MaskedPaths(self.linux["maskedPaths"], label))
+            steps.append(MaskedPaths(self.linux["maskedPaths"], label))
         propagation = self.linux.get("rootfsPropagation") or ""
         if "mount" in self.spaces.new and propagation.endswith(("shared", "unbindable")):
             # After pivot_root(2), which refuses a shared root, and the last copy, which an unbindable mount refuses.
             # Private or slave the root is from its beginning, and volumes keep what they asked for.
-            steps.append(mounts.RootPropagation(propagation))
+            steps.append(RootPropagation(propagation))
         if self.process:
             steps += process.tune(self.process, self.linux, self._is_scheduled_late())
             if self.process.get("noNewPrivileges"):
@@ -372,7 +382,7 @@ class _Builder:
         if self.process and self.process.get("rlimits"):
             # So late because the set-up itself must not suffer from them, by the runtime because the process may lack
             # CAP_SYS_RESOURCE by now.
-            steps.append(process.Rlimits(self.process["rlimits"]))
+            steps.append(Rlimits(self.process["rlimits"]))
         steps.append(Meet(RUNTIME, LIMITED))
         start_hooks = self.hooks.get("startContainer")
         again = "pid" in self.spaces.joined
@@ -388,8 +398,6 @@ class _Builder:
         if program.caps is not None:
             available = -1 if self.spaces.has("user") else self.host.capabilities
             if program.caps.odd(available):
-                from pyrunc.steps.process import capabilities
-
                 self.warnings += capabilities.warnings(program.caps, available)
         return steps
 
@@ -398,18 +406,18 @@ class _Builder:
 
     def _tree(
         self, path: str, recursive: bool, pointer: str, attributes: int = 0, *, always: bool = False
-    ) -> mounts.OpenTree | None:
+    ) -> OpenTree | None:
         # An ordinary user has the right to copy a mount only in the user namespace: the container process does it then.
         if not always and (not self.foreign or self.host.rootless):
             return None
         slave = (self.linux.get("rootfsPropagation") or "") not in ("shared", "rshared")
-        tree = mounts.OpenTree(path, recursive, pointer, slave, attributes)
+        tree = OpenTree(path, recursive, pointer, slave, attributes)
         self.trees.append(tree)
         return tree
 
     def _mount_steps(self) -> list[Step]:
         if self.linux.get("mountLabel"):
-            process.require_lsm("selinux", self.linux["mountLabel"], self.host, "/linux/mountLabel")
+            labels.require_lsm("selinux", self.linux["mountLabel"], self.host, "/linux/mountLabel")
         self.root_tree = self._tree(self.rootfs, True, "/root/path")
         self.null_tree = self._tree("/dev/null", False, "/linux/maskedPaths")
         steps: list[Step] = []
@@ -422,7 +430,7 @@ class _Builder:
             mapped = bool(step.options.idmap or mount.get("uidMappings"))
             if mapped and step.inside and self.locked:
                 # Only the runtime may map the ids of a file system of the host; an earlier mount makes the source.
-                step.tree = mounts.OpenTree(step.source, step.options.recursive, pointer)
+                step.tree = OpenTree(step.source, step.options.recursive, pointer)
                 steps += self._opened_late(step.tree)
             elif step.options.bind and not step.inside:
                 step.tree = self._tree(step.source, step.options.recursive, pointer, always=mapped)
@@ -482,7 +490,7 @@ class _Builder:
         steps.append(devices.DeviceLinks())
         return steps
 
-    def _device_tree(self, device: Any, pointer: str) -> mounts.OpenTree | None:
+    def _device_tree(self, device: Any, pointer: str) -> OpenTree | None:
         if device["type"] == "p":
             return None
         if not self.locked:
@@ -518,7 +526,7 @@ def host_procfs(wanted: Any, linux: Any, foreign: bool, host: Host) -> list[Step
     if not (foreign or host.rootless or host.in_user_namespace):
         return []
     needed = wanted.get("apparmorProfile") or wanted.get("selinuxLabel") or linux.get("sysctl")
-    return [process.OpenProcfs()] if needed else []
+    return [OpenProcfs()] if needed else []
 
 
 def settled(scheduled: Any) -> list[Step]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError
-from pyrunc.steps.namespaces import TimeNamespace
 from pyrunc.steps.step import CONTAINER, RUNTIME, Step
+from pyrunc.steps.time_namespace import TimeNamespace
 
 if TYPE_CHECKING:
     from pyrunc.steps.context import Context

@@ -26,6 +26,7 @@ ASKED_FOR = {
     ("pyrunc/config/schema.py", "pyrunc.config.explain"): "a config that is refused",
     ("pyrunc/plan/order.py", "pyrunc.steps.network_devices"): "compiling the plan",
     ("pyrunc/steps/seccomp/step.py", "pyrunc.steps.seccomp.compiler"): "foreseen",
+    ("pyrunc/steps/seccomp/step.py", "pyrunc.steps.seccomp.store"): "foreseen",
 }
 
 

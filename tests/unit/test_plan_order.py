@@ -22,11 +22,20 @@ from pyrunc.state.store import Container, Store
 from pyrunc.steps import cgroup, hooks, namespaces
 from pyrunc.steps import clone as birth
 from pyrunc.steps.host import Host
+from pyrunc.steps.hostname import Hostname
 from pyrunc.steps.process import init, scheduling
+from pyrunc.steps.process.keyring import Keyring
+from pyrunc.steps.process.rlimits import OomScore, Rlimits
 from pyrunc.steps.rootfs import devices, host_sources
 from pyrunc.steps.rootfs import mount as mounts
+from pyrunc.steps.rootfs.console import Terminal
+from pyrunc.steps.rootfs.masks import MaskedPaths, ReadOnlyPaths
+from pyrunc.steps.rootfs.root import ChangeRoot, LimitPropagation, PivotRoot, Rootfs, UnmountOnDelete
 from pyrunc.steps.seccomp.step import CompileFilter
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
+from pyrunc.steps.sysctl import Sysctl
+from pyrunc.steps.time_namespace import EnterTime, TimeNamespace, UnshareTime, WriteTimeOffsets
+from pyrunc.steps.user_namespace import BecomeRoot, WriteMappings
 
 HOST = Host(rootless=False, in_user_namespace=False, apparmor=False, selinux=False)
 MANAGER = Manager({"memory": "/sys/fs/cgroup/memory/x", "pids": "/sys/fs/cgroup/pids/x"})
@@ -103,7 +112,7 @@ def test_a_plain_container_from_its_first_step_to_its_last() -> None:
         (CONTAINER, "JoinCgroup"),
         (CONTAINER, "AllCpus"),
         (CONTAINER, "LoopbackUp"),
-        (CONTAINER, "HostPropagation"),
+        (CONTAINER, "LimitPropagation"),
         (CONTAINER, "Rootfs"),
         (CONTAINER, "MountStep"),
         *[(CONTAINER, "MakeDevice")] * 6,
@@ -126,7 +135,7 @@ def test_a_plain_container_from_its_first_step_to_its_last() -> None:
 def test_mounts_keep_the_order_of_the_config_and_precede_devices() -> None:
     config = default_config()
     plan = plan_of(config)
-    in_order(plan, mounts.Rootfs, *[mounted(mount["destination"]) for mount in config["mounts"]], devices.DeviceLinks)
+    in_order(plan, Rootfs, *[mounted(mount["destination"]) for mount in config["mounts"]], devices.DeviceLinks)
     first_device = min(index for index, step in enumerate(plan.steps) if isinstance(step, devices.MakeDevice))
     assert place(plan, mounted(config["mounts"][-1]["destination"])) < first_device
 
@@ -137,18 +146,18 @@ def test_the_root_is_written_to_before_it_is_read_only() -> None:
     plan = plan_of(config)
     in_order(
         plan,
-        mounts.PivotRoot,
+        PivotRoot,
         init.MakeCwd,
-        devices.Terminal,
+        Terminal,
         mounts.ReadOnlyMounts,
-        init.Sysctl,
-        mounts.ReadOnlyPaths,
+        Sysctl,
+        ReadOnlyPaths,
     )
-    in_order(plan, init.Sysctl, mounts.MaskedPaths, meeting(order.READY))
+    in_order(plan, Sysctl, MaskedPaths, meeting(order.READY))
 
 
 def test_limits_of_the_process_come_after_its_set_up() -> None:
-    in_order(plan_of(default_config()), meeting(order.READY), init.Rlimits, meeting(order.LIMITED), init.BecomeProgram)
+    in_order(plan_of(default_config()), meeting(order.READY), Rlimits, meeting(order.LIMITED), init.BecomeProgram)
 
 
 # ---- no_new_privs and seccomp ----
@@ -169,7 +178,7 @@ def test_the_filter_before_or_after_the_capabilities(no_new_privs: bool) -> None
     words = last.describe()
     assert (words.index("seccomp") > words.index("drop capabilities")) is no_new_privs
     if no_new_privs:
-        in_order(plan, mounts.MaskedPaths, init.NoNewPrivileges, meeting(order.READY))
+        in_order(plan, MaskedPaths, init.NoNewPrivileges, meeting(order.READY))
     else:
         assert absent(plan, init.NoNewPrivileges)
 
@@ -184,7 +193,7 @@ def test_new_namespaces_are_flags_of_the_one_clone() -> None:
     assert clone.flags == (
         _linux.CLONE_NEWPID | _linux.CLONE_NEWNET | _linux.CLONE_NEWIPC | _linux.CLONE_NEWUTS | _linux.CLONE_NEWNS
     )
-    assert absent(plan, birth.CloneAgain, namespaces.JoinNamespaces, namespaces.BecomeRoot)
+    assert absent(plan, birth.CloneAgain, namespaces.JoinNamespaces, BecomeRoot)
 
 
 def test_nothing_is_done_by_a_process_that_is_not_recorded() -> None:
@@ -200,17 +209,11 @@ def test_a_user_namespace() -> None:
     config["mounts"].append({"destination": "/mnt", "source": "/srv", "options": ["bind"]})
     plan = plan_of(config)
     # Both need privilege over the process that its user namespace does not give; the maps come before anybody is root.
-    in_order(
-        plan, birth.Record, namespaces.WriteMappings, init.OomScore, meeting(order.RECORDED), namespaces.BecomeRoot
-    )
+    in_order(plan, birth.Record, WriteMappings, OomScore, meeting(order.RECORDED), BecomeRoot)
     # The cgroup's files belong to the host's root.
-    in_order(
-        plan, cgroup.JoinCgroup, namespaces.BecomeRoot, namespaces.UnshareCgroup, namespaces.LoopbackUp, mounts.Rootfs
-    )
+    in_order(plan, cgroup.JoinCgroup, BecomeRoot, namespaces.UnshareCgroup, namespaces.LoopbackUp, Rootfs)
     # What the namespace's root may not reach is opened by the runtime, from within the new mount namespace.
-    in_order(
-        plan, birth.Clone, host_sources.OpenSources, meeting(order.RECORDED), host_sources.TakeSources, mounts.Rootfs
-    )
+    in_order(plan, birth.Clone, host_sources.OpenSources, meeting(order.RECORDED), host_sources.TakeSources, Rootfs)
     opens = plan.steps[place(plan, host_sources.OpenSources)]
     assert isinstance(opens, host_sources.OpenSources)
     opened = opens.trees
@@ -224,7 +227,7 @@ def test_a_user_namespace() -> None:
 def test_joined_namespaces() -> None:
     config = spaces(default_config(), "mount", network="/proc/1/ns/net", ipc="/proc/1/ns/ipc", uts="/proc/1/ns/uts")
     plan = plan_of(config)
-    in_order(plan, namespaces.OpenNamespaces, birth.Clone, cgroup.JoinCgroup, namespaces.JoinNamespaces, mounts.Rootfs)
+    in_order(plan, namespaces.OpenNamespaces, birth.Clone, cgroup.JoinCgroup, namespaces.JoinNamespaces, Rootfs)
     joined = plan.steps[place(plan, namespaces.JoinNamespaces)]
     assert isinstance(joined, namespaces.JoinNamespaces) and joined.kinds == ["network", "ipc", "uts"]
     # Somebody else's network namespace is left as it is.
@@ -241,8 +244,8 @@ def test_a_joined_pid_namespace_is_entered_last_of_all() -> None:
     in_order(
         plan,
         namespaces.JoinNamespaces,
-        mounts.PivotRoot,
-        init.Hostname,
+        PivotRoot,
+        Hostname,
         init.NoNewPrivileges,
         birth.EnterPids,
         meeting(order.READY),
@@ -276,13 +279,13 @@ def test_new_namespaces_below_a_joined_user_namespace() -> None:
         meeting(order.RECORDED_AGAIN),
         namespaces.UnshareCgroup,
         namespaces.LoopbackUp,
-        mounts.Rootfs,
+        Rootfs,
     )
     clone, again = plan.steps[place(plan, birth.Clone)], plan.steps[place(plan, birth.CloneAgain)]
     assert isinstance(clone, birth.Clone) and clone.flags == 0
     assert isinstance(again, birth.CloneAgain)
     assert again.flags == _linux.CLONE_NEWNS | _linux.CLONE_NEWPID | _linux.CLONE_NEWNET
-    assert absent(plan, namespaces.WriteMappings, namespaces.BecomeRoot)
+    assert absent(plan, WriteMappings, BecomeRoot)
 
 
 def test_a_cgroup_namespace_has_the_containers_cgroup_as_its_root() -> None:
@@ -299,11 +302,11 @@ def test_a_time_namespace_of_the_hosts() -> None:
     config = spaces(default_config(), "mount", "time")
     config["linux"]["timeOffsets"] = {"boottime": {"secs": 1000}}
     plan = plan_of(config)
-    assert place(plan, namespaces.TimeNamespace) + 1 == place(plan, birth.Clone)
+    assert place(plan, TimeNamespace) + 1 == place(plan, birth.Clone)
     clone = plan.steps[place(plan, birth.Clone)]
     assert isinstance(clone, birth.Clone)
-    assert clone.time is plan.steps[place(plan, namespaces.TimeNamespace)] and not clone.flags & _linux.CLONE_NEWTIME
-    assert absent(plan, namespaces.UnshareTime, namespaces.WriteTimeOffsets, namespaces.EnterTime)
+    assert clone.time is plan.steps[place(plan, TimeNamespace)] and not clone.flags & _linux.CLONE_NEWTIME
+    assert absent(plan, UnshareTime, WriteTimeOffsets, EnterTime)
 
 
 @pytest.mark.parametrize("offsets", [True, False])
@@ -312,18 +315,18 @@ def test_a_time_namespace_below_a_user_namespace(offsets: bool) -> None:
     if offsets:
         config["linux"]["timeOffsets"] = {"boottime": {"secs": 1000}}
     plan = plan_of(config)
-    steps: list[Is] = [namespaces.BecomeRoot, namespaces.UnshareTime]
+    steps: list[Is] = [BecomeRoot, UnshareTime]
     if offsets:
-        steps += [meeting("the time namespace is made"), namespaces.WriteTimeOffsets, meeting(order.TIME_OFFSETS)]
-    in_order(plan, *steps, namespaces.EnterTime, mounts.Rootfs)
-    assert absent(plan, namespaces.TimeNamespace)
+        steps += [meeting("the time namespace is made"), WriteTimeOffsets, meeting(order.TIME_OFFSETS)]
+    in_order(plan, *steps, EnterTime, Rootfs)
+    assert absent(plan, TimeNamespace)
 
 
 def test_without_a_mount_namespace() -> None:
     plan = plan_of(spaces(default_config(), "pid"))
     # Before the first mount it is known that they are the host's.
-    in_order(plan, mounts.MountNamespaceUndo, mounts.Rootfs, mounts.ChangeRoot)
-    assert absent(plan, mounts.PivotRoot, mounts.HostPropagation)
+    in_order(plan, UnmountOnDelete, Rootfs, ChangeRoot)
+    assert absent(plan, PivotRoot, LimitPropagation)
 
 
 # ---- memory, hooks, options ----
@@ -355,7 +358,7 @@ def test_hooks_of_the_set_up() -> None:
         hooks_of("createRuntime"),
         meeting(order.HOOKS_RUN),
         hooks_of("createContainer"),
-        mounts.PivotRoot,
+        PivotRoot,
     )
     sides = {step.kind: step.side for step in plan.steps if isinstance(step, hooks.HooksStep)}
     assert sides == {"prestart": RUNTIME, "createRuntime": RUNTIME, "createContainer": CONTAINER}
@@ -365,9 +368,9 @@ def test_hooks_of_the_set_up() -> None:
 
 def test_no_new_keyring_and_no_pivot() -> None:
     plan = plan_of(default_config(), no_new_keyring=True, no_pivot=True)
-    assert absent(plan, init.Keyring)
-    pivot = plan.steps[place(plan, mounts.PivotRoot)]
-    assert isinstance(pivot, mounts.PivotRoot) and pivot.no_pivot
+    assert absent(plan, Keyring)
+    pivot = plan.steps[place(plan, PivotRoot)]
+    assert isinstance(pivot, PivotRoot) and pivot.no_pivot
 
 
 def test_what_the_host_lacks_is_an_error_with_a_pointer() -> None:
@@ -444,7 +447,7 @@ def check(plan: Plan) -> None:
             assert isinstance(following, Meet) and following.side == RUNTIME
         # Whatever the runtime does after the first meeting, it does while the container process waits for it, or the
         # two would race.
-        acts = step.side == RUNTIME and not isinstance(step, (Meet, birth.RecordAgain, mounts.MountNamespaceUndo))
+        acts = step.side == RUNTIME and not isinstance(step, (Meet, birth.RecordAgain, UnmountOnDelete))
         if acts and index > first_meeting:
             before = [one for one in steps[:index] if isinstance(one, (Meet, birth.CloneAgain))]
             assert before[-1].side == CONTAINER, step.describe()
@@ -459,9 +462,9 @@ def check(plan: Plan) -> None:
 FEW_PROCESSES = [{"type": "RLIMIT_NPROC", "soft": 3, "hard": 3}]
 
 
-def terminal_of(plan: Plan) -> devices.Terminal:
-    found = plan.steps[place(plan, devices.Terminal)]
-    assert isinstance(found, devices.Terminal)
+def terminal_of(plan: Plan) -> Terminal:
+    found = plan.steps[place(plan, Terminal)]
+    assert isinstance(found, Terminal)
     return found
 
 
@@ -486,14 +489,14 @@ def test_exec_enters_the_pid_namespace_last_and_with_the_containers_root() -> No
         meeting(order.RECORDED),
         cgroup.JoinCgroup,
         namespaces.JoinNamespaces,
-        init.Keyring,
+        Keyring,
     ]
     after: list[Is] = [
-        devices.Terminal,
+        Terminal,
         init.NoNewPrivileges,
         birth.EnterPids,
         meeting(order.READY),
-        init.Rlimits,
+        Rlimits,
         meeting(order.LIMITED),
         init.BecomeProgram,
     ]
@@ -511,7 +514,7 @@ def test_exec_enters_the_pid_namespace_last_and_with_the_containers_root() -> No
         check(other)
     joined = plan.steps[place(plan, namespaces.JoinNamespaces)]
     assert isinstance(joined, namespaces.JoinNamespaces) and joined.kinds == ["network", "mount", "cgroup"]
-    assert absent(plan, birth.Record, mounts.Rootfs)
+    assert absent(plan, birth.Record, Rootfs)
     check(plan)
 
 
@@ -521,7 +524,7 @@ def test_exec_moves_between_cpus_around_the_cgroup() -> None:
     plan = exec_plan(config, wanted)
     affinity = [index for index, step in enumerate(plan.steps) if step.name == "execCPUAffinity"]
     assert len(affinity) == 2 and affinity[0] < place(plan, cgroup.JoinCgroup) < affinity[1]
-    in_order(plan, init.OomScore, meeting(order.RECORDED))
+    in_order(plan, OomScore, meeting(order.RECORDED))
     check(plan)
 
 

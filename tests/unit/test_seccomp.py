@@ -15,7 +15,8 @@ import seccomp as bindings
 from pyrunc import _linux
 from pyrunc.errors import ConfigError, PyruncError
 from pyrunc.steps.seccomp import cache as seccomp_cache
-from pyrunc.steps.seccomp import compiler, digest
+from pyrunc.steps.seccomp import compiler, digest, prologue, store
+from pyrunc.steps.seccomp.prologue import Newest
 from pyrunc.steps.seccomp.step import compile_filter
 from tests import bpf
 
@@ -228,17 +229,17 @@ def test_newest_is_by_architecture() -> None:
 
 def test_prologue_of_all_shapes() -> None:
     newest = {
-        1: compiler.Newest(plain=10),
-        2: compiler.Newest(plain=300, multiplexes=True),
-        3: compiler.Newest(plain=20, x32=bpf.X32_BIT | 30, has_x32=True),
-        4: compiler.Newest(plain=20, has_x32=True),
-        5: compiler.Newest(x32=bpf.X32_BIT | 30, has_x32=True),
-        6: compiler.Newest(has_x32=True),
-        7: compiler.Newest(),
+        1: Newest(plain=10),
+        2: Newest(plain=300, multiplexes=True),
+        3: Newest(plain=20, x32=bpf.X32_BIT | 30, has_x32=True),
+        4: Newest(plain=20, has_x32=True),
+        5: Newest(x32=bpf.X32_BIT | 30, has_x32=True),
+        6: Newest(has_x32=True),
+        7: Newest(),
     }
     # Twenty more, so that the jumps are long; then a filter that allows.
-    newest |= {arch: compiler.Newest(plain=arch) for arch in range(100, 120)}
-    program = compiler.prologue(newest) + bytes([6, 0, 0, 0]) + bpf.ALLOW.to_bytes(4, sys.byteorder)
+    newest |= {arch: Newest(plain=arch) for arch in range(100, 120)}
+    program = prologue.prologue(newest) + bytes([6, 0, 0, 0]) + bpf.ALLOW.to_bytes(4, sys.byteorder)
     code = bpf.decode(program)
     bit = bpf.X32_BIT
     expected: dict[int, dict[int, bool]] = {
@@ -475,8 +476,8 @@ def test_the_key_holds_the_compiler_s_code(tmp_path: Path) -> None:
     tree = TOP / "pyrunc/steps/seccomp"
     before = digest.of(str(tree))
     assert seccomp_cache._compiler() == before
-    for name in ("compiler.py", "cache.py"):
-        for file in ("compiler.py", "cache.py"):
+    for name in digest.FILES:
+        for file in digest.FILES:
             shutil.copy(tree / file, tmp_path)
         assert digest.of(str(tmp_path)) == before
         text = (tmp_path / name).read_text()
@@ -610,7 +611,7 @@ def test_at_most_64_entries_and_the_unused_go_first(cache: Path) -> None:
         name = seccomp_cache.key(config)
         assert name is not None and first is not None
         os.utime(cache / name, (long_ago + at, long_ago + at))
-    assert len(list(cache.iterdir())) == 64 == compiler.MAX_ENTRIES
+    assert len(list(cache.iterdir())) == 64 == store.MAX_ENTRIES
     there = {entry.name for entry in cache.iterdir()}
     assert first in there
     assert {seccomp_cache.key(config) for config in configs[-60:]} <= there

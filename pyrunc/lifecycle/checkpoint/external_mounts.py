@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import files, mounts, paths, procfs
+from pyrunc.linux.paths import is_null
 from pyrunc.steps.rootfs import devices
 from pyrunc.steps.rootfs.cgroup_mount import hierarchies
-from pyrunc.steps.rootfs.mount import MountStep, is_null
+from pyrunc.steps.rootfs.mount import MountStep
 
 if TYPE_CHECKING:
     from pyrunc.steps.rootfs.mount_options import Options

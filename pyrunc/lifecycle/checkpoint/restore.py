@@ -23,7 +23,7 @@ from pyrunc.state.store import make_directories, timestamp
 from pyrunc.steps import cgroup, clone, hooks, namespaces
 from pyrunc.steps.host import read_host
 from pyrunc.steps.process import streams
-from pyrunc.steps.rootfs.mount import OpenTree
+from pyrunc.steps.rootfs.source import OpenTree
 from pyrunc.steps.step import Step
 
 if TYPE_CHECKING:

@@ -1,17 +1,69 @@
-"""What of process.capabilities cannot be given. Loaded only when there is such a thing."""
+"""process.capabilities: its sets as masks, and what of them cannot be given."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux
 
 if TYPE_CHECKING:
-    from pyrunc.steps.process.init import Caps
+    from pyrunc.config.types import Capabilities
+
+
+CAP_SYS_ADMIN: Final = 1 << _linux.CAPS["CAP_SYS_ADMIN"]
+
+
+class Caps:
+    """The five sets of process.capabilities as masks; unknown: names that are no capability of this build."""
+
+    __slots__ = ("ambient", "bounding", "effective", "inheritable", "permitted", "unknown")
+
+    def __init__(self, sets: Capabilities | None) -> None:
+        self.unknown: list[str] = []
+        given: Any = sets or {}
+        self.bounding = self._mask(given.get("bounding"))
+        self.effective = self._mask(given.get("effective"))
+        self.inheritable = self._mask(given.get("inheritable"))
+        self.permitted = self._mask(given.get("permitted"))
+        self.ambient = self._mask(given.get("ambient"))
+
+    def all(self) -> int:
+        """The capabilities of any set."""
+        return self.bounding | self.effective | self.inheritable | self.permitted | self.ambient
+
+    def odd(self, available: int) -> bool:
+        """Whether something cannot be given: see warnings(). available: what there is to give, a mask; -1 is all."""
+        beyond = self.effective & ~self.permitted | self.inheritable & ~self.bounding
+        beyond |= self.ambient & ~(self.permitted & self.inheritable) | self.all() & ~available
+        return bool(self.unknown or beyond)
+
+    def _mask(self, names: list[str] | None) -> int:
+        mask = 0
+        for name in names or ():
+            number = _linux.CAPS.get(name)
+            if number is None:
+                if name not in self.unknown:
+                    self.unknown.append(name)
+            else:
+                mask |= 1 << number
+        return mask
+
+
+def drop_bounding(number: int) -> None:
+    try:
+        _linux.prctl(_linux.PR_CAPBSET_DROP, number)
+    except OSError as error:
+        # EINVAL: a capability that this kernel does not know.
+        if error.errno != errno.EINVAL:
+            raise
 
 
 def warnings(caps: Caps, available: int) -> list[str]:
-    """Such are no errors, and must be told (config.md, "Linux Process"). available: as in Caps.odd."""
+    """What of process.capabilities cannot be given: no error, but to be told (config.md, "Linux Process").
+
+    available: as in Caps.odd.
+    """
     found = ["unknown capability " + name + " is ignored" for name in caps.unknown]
     missing = caps.all() & ~available
     if missing:

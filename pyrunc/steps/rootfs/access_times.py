@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.linux import mounts
-from pyrunc.steps.rootfs.mount import OpenTree, mount_points, open_source
 from pyrunc.steps.rootfs.mount_options import times_of
+from pyrunc.steps.rootfs.root import mount_points
+from pyrunc.steps.rootfs.source import OpenTree, open_source
 from pyrunc.steps.step import RUNTIME, Step
 
 if TYPE_CHECKING:

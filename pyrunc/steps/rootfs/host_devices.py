@@ -13,7 +13,7 @@ from pyrunc import _linux
 from pyrunc.errors import PyruncError
 from pyrunc.linux import files, mounts
 from pyrunc.steps.rootfs.devices import BIND_ATTRIBUTES, kind_and_number, mode_of
-from pyrunc.steps.rootfs.mount import OpenTree
+from pyrunc.steps.rootfs.source import OpenTree
 
 if TYPE_CHECKING:
     from pyrunc.config.types import Device

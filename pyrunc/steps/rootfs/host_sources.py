@@ -19,7 +19,7 @@ from pyrunc.steps.step import CONTAINER, RUNTIME, Step
 
 if TYPE_CHECKING:
     from pyrunc.steps.context import Context
-    from pyrunc.steps.rootfs.mount import OpenTree
+    from pyrunc.steps.rootfs.source import OpenTree
 
 
 class OpenSources(Step):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pyrunc import _linux
 from pyrunc.errors import ConfigError, PyruncError, reason
 from pyrunc.linux import files, mounts
-from pyrunc.steps.namespaces import mapping_lines, mapping_words
 from pyrunc.steps.step import RUNTIME, Step
+from pyrunc.steps.user_namespace import mapping_lines, mapping_words
 
 if TYPE_CHECKING:
     from pyrunc.steps.context import Context

@@ -1,4 +1,4 @@
-"""Compile linux.seccomp with libseccomp, and put the result into the cache. Loaded when the cache has no entry.
+"""Compile linux.seccomp with libseccomp. Loaded when the cache has no entry.
 
 libseccomp's Python bindings (module `seccomp`) turn the rules into BPF, which is exported, given a prologue of ours,
 and loaded much later by the container process itself with seccomp(2). Decisions are runc's wherever the specification
@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import errno
 import posix
-import sys
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux, log
@@ -23,11 +21,21 @@ from pyrunc.steps.seccomp.cache import (
     ALLOWS_SETRESUID,
     INSTRUCTION,
     MAX_INSTRUCTIONS,
-    open_folder,
 )
+from pyrunc.steps.seccomp.libseccomp import (
+    POINTER,
+    bindings,
+    export,
+    flag_supported,
+    numbers_of,
+    own_architecture,
+    words_of,
+)
+from pyrunc.steps.seccomp.prologue import Newest, prologue
+from pyrunc.steps.seccomp.verdict import allows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from types import ModuleType
 
 # Actions (runtime-spec, config-linux.md, Seccomp): the bindings' name, and the kernel's in actions_avail (seccomp(2)).
@@ -101,12 +109,6 @@ NEVER_NOTIFIED: Final = ("write",)
 # Above so many rules a binary tree of numbers is the better program. (libseccomp 2.5.4 makes a wrong one of none.)
 _TREE_ABOVE: Final = 32
 
-_POINTER: Final = "/linux/seccomp"
-
-MAX_ENTRIES: Final = 64
-# Seconds after which a temporary file's writer is taken for dead.
-_ABANDONED: Final = 60
-
 
 class Rule:
     """One call's rule. pointer: of the syscalls[] entry it stands in. action: as the bindings number it.
@@ -125,7 +127,7 @@ class Rule:
 
 def compile_profile(profile: Mapping[str, Any]) -> tuple[int, bytes]:
     """Flags for seccomp(2) and the program, struct sock_filter[]. Raises ConfigError, PyruncError."""
-    seccomp = _bindings()
+    seccomp = bindings()
     available = actions_available()
     default_name = profile.get("defaultAction")
     default = _action(
@@ -133,30 +135,30 @@ def compile_profile(profile: Mapping[str, Any]) -> tuple[int, bytes]:
         available,
         default_name,
         profile.get("defaultErrnoRet"),
-        (_POINTER + "/defaultAction", _POINTER + "/defaultErrnoRet"),
+        (POINTER + "/defaultAction", POINTER + "/defaultErrnoRet"),
     )
     if default_name == "SCMP_ACT_NOTIFY":
-        raise ConfigError("SCMP_ACT_NOTIFY cannot be used as default action", pointer=_POINTER + "/defaultAction")
+        raise ConfigError("SCMP_ACT_NOTIFY cannot be used as default action", pointer=POINTER + "/defaultAction")
     rules, names, notifies = _rules(seccomp, available, profile.get("syscalls"), default)
     flags = _flags(profile.get("flags"), notifies)
     try:
         built = seccomp.SyscallFilter(default)
     except RuntimeError as error:
-        raise PyruncError("libseccomp cannot make a filter: " + str(error), pointer=_POINTER) from None
+        raise PyruncError("libseccomp cannot make a filter: " + str(error), pointer=POINTER) from None
     architectures = _add_architectures(seccomp, built, profile.get("architectures"))
-    native = _numbers(seccomp, _native(seccomp), names)
+    native = numbers_of(seccomp, own_architecture(seccomp), names)
     _add_rules(seccomp, built, [rule for rule in rules if rule.name in native])
     unknown = [name for name in names if name not in native]
     if unknown:
         log.debug("seccomp: unknown syscalls ignored: " + " ".join(unknown))
-    program = _export(built)
+    program = export(built)
     if default_name not in _PERMISSIVE:
         program = prologue(_newest(seccomp, architectures, names, native)) + program
     length = len(program) // INSTRUCTION
     if length > MAX_INSTRUCTIONS:
         raise ConfigError(
             f"the seccomp profile makes {length} instructions, the kernel takes at most {MAX_INSTRUCTIONS}",
-            pointer=_POINTER + "/syscalls",
+            pointer=POINTER + "/syscalls",
         )
     return flags | _allowed(seccomp, program), program
 
@@ -182,59 +184,12 @@ def _allowed(seccomp: ModuleType, program: bytes) -> int:
         ALLOWS_SETRESUID: (("setresuid", _SOME_USER, _SOME_USER),),
         ALLOWS_SENDMSG: (("sendmsg", 3, 0),),
     }
-    flags = 0
+    flags, own = 0, own_architecture(seccomp)
     for flag, some in calls.items():
-        numbers = [(seccomp.resolve_syscall(_native(seccomp), name), first, second) for name, first, second in some]
-        if all(_allows(program, arch, *call) for call in numbers):
+        numbers = [(seccomp.resolve_syscall(own, name), first, second) for name, first, second in some]
+        if all(allows(program, arch, *call) for call in numbers):
             flags |= flag
     return flags
-
-
-def _allows(program: bytes, arch: int, number: int, first: int, second: int) -> bool:
-    """Whether the verdict on a call with two arguments, as the kernel runs the program, is to allow it.
-
-    False too for what libseccomp and prologue() do not write.
-    """
-    data = [number, arch, 0, 0, first, 0, second, 0, *[0] * 8]  # struct seccomp_data (linux/seccomp.h), little endian
-    accumulator = at = 0
-    while True:
-        code = int.from_bytes(program[at : at + 2], sys.byteorder)
-        true, false = program[at + 2], program[at + 3]
-        k = int.from_bytes(program[at + 4 : at + 8], sys.byteorder)
-        at += INSTRUCTION
-        if code in _JUMPS:
-            at += INSTRUCTION * (true if _JUMPS[code](accumulator, k) else false)
-        elif code == 0x20:  # BPF_LD | BPF_W | BPF_ABS
-            accumulator = data[k // 4]
-        elif code == 0x54:  # BPF_ALU | BPF_AND | BPF_K
-            accumulator &= k
-        elif code == 0x05:  # BPF_JMP | BPF_JA
-            at += INSTRUCTION * k
-        else:
-            return code == 0x06 and k in (_linux.SECCOMP_RET_ALLOW, _linux.SECCOMP_RET_LOG)  # BPF_RET | BPF_K
-
-
-# BPF_JMP | BPF_K with BPF_JEQ, BPF_JGT, BPF_JGE, BPF_JSET (linux/bpf_common.h).
-_JUMPS: Final[Mapping[int, Callable[[int, int], object]]] = {
-    0x15: lambda accumulator, k: accumulator == k,
-    0x25: lambda accumulator, k: accumulator > k,
-    0x35: lambda accumulator, k: accumulator >= k,
-    0x45: lambda accumulator, k: accumulator & k,
-}
-
-
-def _bindings() -> ModuleType:
-    try:
-        import seccomp
-    except ImportError as error:
-        raise PyruncError(
-            "libseccomp's Python bindings cannot be loaded: " + str(error),
-            pointer=_POINTER,
-            hint="install the package python3-seccomp",
-        ) from None
-    # Its names are what this module's tables say, more or fewer with the library's version: looked up, not typed.
-    module: ModuleType = seccomp
-    return module
 
 
 def actions_available() -> frozenset[str]:
@@ -251,27 +206,13 @@ def actions_available() -> frozenset[str]:
 
 def architectures_supported() -> list[str]:
     """Those of ARCHITECTURES that the library knows. Raises PyruncError when there is none."""
-    known = _bindings().Arch
+    known = bindings().Arch
     return [name for name in ARCHITECTURES if hasattr(known, name[len("SCMP_ARCH_") :])]
 
 
 def flags_supported() -> list[str]:
     """Those of FLAGS that the kernel takes. Raises PyruncError without the library, which knows the call's number."""
-    return [name for name in FLAGS if _flag_supported(getattr(_linux, name))]
-
-
-def _flag_supported(flag: int) -> bool:
-    """Ask as seccomp(2) proposes: the flags are judged before the program is read, which is NULL here."""
-    import ctypes
-
-    if flag == _linux.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV:
-        flag |= _linux.SECCOMP_FILTER_FLAG_NEW_LISTENER  # nothing to wait for without it
-    seccomp = _bindings()
-    number = seccomp.resolve_syscall(_native(seccomp), "seccomp")
-    libc = ctypes.CDLL(None, use_errno=True)
-    set_mode_filter = 1
-    libc.syscall(ctypes.c_long(number), ctypes.c_long(set_mode_filter), ctypes.c_long(flag), ctypes.c_void_p())
-    return ctypes.get_errno() == errno.EFAULT
+    return [name for name in FLAGS if flag_supported(getattr(_linux, name))]
 
 
 def _unknown(what: str, value: Any, known: Sequence[str] | Mapping[str, Any]) -> str:
@@ -320,12 +261,12 @@ def _flags(names: Sequence[Any] | None, notifies: bool) -> int:
     else:
         flags = 0
         for at, name in enumerate(names):
-            pointer = f"{_POINTER}/flags/{at}"
+            pointer = f"{POINTER}/flags/{at}"
             if name not in FLAGS:
                 raise ConfigError(_unknown("seccomp flag", name, FLAGS), pointer=pointer)
             flag = getattr(_linux, name)
             # The others are older than pyrunc's oldest kernel.
-            if flag == _linux.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV and not _flag_supported(flag):
+            if flag == _linux.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV and not flag_supported(flag):
                 raise ConfigError("this kernel does not have the seccomp flag " + name, pointer=pointer)
             flags |= flag
         # Of no use to a process of one thread, as the container's is (runc leaves it out too).
@@ -346,7 +287,7 @@ def _rules(
     names: dict[str, None] = {}
     notifies = False
     for at, entry in enumerate(entries or ()):
-        pointer = f"{_POINTER}/syscalls/{at}"
+        pointer = f"{POINTER}/syscalls/{at}"
         action_name = entry.get("action")
         pointers = (pointer + "/action", pointer + "/errnoRet")
         action = _action(seccomp, available, action_name, entry.get("errnoRet"), pointers)
@@ -399,16 +340,11 @@ def _together(conditions: list[tuple[int, str, int, int]]) -> list[list[tuple[in
 # The library
 
 
-def _native(seccomp: ModuleType) -> int:
-    """The machine's own token, signed as those of Arch (system_arch() gives it without a sign)."""
-    return int(seccomp.Arch())
-
-
 def _add_architectures(seccomp: ModuleType, built: Any, names: Sequence[Any] | None) -> list[int]:
     """Add the profile's architectures to the filter; their tokens, the machine's own first, which is always there."""
-    tokens = [_native(seccomp)]
+    tokens = [own_architecture(seccomp)]
     for at, name in enumerate(names or ()):
-        pointer = f"{_POINTER}/architectures/{at}"
+        pointer = f"{POINTER}/architectures/{at}"
         if name not in ARCHITECTURES:
             raise ConfigError(_unknown("seccomp architecture", name, ARCHITECTURES), pointer=pointer)
         token = getattr(seccomp.Arch, name[len("SCMP_ARCH_") :], None)
@@ -420,26 +356,11 @@ def _add_architectures(seccomp: ModuleType, built: Any, names: Sequence[Any] | N
             built.add_arch(token)
         except (RuntimeError, ValueError) as error:
             raise ConfigError(
-                "libseccomp cannot have the architecture " + name + " in a filter for this machine" + _reason(error),
+                "libseccomp cannot have the architecture " + name + " in a filter for this machine" + words_of(error),
                 pointer=pointer,
             ) from None
         tokens.append(token)
     return tokens
-
-
-def _numbers(seccomp: ModuleType, token: int, names: list[str]) -> dict[str, int]:
-    """The numbers that an architecture has for these names, without those it does not know.
-
-    Negative: a call of another architecture, or one that goes through a multiplexer.
-    """
-    found: dict[str, int] = {}
-    for name in names:
-        # C would read a name up to its first NUL.
-        if name.isascii() and "\0" not in name:
-            number = seccomp.resolve_syscall(token, name)
-            if number != -1:
-                found[name] = number
-    return found
 
 
 def _add_rules(seccomp: ModuleType, built: Any, rules: list[Rule]) -> None:
@@ -447,7 +368,7 @@ def _add_rules(seccomp: ModuleType, built: Any, rules: list[Rule]) -> None:
         try:
             built.set_attr(seccomp.Attr.CTL_OPTIMIZE, 2)
         except (AttributeError, RuntimeError, ValueError) as error:
-            log.debug("seccomp: no binary tree" + _reason(error))  # an older library: the same, but slower
+            log.debug("seccomp: no binary tree" + words_of(error))  # an older library: the same, but slower
     for rule in rules:
         conditions = [seccomp.Arg(at, getattr(seccomp, operator), *values) for at, operator, *values in rule.conditions]
         try:
@@ -455,58 +376,11 @@ def _add_rules(seccomp: ModuleType, built: Any, rules: list[Rule]) -> None:
             built.add_rule(rule.action, rule.name, *conditions)
         except RuntimeError as error:
             raise ConfigError(
-                "libseccomp refuses a rule for syscall " + rule.name + _reason(error), pointer=rule.pointer
+                "libseccomp refuses a rule for syscall " + rule.name + words_of(error), pointer=rule.pointer
             ) from None
 
 
-def _export(built: Any) -> bytes:
-    # In memory, since a pipe holds 64 KiB and libseccomp may write more before it is judged too long.
-    fd = posix.memfd_create("seccomp", posix.MFD_CLOEXEC)
-    try:
-        built.export_bpf(_File(fd))
-        return posix.pread(fd, posix.fstat(fd).st_size, 0)
-    except RuntimeError as error:
-        raise PyruncError("libseccomp cannot export the filter" + _reason(error), pointer=_POINTER) from None
-    finally:
-        posix.close(fd)
-
-
-class _File:
-    """What the bindings want of a file: its descriptor."""
-
-    __slots__ = ("_fd",)
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def fileno(self) -> int:
-        return self._fd
-
-
-def _reason(error: Exception) -> str:
-    """What libseccomp says: the bindings put its negative errno into a sentence."""
-    text = str(error)
-    number = text.rpartition("errno = -")[2].rstrip(")")
-    return ": " + (posix.strerror(int(number)) if number.isdecimal() else text)
-
-
 # The prologue
-
-
-class Newest:
-    """One of the kernel's architectures in a filter, and the largest number that the profile names a call of it by.
-
-    plain: of all calls but x32's, x32: of those, bit included; 0 when it names none. has_x32: it is x86-64, where a bit
-    of the number makes an x32 call. multiplexes: S/390, where a large number arrives as 0 when the kernel lacks it.
-    """
-
-    __slots__ = ("has_x32", "multiplexes", "plain", "x32")
-
-    def __init__(self, plain: int = 0, x32: int = 0, has_x32: bool = False, multiplexes: bool = False) -> None:
-        self.plain = plain
-        self.x32 = x32
-        self.has_x32 = has_x32
-        self.multiplexes = multiplexes
 
 
 def _newest(seccomp: ModuleType, tokens: list[int], names: list[str], native: dict[str, int]) -> dict[int, Newest]:
@@ -514,7 +388,7 @@ def _newest(seccomp: ModuleType, tokens: list[int], names: list[str], native: di
     known = seccomp.Arch
     found: dict[int, Newest] = {}
     for at, token in enumerate(tokens):
-        numbers = native if at == 0 else _numbers(seccomp, token, names)
+        numbers = native if at == 0 else numbers_of(seccomp, token, names)
         largest = max(numbers.values(), default=0)
         # libseccomp's tokens are the kernel's but for x32, which to the kernel is x86-64.
         audit = (known.X86_64 if token == known.X32 else token) & 0xFFFFFFFF
@@ -528,119 +402,4 @@ def _newest(seccomp: ModuleType, tokens: list[int], names: list[str], native: di
     return found
 
 
-# Instructions: linux/bpf_common.h, linux/filter.h.
-_LOAD: Final = 0x20  # BPF_LD | BPF_W | BPF_ABS
-_GO: Final = 0x05  # BPF_JMP | BPF_JA
-_IF_EQUAL: Final = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
-_IF_GREATER: Final = 0x25  # BPF_JMP | BPF_JGT | BPF_K
-_IF_BITS: Final = 0x45  # BPF_JMP | BPF_JSET | BPF_K
-_RETURN: Final = 0x06  # BPF_RET | BPF_K
-# What they work on: struct seccomp_data, linux/seccomp.h.
-_NUMBER: Final = 0
-_ARCHITECTURE: Final = 4
-_X32_BIT: Final = 0x40000000  # __X32_SYSCALL_BIT, asm/unistd.h
-
-# Where a jump can go besides forward: to the filter, or to the answer ENOSYS.
-_FILTER: Final = -1
-_ENOSYS: Final = -2
-
-
-def prologue(newest: dict[int, Newest]) -> bytes:
-    """What goes before a filter: calls newer than the profile are answered ENOSYS, all else is for the filter.
-
-    Libraries try a new call and take the old one on ENOSYS; on the filter's EPERM they fail. To a program this is an
-    older kernel. Nothing that the filter allows is lost, since it has no rules above its largest number.
-    """
-    code: list[tuple[int, int, int, int]] = [(_LOAD, _ARCHITECTURE, 0, 0)]
-    for audit, limit in newest.items():
-        section = _section(limit)
-        if section:
-            code.append((_IF_EQUAL, audit, 0, len(section)))
-            code += section
-    code.append((_GO, 1, 0, 0))
-    code.append((_RETURN, _linux.SECCOMP_RET_ERRNO | errno.ENOSYS, 0, 0))
-    ends = {_FILTER: len(code), _ENOSYS: len(code) - 1}
-    packed = []
-    for at, (operation, operand, true, false) in enumerate(code, 1):
-        targets = [ends[target] - at if target < 0 else target for target in (true, false)]
-        packed.append(operation.to_bytes(2, sys.byteorder) + bytes(targets) + operand.to_bytes(4, sys.byteorder))
-    return b"".join(packed)
-
-
-def _section(limit: Newest) -> list[tuple[int, int, int, int]]:
-    """Decide by the number: (operation, operand, where to if true, if false), forward by so many or to an end."""
-    code = [(_LOAD, _NUMBER, 0, 0)]
-    plain = (_IF_GREATER, limit.plain, _ENOSYS, _FILTER)
-    x32 = (_IF_GREATER, limit.x32, _ENOSYS, _FILTER)
-    if not limit.plain and not limit.x32:
-        return []
-    if not limit.has_x32:
-        if limit.multiplexes:
-            # Number 0 itself is setup(2), which no program has called for decades.
-            code.append((_IF_EQUAL, 0, _ENOSYS, 0))
-        return [*code, plain]
-    if limit.plain and limit.x32:
-        return [*code, (_IF_BITS, _X32_BIT, 1, 0), plain, x32]
-    if limit.plain:
-        return [*code, (_IF_BITS, _X32_BIT, _FILTER, 0), plain]
-    return [*code, (_IF_BITS, _X32_BIT, 0, _FILTER), x32]
-
-
 # The cache
-
-
-def store(cache_dir: str, name: str, data: bytes) -> None:
-    """Put an entry into the cache. Never fails: without a cache there is no speed, but a container.
-
-    The folder is made when it is missing, in a folder that exists. It is used only when it is the caller's alone.
-    """
-    try:
-        try:
-            posix.mkdir(cache_dir, 0o700)
-        except FileExistsError:
-            pass
-        folder = open_folder(cache_dir)
-    except OSError as error:
-        log.debug("seccomp: no cache in " + cache_dir + ": " + (error.strerror or ""))
-        return
-    try:
-        _make_room(folder, name)
-        temporary = "." + posix.urandom(8).hex()
-        fd = posix.open(
-            temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600, dir_fd=folder
-        )
-        try:
-            try:
-                if posix.write(fd, data) != len(data):
-                    raise OSError(errno.ENOSPC, posix.strerror(errno.ENOSPC))
-            finally:
-                posix.close(fd)
-            posix.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-        except OSError:
-            posix.unlink(temporary, dir_fd=folder)
-            raise
-    except OSError as error:
-        log.debug("seccomp: not kept in " + cache_dir + ": " + (error.strerror or ""))
-    finally:
-        posix.close(folder)
-
-
-def _make_room(folder: int, name: str) -> None:
-    """Leave at most MAX_ENTRIES, that to come included: what was not used for the longest time goes. Raises OSError."""
-    now = time.time()
-    kept = []
-    for other in posix.listdir(folder):
-        try:
-            changed = posix.stat(other, dir_fd=folder, follow_symlinks=False).st_mtime
-            if not other.startswith("."):
-                kept.append((changed, other))
-            elif not 0 <= now - changed < _ABANDONED:
-                posix.unlink(other, dir_fd=folder)
-        except FileNotFoundError:
-            pass  # another runtime was faster
-    kept = sorted(entry for entry in kept if entry[1] != name)
-    for _, other in kept[: max(0, len(kept) + 1 - MAX_ENTRIES)]:
-        try:
-            posix.unlink(other, dir_fd=folder)
-        except OSError:
-            pass  # gone already, or a folder that somebody put there

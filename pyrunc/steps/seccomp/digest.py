@@ -7,14 +7,14 @@ imports this package reads the files. Imports nothing of pyrunc's: the build run
 import posix
 from _blake2 import blake2b
 
-# The compiler, and the module that gives the entries their bytes.
-_FILES = ("compiler.py", "cache.py")
+#: The compiler with its parts, and the module that gives the entries their bytes.
+FILES = ("compiler.py", "libseccomp.py", "prologue.py", "verdict.py", "cache.py")
 
 
 def of(folder: str) -> str:
     """For the files in pyrunc/steps/seccomp, wherever that is. Raises OSError."""
     digest = blake2b(digest_size=20)
-    for name in _FILES:
+    for name in FILES:
         fd = posix.open(folder + "/" + name, posix.O_RDONLY | posix.O_CLOEXEC)
         try:
             size = posix.fstat(fd).st_size

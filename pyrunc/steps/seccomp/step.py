@@ -34,7 +34,9 @@ class CompileFilter(Step):
         except ConfigError:
             return  # which apply() says
         if self.filter is None:
-            from pyrunc.steps.seccomp import compiler  # noqa: F401
+            from pyrunc.steps.seccomp import (
+                compiler,  # noqa: F401
+            )
 
     def describe(self) -> str:
         names = sum(len(rule["names"]) for rule in self.profile.get("syscalls") or ())
@@ -56,10 +58,10 @@ def compile_filter(seccomp: Mapping[str, Any], cache_dir: str | None = None) -> 
     found = cache.find(seccomp, cache_dir)
     if found is not None:
         return found
-    from pyrunc.steps.seccomp import compiler
+    from pyrunc.steps.seccomp import compiler, store
 
     entry = compiler.compile_profile(seccomp)
     name = cache.key(seccomp) if cache_dir is not None else None
     if cache_dir is not None and name is not None:
-        compiler.store(cache_dir, name, cache.pack(name, *entry))
+        store.store(cache_dir, name, cache.pack(name, *entry))
     return cache.make_filter(seccomp, entry, False)
