@@ -35,6 +35,7 @@ _NO_CONTAINER = (
     "spec",
     "features",
     "plan",
+    "diff",
     "trace",
     "validate",
     "completion",
@@ -117,7 +118,7 @@ _{name}() {{
     case $command in
         help) COMPREPLY=($(compgen -W "{" ".join(COMMANDS)}" -- "$cur")) ;;
         completion) COMPREPLY=($(compgen -W "bash zsh fish" -- "$cur")) ;;
-        plan|validate) COMPREPLY=($(compgen -d -- "$cur")) ;;
+        plan|diff|validate) COMPREPLY=($(compgen -d -- "$cur")) ;;
         trace) COMPREPLY=($(compgen -W "{_TRACED}" -- "$cur")) ;;
         create|run|restore|list|spec|features|version) ;;
         *)
@@ -168,8 +169,8 @@ def zsh(program: str) -> str:
             rest = {"completion": "'1:shell:(bash zsh fish)'", "help": "'1:command:(" + " ".join(COMMANDS) + ")'"}.get(
                 command, ""
             )
-            if command in ("plan", "validate"):
-                rest = "'1:bundle:_files -/'"
+            if command in ("plan", "diff", "validate"):
+                rest = "'1:bundle:_files -/'" + (" '2:bundle:_files -/'" if command == "diff" else "")
             elif command == "trace":
                 rest = f"'1:command:({_TRACED})'"
         else:
@@ -231,6 +232,7 @@ def fish(program: str) -> str:
             "help": "'" + " ".join(COMMANDS) + "'",
             "plan": "'(__fish_complete_directories)'",
             "trace": "'" + _TRACED + "'",
+            "diff": "'(__fish_complete_directories)'",
             "validate": "'(__fish_complete_directories)'",
         }.get(command, "" if command in _NO_CONTAINER else f"'({program} list -q 2>/dev/null)'")
         if words:

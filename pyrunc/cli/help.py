@@ -121,6 +121,13 @@ Those below another one:
         """Prints the container's statistics every 5 seconds, and an event when its memory runs
 out, as JSON, one event a line.""",
     ),
+    "diff": (
+        "show what the plans of two bundles differ in",
+        "<bundle> <bundle>",
+        """Prints the steps that only one of the two plans has, and those that differ, each with
+the properties of config.json behind it. Where a bundle lies is no difference. With
+--exit-code the exit status is 2 when there is one.""",
+    ),
     "inspect": (
         "show what was asked for a container beside what the kernel has",
         _ID,
@@ -331,6 +338,7 @@ FLAGS = {
     "quiet": "print the names only",
     "all": "(obsolete: kill reaches every process by itself)",
     "json": "print JSON",
+    "exit-code": "exit with status 2 when they differ",
     "check": "exit with status 2 when something differs",
     "syscall": "ask the seccomp filter about this system call, by name or number; several with commas",
     "spec.rootless": "write a config for a user who is not root",

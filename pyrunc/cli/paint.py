@@ -2,7 +2,7 @@
 
 import posix
 
-_CODES = {"strong": "1", "faint": "2", "bad": "1;31", "runtime": "36", "container": "33", "head": "1;4"}
+_CODES = {"strong": "1", "faint": "2", "bad": "1;31", "good": "32", "runtime": "36", "container": "33", "head": "1;4"}
 
 
 class Paint:
@@ -26,6 +26,9 @@ class Paint:
 
     def bad(self, text: str) -> str:
         return self._in("bad", text)
+
+    def good(self, text: str) -> str:
+        return self._in("good", text)
 
     def head(self, text: str) -> str:
         return self._in("head", text)

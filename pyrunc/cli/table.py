@@ -95,6 +95,7 @@ COMMANDS = {
             _HELP,
         ),
     ),
+    "diff": (2, 2, True, (("exit-code", "", "bool"), ("json", "", "bool"), _HELP)),
     "events": (1, 1, True, (("interval", "", "duration"), ("stats", "", "bool"), _HELP)),
     "inspect": (1, 1, True, (("syscall", "", "strs"), ("check", "", "bool"), ("json", "", "bool"), _HELP)),
     "kill": (1, 2, True, (("all", "a", "bool"), ("regex", "r", "bool"), _HELP)),

@@ -51,6 +51,7 @@ CALLS = {
     "create": (["--bundle", "/nonexistent", "x"], 1, "bundle /nonexistent: no such file or directory"),
     "delete": (["x"], 1, "container does not exist"),
     "exec": (["x", "true"], 255, "exec failed: container does not exist"),
+    "diff": (["/nonexistent", "/"], 1, "bundle /nonexistent: no such file or directory"),
     "events": (["x"], 1, "container does not exist"),
     "inspect": (["x"], 1, "container does not exist"),
     "kill": (["x", "9"], 1, "container does not exist"),
