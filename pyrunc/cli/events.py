@@ -23,7 +23,7 @@ def interfaces(container: Container) -> list[dict[str, Any]] | None:
 
     runc, which makes no network, has None always.
     """
-    spaces = (container.config().get("linux") or {}).get("namespaces") or ()
+    spaces = container.config().get("linux", {}).get("namespaces", [])
     if not any(entry["type"] == "network" for entry in spaces):
         return None
     from pyrunc.linux import files

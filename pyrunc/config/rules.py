@@ -89,9 +89,9 @@ def violations(config: Config) -> Broken:
         yield "/ociVersion", quote(config["ociVersion"]) + " is not a version in SemVer 2.0.0"
     if "root" not in config:
         yield "", "root must be specified"
-    linux = config.get("linux") or {}
+    linux = config.get("linux", {})
     kinds: dict[str, str] = {}
-    for index, namespace in enumerate(linux.get("namespaces") or ()):
+    for index, namespace in enumerate(linux.get("namespaces", [])):
         kind = namespace["type"]
         if kind in kinds:
             yield f"/linux/namespaces/{index}", f'malformed spec file: duplicated ns "{kind}"'
@@ -108,14 +108,14 @@ def violations(config: Config) -> Broken:
             yield "/" + name, "unable to set " + name + " without a private UTS namespace"
         if len(text.encode()) > 64:
             yield "/" + name, name + " is longer than 64 bytes"
-    for index, mount in enumerate(config.get("mounts") or ()):
+    for index, mount in enumerate(config.get("mounts", [])):
         yield from _mount(mount, f"/mounts/{index}", kinds)
     for name, paths in (("maskedPaths", linux.get("maskedPaths")), ("readonlyPaths", linux.get("readonlyPaths"))):
         if paths and "mount" not in kinds:
             yield "/linux/" + name, "unable to restrict sys entries without a private MNT namespace"
     if "sysctl" in linux:
         yield from _sysctl(linux["sysctl"], kinds, bool(config.get("domainname")))
-    for index, device in enumerate(linux.get("devices") or ()):
+    for index, device in enumerate(linux.get("devices", [])):
         for name in ("major", "minor"):
             if name not in device and device["type"] != "p":
                 yield f"/linux/devices/{index}", f'"{name}" is missing: every device but a FIFO (type p) has one'
@@ -137,7 +137,7 @@ def _process(process: Process, place: str) -> Broken:
         yield place + "/cwd", "Cwd must be an absolute path: " + quote(cwd)
     if not process.get("args"):
         yield (place + "/args" if "args" in process else place), "args must not be empty"
-    for index, text in enumerate(process.get("env") or ()):
+    for index, text in enumerate(process.get("env", [])):
         # The text itself may be a secret.
         if text[:1] == "=":
             yield f"{place}/env/{index}", "invalid environment variable: name cannot be empty"
@@ -148,7 +148,7 @@ def _process(process: Process, place: str) -> Broken:
         if size["height"] > 65535 or size["width"] > 65535:
             yield place + "/consoleSize", "a terminal has at most 65535 lines and columns"
     seen = set()
-    for index, rlimit in enumerate(process.get("rlimits") or ()):
+    for index, rlimit in enumerate(process.get("rlimits", [])):
         if rlimit["type"] in seen:
             yield f"{place}/rlimits/{index}", rlimit["type"] + " stands twice in rlimits"
         seen.add(rlimit["type"])
@@ -161,7 +161,7 @@ def _process(process: Process, place: str) -> Broken:
 
 
 def _mount(mount: Mount, place: str, kinds: dict[str, str]) -> Broken:
-    options = mount.get("options") or ()
+    options = mount.get("options", [])
     bind = "bind" in options or "rbind" in options
     path = [name for name in mount["destination"].split("/") if name not in ("", ".")]
     if not path:
@@ -250,7 +250,7 @@ def _seccomp(seccomp: Seccomp) -> Broken:
         yield place + "/defaultAction", "SCMP_ACT_NOTIFY cannot be used as default action"
     if "defaultErrnoRet" in seccomp and default not in numbered:
         yield place + "/defaultErrnoRet", "the seccomp action " + default + " returns no errno"
-    for index, rule in enumerate(seccomp.get("syscalls") or ()):
+    for index, rule in enumerate(seccomp.get("syscalls", [])):
         action = rule["action"]
         if "errnoRet" in rule and action not in numbered:
             yield f"{place}/syscalls/{index}/errnoRet", "the seccomp action " + action + " returns no errno"
@@ -260,13 +260,13 @@ def _seccomp(seccomp: Seccomp) -> Broken:
 
 
 def _resources(resources: Resources, place: str) -> Broken:
-    swappiness = (resources.get("memory") or {}).get("swappiness", 0)
+    swappiness = resources.get("memory", {}).get("swappiness", 0)
     if 100 < swappiness < 0xFFFFFFFFFFFFFFFF:
         yield place + "/memory/swappiness", f"invalid memory swappiness {swappiness}: 0 to 100"
-    cpu = resources.get("cpu") or {}
+    cpu = resources.get("cpu", {})
     if 0 < cpu.get("quota", 0) < cpu.get("burst", 0):
         yield place + "/cpu/burst", f"cpu burst {cpu['burst']} is larger than the quota {cpu['quota']}"
-    if (resources.get("blockIO") or {}).get("weightDevice") or resources.get("rdma") or resources.get("unified"):
+    if resources.get("blockIO", {}).get("weightDevice") or resources.get("rdma") or resources.get("unified"):
         from pyrunc.config import rules_rare
 
         yield from rules_rare.resources(resources, place)
@@ -278,23 +278,23 @@ def warnings(config: Config) -> list[str]:
     version = config["ociVersion"].split(".")
     if version[0] != "0" and (version[0] != "1" or version[1] not in ("0", "1", "2", "3")):
         found.append("ociVersion " + config["ociVersion"] + " is newer than 1.3, which pyrunc follows")
-    for mount in config.get("mounts") or ():
+    for mount in config.get("mounts", []):
         shown = quote(mount["destination"])
         if shown[1] != "/":
             found.append("mount destination " + shown + " is not absolute: deprecated, taken as below /")
-        options = mount.get("options") or ()
+        options = mount.get("options", [])
         if "bind" in options or "rbind" in options:
             # runc refuses them; the kernel ignores them, as crun does, and the conformance suite has such mounts.
             for option in options:
                 if option and option not in _OPTIONS:
                     found.append("bind mount " + shown + ": the option " + quote(option) + " has no effect")
-        if mount.get("uidMappings") and not {"idmap", "ridmap"} & set(mount.get("options") or ()):
+        if mount.get("uidMappings") and not {"idmap", "ridmap"} & set(mount.get("options", [])):
             found.append("mount " + shown + " has uidMappings, but not the option idmap or ridmap")
-    linux = config.get("linux") or {}
-    memory = (linux.get("resources") or {}).get("memory") or {}
+    linux = config.get("linux", {})
+    memory = linux.get("resources", {}).get("memory", {})
     if "kernel" in memory or "kernelTCP" in memory:
         found.append("Kernel memory settings are ignored and will be removed")
-    l3 = (linux.get("intelRdt") or {}).get("l3CacheSchema")
+    l3 = linux.get("intelRdt", {}).get("l3CacheSchema")
     if l3 and not l3.startswith("L3:"):
         found.append("intelRdt.l3CacheSchema should start with L3:")
     return found

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def linux(linux: Linux, kinds: dict[str, str], process: Process | None) -> Broken:
     """Rules of linux.*. kinds: the namespaces that are new or joined, by type, with their paths, "" when new."""
-    uids, gids = linux.get("uidMappings") or [], linux.get("gidMappings") or []
+    uids, gids = linux.get("uidMappings", []), linux.get("gidMappings", [])
     if "user" not in kinds and (uids or gids):
         place = "/linux/uidMappings" if uids else "/linux/gidMappings"
         yield place, "user namespace mappings specified, but user namespace isn't enabled in the config"
@@ -105,7 +105,7 @@ def process(process: Process, place: str) -> Broken:
         ):
             text = "scheduler runtime/deadline/period can only be specified for SchedDeadline policy"
             yield place + "/scheduler", text
-    affinity = process.get("execCPUAffinity") or {}
+    affinity = process.get("execCPUAffinity", {})
     for name, text in (("initial", affinity.get("initial") or ""), ("final", affinity.get("final") or "")):
         problem, count = _list(text)
         if problem or (text and not count):
@@ -141,14 +141,14 @@ def _net_devices(linux: Linux, kinds: dict[str, str]) -> Broken:
 
 def resources(resources: Resources, place: str) -> Broken:
     """Rules of blockIO, rdma and unified."""
-    block = resources.get("blockIO") or {}
-    for index, device in enumerate(block.get("weightDevice") or ()):
+    block = resources.get("blockIO", {})
+    for index, device in enumerate(block.get("weightDevice", [])):
         if "weight" not in device and "leafWeight" not in device:
             yield f"{place}/blockIO/weightDevice/{index}", "neither weight nor leafWeight: at least one is required"
-    for name, limits in (resources.get("rdma") or {}).items():
+    for name, limits in resources.get("rdma", {}).items():
         if "hcaHandles" not in limits and "hcaObjects" not in limits:
             yield place + "/rdma" + pointer(name), "neither hcaHandles nor hcaObjects: at least one is required"
-    for name in resources.get("unified") or ():
+    for name in resources.get("unified", {}):
         if "/" in name or name in (".", ".."):
             text = "unified resource " + quote(name) + " must be a file name (no slashes)"
             yield place + "/unified" + pointer(name), text

@@ -41,6 +41,6 @@ def _unknown_capabilities(config: Any) -> list[str]:
         from pyrunc._linux import CAPS
     except ImportError:
         return []
-    sets = (config.get("process") or {}).get("capabilities") or {}
+    sets = config.get("process", {}).get("capabilities", {})
     names = {name: None for kind in sets.values() if isinstance(kind, list) for name in kind if isinstance(name, str)}
     return ["unknown capability " + quote(name)[1:-1] + " is ignored" for name in names if name not in CAPS]

@@ -46,9 +46,9 @@ def _fill(
     syscalls: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Add all rows; gives the verdicts on syscalls."""
-    linux = config.get("linux") or {}
-    wanted = config.get("process") or {}
-    resources = updated.merged(linux.get("resources") or {}, container.fields.get("updated"))
+    linux = config.get("linux", {})
+    wanted = config.get("process", {})
+    resources = updated.merged(linux.get("resources", {}), container.fields.get("updated"))
     spaces.namespaces(report, linux, init)
     if wanted:
         process.ids(report, wanted, init, container)
@@ -66,7 +66,7 @@ def _fill(
     mounts.Mounts(report, config, container, init).compare()
     if wanted:
         process.labels(report, wanted, init, executed=status != "created")
-    cpus = str((resources.get("cpu") or {}).get("cpus") or "")
+    cpus = str(resources.get("cpu", {}).get("cpus") or "")
     scheduling.scheduling(report, wanted, linux, cpus, init)
     spaces.settings(report, config, init)
     return verdicts

@@ -63,7 +63,7 @@ class Wanted(Limits):
     def collect(self, resources: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         """Raises PyruncError, ConfigError."""
         for name in ("cpus", "mems"):
-            value = (resources.get("cpu") or {}).get(name)
+            value = resources.get("cpu", {}).get(name)
             if value:
                 self.put("cpuset", "cpuset." + name, value, "/cpu/" + name)
         self._limits(resources)
@@ -93,7 +93,7 @@ def compare(report: Report, resources: Mapping[str, Any], container: Container, 
         if file not in asked and text is not None:
             row = report.add("limits", file, None, _plain(text))
             row.usage = _usage(paths[controller], file)
-    _devices(report, resources.get("devices") or (), paths)
+    _devices(report, resources.get("devices", []), paths)
 
 
 def _places(report: Report, paths: Mapping[str, str], container: Container, process: Process) -> None:

@@ -51,7 +51,7 @@ class Mounts:
     def __init__(self, report: Report, config: dict[str, Any], container: Container, process: Process | None) -> None:
         self.report = report
         self.config: Any = config
-        self.linux: Any = config.get("linux") or {}
+        self.linux: Any = config.get("linux", {})
         self.container = container
         self.process = process
         lines = process.text("mountinfo").splitlines() if process else []
@@ -60,7 +60,7 @@ class Mounts:
             self.at.setdefault(line.point, []).append(line)
         #: Our own mounts that were found so far, by place.
         self.used: dict[str, list[Row]] = {}
-        kinds = {entry["type"] for entry in self.linux.get("namespaces") or ()}
+        kinds = {entry["type"] for entry in self.linux.get("namespaces", [])}
         #: Whether attributes may stay that nobody asked for: a user namespace may not clear them.
         self.locked = "user" in kinds or bool(container.fields.get("rootless"))
 
@@ -73,7 +73,7 @@ class Mounts:
     def _root(self) -> None:
         lines = self.at.get("/")
         line = lines[-1] if lines else None
-        asked = bool((self.config.get("root") or {}).get("readonly"))
+        asked = bool(self.config.get("root", {}).get("readonly"))
         effective = None if line is None else "ro" in line.options
         row = self.report.add("mounts", "/", asked, effective, "/root/readonly")
         row.requested = "read-only" if asked else "writable"
@@ -89,11 +89,11 @@ class Mounts:
     def _configured(self) -> None:
         records = list(self.container.fields.get("mounts") or ())
         is_recorded = "mounts" in self.container.fields
-        entries = self.config.get("mounts") or ()
-        remounted = {self._destination(entry) for entry in entries if "remount" in (entry.get("options") or ())}
+        entries = self.config.get("mounts", [])
+        remounted = {self._destination(entry) for entry in entries if "remount" in (entry.get("options", []))}
         for index, entry in enumerate(entries):
             pointer = f"/mounts/{index}"
-            options = mount_options.parse(entry.get("options") or [], pointer)
+            options = mount_options.parse(entry.get("options", []), pointer)
             if options.remount:
                 continue
             destination = self._destination(entry)
@@ -144,7 +144,7 @@ class Mounts:
 
     def _covered(self) -> None:
         """Mounts on top of ours that are none of ours."""
-        others = [*(self.linux.get("maskedPaths") or ()), *(self.linux.get("readonlyPaths") or ())]
+        others = [*(self.linux.get("maskedPaths", [])), *(self.linux.get("readonlyPaths", []))]
         expected = [mount_record.plain(path) for path in others]
         for place, rows in self.used.items():
             more = self.at.get(place, [])[len(rows) + expected.count(place) :]
@@ -176,7 +176,7 @@ class Mounts:
 
 def _request(entry: Any, options: mount_options.Options) -> str:
     kind = ("bind of " + str(entry.get("source"))) if options.bind else str(entry.get("type") or "none")
-    return " ".join([kind, ",".join(entry.get("options") or ())]).strip()
+    return " ".join([kind, ",".join(entry.get("options", []))]).strip()
 
 
 def _is_type(found: str, asked: str) -> bool:

@@ -39,13 +39,13 @@ _LIMITS = {
 
 def ids(report: Report, wanted: dict[str, Any], process: Process | None, container: Container) -> None:
     """process.user, as the container counts the ids. wanted: the process object."""
-    user = wanted.get("user") or {}
+    user = wanted.get("user", {})
     for name, field in (("uid", "Uid"), ("gid", "Gid")):
         found = process.ids(field) if process else []
         row = report.add("ids", name, user.get(name) or 0, _one(found), "/process/user/" + name)
         if row.differs and isinstance(row.effective, list):
             row.note = "real, effective, saved, of the file system"
-    groups = sorted(set(user.get("additionalGids") or ()))
+    groups = sorted(set(user.get("additionalGids", [])))
     kept = container.annotations().get("run.oci.keep_original_groups") == "1" or bool(container.fields.get("rootless"))
     report.add(
         "ids",
@@ -70,13 +70,13 @@ def _one(found: list[int]) -> int | list[int] | None:
 
 def privileges(report: Report, wanted: dict[str, Any], process: Process | None) -> None:
     """process.capabilities and process.noNewPrivileges."""
-    asked = {name: _known((wanted.get("capabilities") or {}).get(name)) for name in _SETS}
+    asked = {name: _known(wanted.get("capabilities", {}).get(name)) for name in _SETS}
     no_new = bool(wanted.get("noNewPrivileges"))
     if process is None or not process.status:
         found: dict[str, list[str]] = {}
     else:
         found = {name: capabilities(process.status.get(field, "0")) for name, field in _SETS.items()}
-    after = _executed(asked, ((wanted.get("user") or {}).get("uid") or 0) == 0, no_new)
+    after = _executed(asked, (wanted.get("user", {}).get("uid") or 0) == 0, no_new)
     for name in _SETS:
         row = report.add("capabilities", name, asked[name], found.get(name), "/process/capabilities/" + name)
         if row.differs:
@@ -126,7 +126,7 @@ def limits(report: Report, wanted: dict[str, Any], process: Process | None) -> N
             if line.startswith(title + " "):
                 found[name] = "/".join(line[len(title) :].split()[:2])
     asked: set[str] = set()
-    for index, limit in enumerate(wanted.get("rlimits") or ()):
+    for index, limit in enumerate(wanted.get("rlimits", [])):
         name = limit["type"]
         asked.add(name)
         text = "/".join(

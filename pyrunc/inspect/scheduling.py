@@ -41,13 +41,13 @@ def scheduling(
     report: Report, wanted: dict[str, Any], linux: dict[str, Any], cpus: str, process: Process | None
 ) -> None:
     """wanted: the process object. cpus: those that the cgroup is to have, "" for all."""
-    _policy(report, wanted.get("scheduler") or {}, process)
+    _policy(report, wanted.get("scheduler", {}), process)
     _io_priority(report, wanted.get("ioPriority"), process)
     found = process.status.get("Cpus_allowed_list") if process else None
     differs = bool(cpus and found and set(parse_list(cpus)) != set(parse_list(found)))
     report.add("scheduling", "cpus", cpus or None, found, "/linux/resources/cpu/cpus", differs=differs)
     _memory_policy(report, linux.get("memoryPolicy"), process)
-    asked = (linux.get("personality") or {}).get("domain")
+    asked = linux.get("personality", {}).get("domain")
     text = process.text("personality") if process else ""
     persona = int(text, 16) & _PERSONALITY if text else None
     word = None if persona is None else _PERSONALITIES.get(persona, hex(persona))
@@ -98,7 +98,7 @@ def _memory_policy(report: Report, asked: dict[str, Any] | None, process: Proces
     request = None
     if asked:
         request = _MODES.get(asked["mode"], asked["mode"])
-        flags = [_NODE_FLAGS[flag] for flag in asked.get("flags") or () if flag in _NODE_FLAGS]
+        flags = [_NODE_FLAGS[flag] for flag in asked.get("flags", []) if flag in _NODE_FLAGS]
         request += "=" + "|".join(flags) if flags else ""
         nodes = parse_list(asked.get("nodes") or "")
         request += ":" + _ranges(nodes) if nodes else ""

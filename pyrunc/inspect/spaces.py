@@ -17,7 +17,7 @@ _SET_INSIDE = ("ipc", "uts", "network")
 
 def namespaces(report: Report, linux: dict[str, Any], process: Process | None) -> None:
     """linux.namespaces: made, joined by path, or the caller's. effective: their inodes."""
-    entries = {entry["type"]: (index, entry) for index, entry in enumerate(linux.get("namespaces") or ())}
+    entries = {entry["type"]: (index, entry) for index, entry in enumerate(linux.get("namespaces", []))}
     for kind, (_, name) in TYPES.items():
         found = process.namespace(name) if process else None
         index, entry = entries.get(kind, (-1, {}))
@@ -48,7 +48,7 @@ def _inode(path: str) -> int | None:
 
 def mappings(report: Report, linux: dict[str, Any], process: Process | None) -> None:
     """linux.uidMappings and gidMappings, where there is a user namespace: first inside, first outside, how many."""
-    kinds = {entry["type"]: entry for entry in linux.get("namespaces") or ()}
+    kinds = {entry["type"]: entry for entry in linux.get("namespaces", [])}
     if "user" not in kinds:
         return
     for name, file in (("uidMappings", "uid_map"), ("gidMappings", "gid_map")):
@@ -66,8 +66,8 @@ def _lines(extents: list[tuple[int, int, int]]) -> list[str]:
 
 def settings(report: Report, config: dict[str, Any], process: Process | None) -> None:
     """hostname, domainname, linux.sysctl and linux.timeOffsets."""
-    linux = config.get("linux") or {}
-    sysctls = {key: rules.sysctl_path(key) for key in linux.get("sysctl") or {}}
+    linux = config.get("linux", {})
+    sysctls = {key: rules.sysctl_path(key) for key in linux.get("sysctl", {})}
     paths = {"hostname": "kernel/hostname", "domainname": "kernel/domainname"}
     found = _read_inside(process, [*paths.values(), *sysctls.values()]) if process else {}
     for name, path in paths.items():
@@ -80,7 +80,7 @@ def settings(report: Report, config: dict[str, Any], process: Process | None) ->
     for line in process.text("timens_offsets").splitlines() if process else ():
         clock, seconds, nanoseconds = line.split()
         offsets[clock] = f"{seconds} s {nanoseconds} ns"
-    for clock, offset in (linux.get("timeOffsets") or {}).items():
+    for clock, offset in linux.get("timeOffsets", {}).items():
         text = f"{offset.get('secs') or 0} s {offset.get('nanosecs') or 0} ns"
         report.add("time offsets", clock, text, offsets.get(clock), "/linux/timeOffsets/" + clock)
 

@@ -198,11 +198,11 @@ def prepare(store: Store, container_id: str, options: CreateOptions) -> Creation
 
 def _manager(config: Any, container_id: str, options: CreateOptions, host: Host) -> cgroups.AnyManager | None:
     if options.no_cgroup:
-        limits = (config.get("linux") or {}).get("resources") or {}
+        limits = config.get("linux", {}).get("resources", {})
         if any(limits[name] for name in limits if name != "devices"):
             raise ConfigError("resources cannot be limited without a cgroup", pointer="/linux/resources")
         return None
-    path = (config.get("linux") or {}).get("cgroupsPath")
+    path = config.get("linux", {}).get("cgroupsPath")
     if not options.systemd_cgroup:
         paths = cgroups.paths(cgroups.detect(), path, container_id)
         return cgroups.files_manager(paths, host.rootless_cgroups, optional=not path)
@@ -210,7 +210,7 @@ def _manager(config: Any, container_id: str, options: CreateOptions, host: Host)
     from pyrunc.cgroups.systemd import manager as systemd
 
     place = systemd.Place(path, container_id, user=systemd.is_users(host.in_user_namespace))
-    return systemd.manager(place, container_id, config.get("annotations") or {}, rootless=host.rootless_cgroups)
+    return systemd.manager(place, container_id, config.get("annotations", {}), rootless=host.rootless_cgroups)
 
 
 def _container(
@@ -221,8 +221,8 @@ def _container(
     options: CreateOptions,
 ) -> Container:
     config: Any = context.config
-    hooks = config.get("hooks") or {}
-    entries = (config.get("linux") or {}).get("namespaces") or ()
+    hooks = config.get("hooks", {})
+    entries = config.get("linux", {}).get("namespaces", [])
     private = any(entry["type"] == "pid" and not entry.get("path") for entry in entries)
     return Container(
         store,
@@ -237,7 +237,7 @@ def _container(
             "bundle": context.bundle,
             "rootfs": context.rootfs,
             "created": timestamp(),
-            "annotations": config.get("annotations") or {},
+            "annotations": config.get("annotations", {}),
             "cgroup": manager.paths if manager is not None else {},
             "systemd": manager.unit() if manager is not None else None,
             "hooks": {kind: hooks[kind] for kind in ("poststart", "poststop") if hooks.get(kind)},
@@ -293,7 +293,7 @@ def _rootfs(config: Any, bundle: str) -> str:
 
 def _check_terminal(config: Any, options: CreateOptions) -> None:
     """A detached terminal needs a socket to send its master to, and only that does. Raises PyruncError."""
-    terminal = bool((config.get("process") or {}).get("terminal"))
+    terminal = bool(config.get("process", {}).get("terminal"))
     if options.detach and terminal and not options.console_socket:
         raise PyruncError(
             "cannot allocate tty if pyrunc will detach without setting console socket", pointer="/process/terminal"
@@ -326,7 +326,7 @@ def _listen_fds(process: Any) -> int:
         return 0
     number = int(count)
     if number and process:
-        process["env"] = [*(process.get("env") or []), "LISTEN_FDS=" + str(number), "LISTEN_PID=1"]
+        process["env"] = [*process.get("env", []), "LISTEN_FDS=" + str(number), "LISTEN_PID=1"]
     return number
 
 

@@ -188,7 +188,7 @@ def _process(config: Any, options: ExecOptions) -> Any:
     wanted["args"] = options.args
     wanted["terminal"] = options.tty
     wanted.pop("consoleSize", None)
-    wanted["env"] = [*(base.get("env") or []), *options.env]
+    wanted["env"] = [*base.get("env", []), *options.env]
     if options.cwd is not None:
         wanted["cwd"] = options.cwd
     if options.apparmor is not None:
@@ -197,16 +197,16 @@ def _process(config: Any, options: ExecOptions) -> Any:
         wanted["selinuxLabel"] = options.process_label
     if options.no_new_privs is not None:
         wanted["noNewPrivileges"] = options.no_new_privs
-    user = dict(base.get("user") or {})
+    user = dict(base.get("user", {}))
     if options.user is not None:
         user["uid"] = options.user[0]
         if options.user[1] is not None:
             user["gid"] = options.user[1]
     if options.additional_gids:
-        user["additionalGids"] = [*(user.get("additionalGids") or []), *options.additional_gids]
+        user["additionalGids"] = [*user.get("additionalGids", []), *options.additional_gids]
     wanted["user"] = user
     if options.caps:
-        wanted["capabilities"] = _add_capabilities(base.get("capabilities") or {}, options.caps)
+        wanted["capabilities"] = _add_capabilities(base.get("capabilities", {}), options.caps)
     rules.check_process(wanted, "/process")
     return wanted
 
@@ -239,7 +239,7 @@ def compile_exec(
         trusted = bool(container.fields.get("trustAnnotations"))
         context.annotations = annotations.heeded(config["annotations"], trusted, host)
     context.on_pid = _nothing
-    linux = config.get("linux") or {}
+    linux = config.get("linux", {})
     steps: list[Step] = []
     joined = _namespaces(container, linux)
     # In the runtime.
@@ -273,7 +273,7 @@ def compile_exec(
         steps.append(intel_rdt.EnterClos(container.fields["intelRdt"]))
     steps.append(Meet(RUNTIME, order.RECORDED))
     # In the new process: the cgroup while the host's tree is there, then all namespaces, the pid namespace last.
-    affinity = wanted.get("execCPUAffinity") or {}
+    affinity = wanted.get("execCPUAffinity", {})
     if affinity.get("initial"):
         steps.append(Affinity(affinity["initial"], "/process/execCPUAffinity/initial"))
     if small:
@@ -291,8 +291,8 @@ def compile_exec(
         steps.append(Keyring(wanted.get("selinuxLabel") or ""))
     steps.append(OpenRoot() if "mount" in joined else ChangeRoot())
     if wanted.get("terminal"):
-        size = wanted.get("consoleSize") or {}
-        uid = (wanted.get("user") or {}).get("uid") or 0
+        size = wanted.get("consoleSize", {})
+        uid = wanted.get("user", {}).get("uid") or 0
         steps.append(Terminal(size.get("height") or 0, size.get("width") or 0, uid, False, controls=not again))
     steps += labels.labels(wanted, host)
     steps += init.tune(wanted, linux, late)
@@ -327,7 +327,7 @@ def _namespaces(container: Container, linux: Any) -> dict[str, tuple[str, str]]:
     """The namespaces of the init process that are not simply ours."""
     directory = "/proc/" + str(container.pid) + "/ns/"
     joined = {}
-    for index, entry in enumerate(linux.get("namespaces") or ()):
+    for index, entry in enumerate(linux.get("namespaces", [])):
         path = directory + namespaces.TYPES[entry["type"]][1]
         joined[entry["type"]] = (path, "/linux/namespaces/" + str(index))
     return joined

@@ -143,14 +143,14 @@ def _keep(container: Container, context: Context) -> None:
 
 def _compile(container: Container, wanted: list[Any], add: bool, pidfd: int) -> tuple[Context, Plan]:
     config: Any = container.config()
-    linux = config.get("linux") or {}
+    linux = config.get("linux", {})
     host = read_host(None)
     context = Context(container.id, container.fields["bundle"], config, host, container.directory)
     context.cgroup = container.manager()
     context.on_pid = _nothing
     directory = "/proc/" + str(container.pid) + "/ns/"
     joined = {}
-    for index, entry in enumerate(linux.get("namespaces") or ()):
+    for index, entry in enumerate(linux.get("namespaces", [])):
         # The pid namespace is opened, not entered: a procfs is made for it.
         if entry["type"] in ("user", "mount", "network", "ipc", "cgroup", "pid"):
             path = directory + namespaces.TYPES[entry["type"]][1]

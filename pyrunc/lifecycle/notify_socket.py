@@ -25,7 +25,7 @@ _BARRIER: Final = 30000
 def into(config: Any, directory: str) -> None:
     """Give the config of a container the socket's directory, below its state directory, and the variable."""
     config["mounts"] = [
-        *(config.get("mounts") or ()),
+        *(config.get("mounts", [])),
         {
             "destination": PLACE,
             "type": "bind",
@@ -34,7 +34,7 @@ def into(config: Any, directory: str) -> None:
         },
     ]
     process = config["process"]
-    process["env"] = [*(process.get("env") or ()), "NOTIFY_SOCKET=" + PLACE + "/" + _NAME]
+    process["env"] = [*(process.get("env", [])), "NOTIFY_SOCKET=" + PLACE + "/" + _NAME]
 
 
 def listen(directory: str) -> Notify | None:

@@ -227,7 +227,7 @@ def _problem(container: Container, data: bytes) -> PyruncError | None:
         return PyruncError(text, step="hooks", pointer=pointer)
     if data[:1] == b"E" and len(data) >= 6:
         number = int.from_bytes(data[2:6], "little")
-        args: Any = (container.config().get("process") or {}).get("args") or ["?"]
+        args: Any = container.config().get("process", {}).get("args") or ["?"]
         return PyruncError(
             "exec " + str(args[0]) + ": " + posix.strerror(number).lower(),
             step=EXECVE,

@@ -159,7 +159,7 @@ class Trace:
     def _from_container(self) -> list[tuple[int, int, int]]:
         """The container process's marks, on the runtime's clock, as far as they can be true."""
         config: Any = self.context.config if self.context is not None else {}
-        spaces = (config.get("linux") or {}).get("namespaces") or ()
+        spaces = config.get("linux", {}).get("namespaces", [])
         shifted = any(entry["type"] == "time" for entry in spaces)
         marks: list[tuple[int, int, int]] = []
         last, now = self.began, time.monotonic_ns()

@@ -89,10 +89,10 @@ class _Builder:
         self.rootfs = rootfs
         self.host = host
         self.options = options
-        self.linux: Any = config.get("linux") or {}
+        self.linux: Any = config.get("linux", {})
         self.process: Any = config.get("process")
-        self.spaces = namespaces.Namespaces(self.linux.get("namespaces") or [])
-        self.hooks: Any = config.get("hooks") or {}
+        self.spaces = namespaces.Namespaces(self.linux.get("namespaces", []))
+        self.hooks: Any = config.get("hooks", {})
         self.warnings: list[str] = []
         self.clos: Any = None
         self.mapper: Any = None
@@ -111,7 +111,7 @@ class _Builder:
     def _make_cgroup(self, manager: AnyManager) -> cgroup.MakeCgroup:
         return cgroup.MakeCgroup(
             manager,
-            self.linux.get("resources") or {},
+            self.linux.get("resources", {}),
             has_small_memory(self.linux),
             self._cgroup_owner(manager),
             "pid" in self.spaces.new,
@@ -124,14 +124,14 @@ class _Builder:
         """
         if "" not in manager.paths or "cgroup" not in self.spaces.new:
             return None
-        for mount in self.config.get("mounts") or ():
-            if mount.get("type") in ("cgroup", "cgroup2") and "ro" not in (mount.get("options") or ()):
+        for mount in self.config.get("mounts", []):
+            if mount.get("type") in ("cgroup", "cgroup2") and "ro" not in (mount.get("options", [])):
                 break
         else:
             return None
         uid: int = ((self.process or {}).get("user") or {}).get("uid") or 0
         if "user" in self.spaces.new:
-            for entry in self.linux.get("uidMappings") or ():
+            for entry in self.linux.get("uidMappings", []):
                 if entry["containerID"] <= uid < entry["containerID"] + entry["size"]:
                     uid = entry["hostID"] + uid - entry["containerID"]
                     break
@@ -174,7 +174,7 @@ class _Builder:
         steps: list[Step] = []
         clone_time = None
         if "time" in self.spaces.new and not self.foreign:
-            clone_time = TimeNamespace(self.linux.get("timeOffsets") or {}, self.spaces.pointers["time"])
+            clone_time = TimeNamespace(self.linux.get("timeOffsets", {}), self.spaces.pointers["time"])
             steps.append(clone_time)
         # New namespaces below a joined user namespace must be made by a process that is in it already.
         twice = "user" in self.spaces.joined and bool(self.spaces.new)
@@ -193,7 +193,7 @@ class _Builder:
         # Nothing exists in the new process before state.json names it: a runtime killed here leaves nothing unknown.
         steps.append(birth.Record())
         if "user" in self.spaces.new:
-            steps.append(WriteMappings(self.linux.get("uidMappings") or [], self.linux.get("gidMappings") or []))
+            steps.append(WriteMappings(self.linux.get("uidMappings", []), self.linux.get("gidMappings", [])))
         if self.process and self.process.get("oomScoreAdj") is not None:
             steps.append(OomScore(self.process["oomScoreAdj"]))
         if self.clos is not None:
@@ -331,13 +331,13 @@ class _Builder:
         steps: list[Step] = []
         if self.process and self.process.get("terminal"):
             # After pivot_root, from the container's own devpts; before the root may become read-only: /dev/console.
-            size = self.process.get("consoleSize") or {}
-            uid = (self.process.get("user") or {}).get("uid") or 0
+            size = self.process.get("consoleSize", {})
+            uid = self.process.get("user", {}).get("uid") or 0
             controls = "pid" not in self.spaces.joined
             step = Terminal(size.get("height") or 0, size.get("width") or 0, uid, self._own_dev(), controls)
             steps.append(step)
         read_only = self._late_read_only()
-        root_read_only = bool((self.config.get("root") or {}).get("readonly"))
+        root_read_only = bool(self.config.get("root", {}).get("readonly"))
         if read_only or root_read_only:
             steps.append(
                 mounts.ReadOnlyMounts(read_only, root_read_only, "/root/readonly" if root_read_only else "/mounts")
@@ -421,7 +421,7 @@ class _Builder:
         self.root_tree = self._tree(self.rootfs, True, "/root/path")
         self.null_tree = self._tree("/dev/null", False, "/linux/maskedPaths")
         steps: list[Step] = []
-        for index, mount in enumerate(self.config.get("mounts") or ()):
+        for index, mount in enumerate(self.config.get("mounts", [])):
             pointer = "/mounts/" + str(index)
             label = self.linux.get("mountLabel") or ""
             step = mounts.MountStep(mount, self.bundle, pointer, None, label, self.rootfs)
@@ -464,9 +464,9 @@ class _Builder:
 
     def _own_dev(self) -> bool:
         """Whether /dev is the container's own to fill: not when the config binds one."""
-        for mount in self.config.get("mounts") or ():
+        for mount in self.config.get("mounts", []):
             if mount["destination"].rstrip("/") == "/dev":
-                options = mount.get("options") or []
+                options = mount.get("options", [])
                 if "bind" in options or "rbind" in options:
                     return False
         return True
@@ -475,7 +475,7 @@ class _Builder:
         if not self._own_dev():
             return []
         steps: list[Step] = []
-        wanted = self.linux.get("devices") or []
+        wanted = self.linux.get("devices", [])
         paths = {device["path"] for device in wanted}
         for path, major, minor in devices.DEFAULTS:
             if path not in paths:
@@ -504,7 +504,7 @@ class _Builder:
 
 def has_small_memory(linux: Any) -> bool:
     """Whether the memory limit is so small that the set-up itself counts."""
-    limit = ((linux.get("resources") or {}).get("memory") or {}).get("limit")
+    limit = (linux.get("resources", {}).get("memory", {})).get("limit")
     return isinstance(limit, int) and 0 < limit < cgroup.SMALL_MEMORY
 
 

@@ -301,8 +301,8 @@ def ended(context: Context) -> PyruncError:
 
 
 def _memory_limit(context: Context) -> int:
-    linux = context.config.get("linux") or {}
-    memory = (linux.get("resources") or {}).get("memory") or {}
+    linux = context.config.get("linux", {})
+    memory = linux.get("resources", {}).get("memory", {})
     return memory.get("limit") or 0
 
 

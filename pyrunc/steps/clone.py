@@ -98,7 +98,7 @@ class Clone(Step):
 
 def _require_user_namespace(context: Context) -> None:
     """Without one an ordinary user may do nothing of what follows. Raises PyruncError."""
-    for entry in (context.config.get("linux") or {}).get("namespaces") or ():
+    for entry in context.config.get("linux", {}).get("namespaces", []):
         if entry["type"] == "user":
             return
     raise PyruncError(

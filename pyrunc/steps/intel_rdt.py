@@ -47,7 +47,7 @@ class MakeClos(Step):
 
     def _lines(self) -> list[str]:
         """What goes to `schemata`, in the order that the specification gives."""
-        lines = [self.rdt.get("l3CacheSchema"), self.rdt.get("memBwSchema"), *(self.rdt.get("schemata") or ())]
+        lines = [self.rdt.get("l3CacheSchema"), self.rdt.get("memBwSchema"), *(self.rdt.get("schemata", []))]
         return [line for line in lines if line]
 
     def apply(self, context: Context) -> None:

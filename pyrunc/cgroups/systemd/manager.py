@@ -76,10 +76,10 @@ def expand_slice(name: str) -> str:
 def properties(resources: Mapping[str, Any]) -> list[Property]:
     """The unit properties for linux.resources on cgroup v1; v2's are those of its files (properties.py). Pure."""
     found: list[Property] = []
-    limit = (resources.get("memory") or {}).get("limit") or 0
+    limit = resources.get("memory", {}).get("limit") or 0
     if limit:
         found.append(("MemoryLimit", ("t", INFINITY if limit == -1 else limit)))
-    cpu = resources.get("cpu") or {}
+    cpu = resources.get("cpu", {})
     if cpu.get("shares"):
         found.append(("CPUShares", ("t", cpu["shares"])))
     quota, period = cpu.get("quota") or 0, cpu.get("period") or 0
@@ -87,11 +87,11 @@ def properties(resources: Mapping[str, Any]) -> list[Property]:
         found.append(("CPUQuotaPeriodUSec", ("t", period)))
     if quota or period:
         found.append(("CPUQuotaPerSecUSec", ("t", share(quota, period))))
-    limit = (resources.get("pids") or {}).get("limit")
+    limit = resources.get("pids", {}).get("limit")
     if limit is not None:
         # systemd has no limit of none at all.
         found.append(("TasksMax", ("t", INFINITY if limit < 0 else max(limit, 1))))
-    weight = (resources.get("blockIO") or {}).get("weight") or 0
+    weight = resources.get("blockIO", {}).get("weight") or 0
     if weight:
         found.append(("BlockIOWeight", ("t", weight)))
     return found
@@ -101,7 +101,7 @@ def device_properties(resources: Mapping[str, Any]) -> list[Property]:
     """The device rules for systemd on cgroup v1, which writes its own idea of them at every daemon-reload: without
     these it would allow all. On v2 it leaves a program that it has not attached alone. Raises ConfigError.
     """
-    everything, exceptions = device_rules.reduce(device_rules.parse(resources.get("devices") or ()))
+    everything, exceptions = device_rules.reduce(device_rules.parse(resources.get("devices", [])))
     if everything:
         return []
     allowed = []

@@ -46,8 +46,8 @@ class Limits:
         self.warnings: list[str] = []
 
     def set(self, resources: Mapping[str, Any]) -> None:
-        self._cpuset(resources.get("cpu") or {})
-        self._devices(resources.get("devices") or ())
+        self._cpuset(resources.get("cpu", {}))
+        self._devices(resources.get("devices", []))
         self._limits(resources)
 
     def update(self, resources: Mapping[str, Any]) -> None:
@@ -55,7 +55,7 @@ class Limits:
         self.old = []
         try:
             self.check_usage(resources)
-            cpu = resources.get("cpu") or {}
+            cpu = resources.get("cpu", {})
             for name in ("cpus", "mems"):
                 if cpu.get(name):
                     self.put("cpuset", "cpuset." + name, cpu[name], "/cpu/" + name)
@@ -72,7 +72,7 @@ class Limits:
 
     def check_usage(self, resources: Mapping[str, Any]) -> None:
         """memory.checkBeforeUpdate. Raises PyruncError."""
-        memory = resources.get("memory") or {}
+        memory = resources.get("memory", {})
         limit = memory.get("limit") or 0
         if memory.get("checkBeforeUpdate") and limit > 0 and "memory" in self.paths:
             usage = int(self._get("memory", "memory.usage_in_bytes"))
@@ -140,7 +140,7 @@ class Limits:
             self._memory(resources["memory"])
         if resources.get("cpu"):
             self._cpu(resources["cpu"])
-        limit = (resources.get("pids") or {}).get("limit")
+        limit = resources.get("pids", {}).get("limit")
         if limit is not None:
             # 0 as 1, which forbids as much (as runc).
             self.put("pids", "pids.max", max(limit, 1) if limit >= 0 else "max", "/pids/limit")
@@ -328,7 +328,7 @@ def _fill_cpuset(directory: str, file: str, empty: bool = False) -> str:
 
 def with_quota(resources: Mapping[str, Any], directory: str, known: Callable[[], int]) -> Mapping[str, Any]:
     """Manager.with_quota() for a cpu cgroup."""
-    cpu = resources.get("cpu") or {}
+    cpu = resources.get("cpu", {})
     if bool(cpu.get("quota")) == bool(cpu.get("period")):
         return resources
     try:

@@ -16,15 +16,15 @@ def apply(limits: Limits, resources: Mapping[str, Any]) -> None:
     """Write what is asked. Raises ConfigError and PyruncError."""
     if resources.get("blockIO"):
         _block_io(limits, resources["blockIO"])
-    for index, entry in enumerate(resources.get("hugepageLimits") or ()):
+    for index, entry in enumerate(resources.get("hugepageLimits", [])):
         _hugepages(limits, entry, "/hugepageLimits/" + str(index))
-    network = resources.get("network") or {}
+    network = resources.get("network", {})
     if network.get("classID"):
         limits.put("net_cls", "net_cls.classid", network["classID"], "/network/classID")
-    for index, entry in enumerate(network.get("priorities") or ()):
+    for index, entry in enumerate(network.get("priorities", [])):
         value = entry["name"] + " " + str(entry["priority"])
         limits.put("net_prio", "net_prio.ifpriomap", value, "/network/priorities/" + str(index))
-    for device, entry in (resources.get("rdma") or {}).items():
+    for device, entry in resources.get("rdma", {}).items():
         value = device
         for key, name in (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object")):
             if entry.get(key) is not None:
@@ -41,7 +41,7 @@ def _block_io(limits: Limits, block: Mapping[str, Any]) -> None:
         limits.put("blkio", prefix + "weight", block["weight"], "/blockIO/weight")
     if block.get("leafWeight"):
         limits.put("blkio", "blkio.leaf_weight", block["leafWeight"], "/blockIO/leafWeight")
-    for index, entry in enumerate(block.get("weightDevice") or ()):
+    for index, entry in enumerate(block.get("weightDevice", [])):
         pointer = "/blockIO/weightDevice/" + str(index)
         for file, key in ((prefix + "weight_device", "weight"), ("blkio.leaf_weight_device", "leafWeight")):
             if entry.get(key):

@@ -61,21 +61,21 @@ def _text(value: int) -> str:
 def settings(resources: Mapping[str, Any], base: str, directory: str) -> list[Setting]:
     """All writes for resources, in order; directory: the cgroup, to see which files it has. Raises ConfigError."""
     found: list[Setting] = []
-    found += _memory(resources.get("memory") or {}, base)
-    found += _cpu(resources.get("cpu") or {}, base, directory)
-    limit = (resources.get("pids") or {}).get("limit")
+    found += _memory(resources.get("memory", {}), base)
+    found += _cpu(resources.get("cpu", {}), base, directory)
+    limit = resources.get("pids", {}).get("limit")
     if limit is not None:
         # 0 as 1, which forbids as much (as runc).
         found.append(("pids.max", _text(max(limit, 1) if limit >= 0 else -1), "/pids/limit"))
-    found += _io(resources.get("blockIO") or {}, directory)
-    for index, page in enumerate(resources.get("hugepageLimits") or ()):
+    found += _io(resources.get("blockIO", {}), directory)
+    for index, page in enumerate(resources.get("hugepageLimits", [])):
         name = "hugetlb." + page["pageSize"]
         pointer = "/hugepageLimits/" + str(index)
         # Reservations, where the kernel counts them: a process must not map what it can't be given.
         if _has(directory, name + ".rsvd.max"):
             found.append((name + ".rsvd.max", str(page["limit"]), pointer))
         found.append((name + ".max", str(page["limit"]), pointer))
-    for device, limits in (resources.get("rdma") or {}).items():
+    for device, limits in resources.get("rdma", {}).items():
         words = [device]
         for key, word in (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object")):
             if limits.get(key) is not None:
@@ -83,7 +83,7 @@ def settings(resources: Mapping[str, Any], base: str, directory: str) -> list[Se
         found.append(("rdma.max", " ".join(words), "/rdma"))
     if resources.get("network"):
         raise ConfigError("cgroup v2 has no network classes and priorities", pointer=base + "/network")
-    for name, value in (resources.get("unified") or {}).items():
+    for name, value in resources.get("unified", {}).items():
         if "/" in name or name in ("", ".", ".."):
             raise ConfigError("unified resource " + repr(name) + " must be a file name", pointer=base + "/unified")
         found += _lines(name, value, "/unified/" + name.replace("~", "~0"), directory)
@@ -103,7 +103,7 @@ def _idles(settings: list[Setting]) -> bool:
 
 def warnings(resources: Mapping[str, Any]) -> list[str]:
     """What of the resources has no effect."""
-    cpu, unified = resources.get("cpu") or {}, resources.get("unified") or {}
+    cpu, unified = resources.get("cpu", {}), resources.get("unified", {})
     weight = [name for name in _WEIGHTS if name in unified]
     idle = str(unified.get("cpu.idle", cpu.get("idle"))).strip() == "1"
     found = []
@@ -112,7 +112,7 @@ def warnings(resources: Mapping[str, Any]) -> list[str]:
         found.append(
             "unable to apply both cpu.idle and " + name + ": an idle cgroup has no weight, " + name + " is ignored"
         )
-    memory = resources.get("memory") or {}
+    memory = resources.get("memory", {})
     return found + [
         "memory." + name + " is ignored: the kernel no longer has it"
         for name in ("kernel", "kernelTCP")
@@ -181,7 +181,7 @@ def with_period(resources: Mapping[str, Any], directory: str, known: Callable[[]
 
     0 is no period. With a quota the file has the right one.
     """
-    cpu, unified = resources.get("cpu") or {}, resources.get("unified") or {}
+    cpu, unified = resources.get("cpu", {}), resources.get("unified", {})
     words = unified.get("cpu.max", "").split()
     alone = bool(cpu.get("quota") and not cpu.get("period"))
     if not (alone or len(words) == 1) or quota_of(directory)[0] != "max" or not (period := known()):
@@ -204,7 +204,7 @@ def _io(block: Mapping[str, Any], directory: str) -> list[Setting]:
         else:
             # 10 to 1000 onto 1 to 10000.
             found.append(("io.weight", "default " + str(1 + (weight - 10) * 9999 // 990), "/blockIO/weight"))
-    for index, device in enumerate(block.get("weightDevice") or ()):
+    for index, device in enumerate(block.get("weightDevice", [])):
         if device.get("weight"):
             line = f"{device['major']}:{device['minor']} {device['weight']}"
             found.append(("io.bfq.weight", line, "/blockIO/weightDevice/" + str(index)))
@@ -233,7 +233,7 @@ def check_usage(directory: str, resources: Mapping[str, Any], base: str | None) 
 
     Raises PyruncError.
     """
-    memory = resources.get("memory") or {}
+    memory = resources.get("memory", {})
     if not memory.get("checkBeforeUpdate"):
         return
     usage = int(_before(directory, "memory.current") or 0)

@@ -213,7 +213,7 @@ class Manager:
                 raise refusals.no_limits(asked[0][0], (pointer or "") + asked[0][2])
             return limits.warnings(resources)
         try:
-            rules = device_rules.parse(resources.get("devices") or ())
+            rules = device_rules.parse(resources.get("devices", []))
             # Where the last word is that all is allowed, no program says so more quickly.
             if not rules or rules[-1] != (True, "a", device_rules.ANY, device_rules.ANY, device_rules.ALL):
                 device_program.attach(self.directory, [*rules, *device_rules.DEFAULTS])

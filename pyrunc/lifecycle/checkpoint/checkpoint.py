@@ -110,7 +110,7 @@ def _make_directory(path: str, config: Any) -> None:
         return
     try:
         make_directories(path, 0o700)
-        for mapping in (config.get("linux") or {}).get("gidMappings") or ():
+        for mapping in config.get("linux", {}).get("gidMappings", []):
             if mapping["containerID"] == 0:
                 # Processes restored in a user namespace read their memory from here as its root.
                 posix.chown(path, -1, mapping["hostID"])
@@ -173,7 +173,7 @@ def _check_parent(options: Options) -> None:
 def _namespaces(pid: int, config: Any) -> list[str]:
     """The namespaces that the container joined, for CRIU to leave alone."""
     told = []
-    for kind in Namespaces((config.get("linux") or {}).get("namespaces") or []).joined:
+    for kind in Namespaces(config.get("linux", {}).get("namespaces", [])).joined:
         if kind in EXTERNAL_NAMESPACES:
             name = TYPES[kind][1]
             number = posix.stat("/proc/" + str(pid) + "/ns/" + name).st_ino

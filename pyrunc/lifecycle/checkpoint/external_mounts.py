@@ -101,11 +101,11 @@ def told_at_dump(pid: int, config: Any, cgroups: dict[str, str]) -> list[str]:
 
 def _names_at_dump(table: list[Entry], root: int, config: Any) -> dict[str, str]:
     """Mount point to name."""
-    linux = config.get("linux") or {}
+    linux = config.get("linux", {})
     found: dict[str, str] = {}
     tops: dict[str, tuple[str, Entry]] = {}
-    for mount in config.get("mounts") or ():
-        options = mount.get("options") or ()
+    for mount in config.get("mounts", []):
+        options = mount.get("options", [])
         if not ("bind" in options or "rbind" in options or mount.get("type") == "bind"):
             continue
         entry = _mounted_at(table, root, mount["destination"])
@@ -118,7 +118,7 @@ def _names_at_dump(table: list[Entry], root: int, config: Any) -> dict[str, str]
         if above is not None and entry.number not in tops and entry.point not in found:
             tops[entry.number] = above
             found[entry.point] = _name("mount", above[0], entry.point[len(above[1].point) :].strip("/"))
-    for path in linux.get("maskedPaths") or ():
+    for path in linux.get("maskedPaths", []):
         entry = _mounted_at(table, root, path, null=True)
         if entry is not None:
             found.setdefault(entry.point, _NULL)
@@ -131,19 +131,19 @@ def _names_at_dump(table: list[Entry], root: int, config: Any) -> dict[str, str]
 
 def _cgroup_binds(config: Any, cgroups: dict[str, str]) -> dict[str, str]:
     """On cgroup v1 without a cgroup namespace: where the container's cgroups are bound, and their directories."""
-    spaces = [entry["type"] for entry in (config.get("linux") or {}).get("namespaces") or ()]
+    spaces = [entry["type"] for entry in config.get("linux", {}).get("namespaces", [])]
     if "" in cgroups or "cgroup" in spaces:
         return {}
     return {
         mount["destination"].rstrip("/") + "/" + names.removeprefix("name="): directory
-        for mount in config.get("mounts") or ()
+        for mount in config.get("mounts", [])
         if mount.get("type") == "cgroup"
         for names, directory in hierarchies(cgroups).items()
     }
 
 
 def _device_paths(config: Any) -> list[str]:
-    wanted = (config.get("linux") or {}).get("devices") or []
+    wanted = config.get("linux", {}).get("devices", [])
     return [path for path, _, _ in devices.DEFAULTS] + [device["path"] for device in wanted]
 
 
@@ -254,10 +254,10 @@ class Stage:
     def __init__(self, directory: str, rootfs: str, config: Any, steps: list[Step], cgroups: dict[str, str]) -> None:
         self.directory = directory
         self.rootfs = rootfs
-        linux = config.get("linux") or {}
-        self.read_only = bool((config.get("root") or {}).get("readonly"))
+        linux = config.get("linux", {})
+        self.read_only = bool(config.get("root", {}).get("readonly"))
         self.slave = bool(linux.get("rootfsPropagation"))
-        self.foreign = any(entry["type"] == "user" for entry in linux.get("namespaces") or ())
+        self.foreign = any(entry["type"] == "user" for entry in linux.get("namespaces", []))
         self.mount_steps = [step for step in steps if isinstance(step, MountStep)]
         binds: dict[str, Bind] = {}
         for step in self.mount_steps:

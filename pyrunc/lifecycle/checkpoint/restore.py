@@ -136,23 +136,23 @@ def _apply(step: Step, context: Context) -> None:
 def _steps(creation: Creation, wanted: Options) -> list[Step]:
     """What create would do in the runtime, as far as CRIU does not do it."""
     manager = creation.context.cgroup
-    linux: Any = creation.context.config.get("linux") or {}
+    linux: Any = creation.context.config.get("linux", {})
     steps: list[Step] = [creation.state_step]
     for step in creation.plan.steps:
         # Sources with other ids, and the user namespaces that map them; namespaces to join.
         mapped = step.name == "idmap" or (isinstance(step, OpenTree) and step.mapping is not None)
         if mapped or isinstance(step, namespaces.OpenNamespaces):
             steps.append(step)
-    program: Any = creation.context.config.get("process") or {}
+    program: Any = creation.context.config.get("process", {})
     if not creation.options.detach and not program.get("terminal"):
         steps.append(RestorePipes(program, linux, _descriptors(wanted.image_path)))
     process = CriuProcess(creation, wanted)
     if manager is not None and not manager.needs_process:
         # As if the limit were small: CRIU is not born in the cgroup, it joins.
-        steps.append(cgroup.MakeCgroup(manager, linux.get("resources") or {}, small=True))
+        steps.append(cgroup.MakeCgroup(manager, linux.get("resources", {}), small=True))
     steps.append(process)
     if manager is not None and manager.needs_process:
-        steps.append(cgroup.MakeCgroup(manager, linux.get("resources") or {}))
+        steps.append(cgroup.MakeCgroup(manager, linux.get("resources", {})))
     steps.append(RestoreProcesses(creation, wanted, process))
     return steps
 
@@ -220,7 +220,7 @@ class CriuProcess(Step):
 
         The other containers' own folders do not, whatever the state root does.
         """
-        spaces = (config.get("linux") or {}).get("namespaces") or []
+        spaces = config.get("linux", {}).get("namespaces", [])
         if any(space["type"] == "user" for space in spaces):
             container = self.creation.container
             for folder in (container.store.root, container.directory):
@@ -385,12 +385,12 @@ class RestoreProcesses(Step):
             self._record(context, pid)
 
     def _namespaces_made(self, context: Context, pid: int) -> None:
-        linux: Any = context.config.get("linux") or {}
-        spaces = namespaces.Namespaces(linux.get("namespaces") or [])
+        linux: Any = context.config.get("linux", {})
+        spaces = namespaces.Namespaces(linux.get("namespaces", []))
         if "network" in spaces.new:
             # CRIU restores no network devices (EMPTY_NAMESPACES), but this one is there in every network namespace.
             _within(pid, "network", loopback.loopback_up, "bringing the loopback interface up")
-        wanted: Any = context.config.get("hooks") or {}
+        wanted: Any = context.config.get("hooks", {})
         for kind in ("prestart", "createRuntime"):
             if wanted.get(kind):
                 hooks.run(wanted[kind], kind, hooks.state_of(context, "created", pid), context.bundle)
@@ -404,7 +404,7 @@ class RestoreProcesses(Step):
         container.fields["created"] = timestamp()
         container.save()
         own = "/proc/self/ns/time"
-        kinds = [entry["type"] for entry in (context.config.get("linux") or {}).get("namespaces") or ()]
+        kinds = [entry["type"] for entry in context.config.get("linux", {}).get("namespaces", [])]
         if "time" not in kinds and posix.stat(own).st_ino != posix.stat("/proc/" + str(pid) + "/ns/time").st_ino:
             # CRIU restores into a time namespace of its own, so that clocks go on: exec must know of it.
             config = container.config()
@@ -428,7 +428,7 @@ class RestoreProcesses(Step):
 
 
 def _own_cgroup_namespace(context: Context) -> None:
-    if "cgroup" in namespaces.Namespaces((context.config.get("linux") or {}).get("namespaces") or []).new:
+    if "cgroup" in namespaces.Namespaces(context.config.get("linux", {}).get("namespaces", [])).new:
         _linux.unshare(_linux.CLONE_NEWCGROUP)
 
 
@@ -437,7 +437,7 @@ def _judge_namespaces(context: Context, pid: int) -> None:
 
     Which are new stands in the images: they may be of another container, or tampered with.
     """
-    spaces = namespaces.Namespaces((context.config.get("linux") or {}).get("namespaces") or [])
+    spaces = namespaces.Namespaces(context.config.get("linux", {}).get("namespaces", []))
     for kind in spaces.new:
         name = namespaces.TYPES[kind][1]
         if _inode("/proc/self/ns/" + name) == _inode("/proc/" + str(pid) + "/ns/" + name):

@@ -107,7 +107,7 @@ class BecomeProgram(Step):
         process = self.process
         if not process:
             return "wait (there is no process to start)"
-        user = process.get("user") or {}
+        user = process.get("user", {})
         words = "become user " + str(user.get("uid") or 0) + " group " + str(user.get("gid") or 0)
         order = (
             "drop capabilities, load the seccomp filter"
@@ -125,7 +125,7 @@ class BecomeProgram(Step):
 
     def apply(self, context: Context) -> None:
         process = self.process or {"cwd": "/", "args": ["/"], "env": [], "user": {}}
-        user = process.get("user") or {}
+        user = process.get("user", {})
         uid, gid = user.get("uid") or 0, user.get("gid") or 0
         try:
             keep_only(context, self.has_fifo)
@@ -206,7 +206,7 @@ class BecomeProgram(Step):
                     drop_bounding(number)
         own_streams(uid)
         _linux.prctl(_linux.PR_SET_KEEPCAPS, 1)
-        groups = (process.get("user") or {}).get("additionalGids") or []
+        groups = process.get("user", {}).get("additionalGids", [])
         set_groups(groups, context)
         try:
             posix.setresgid(gid, gid, gid)

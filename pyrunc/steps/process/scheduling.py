@@ -43,11 +43,11 @@ class Tune(Step):
             self.call(context.pid if self.side == RUNTIME else 0)
         except OSError as error:
             hint = None
-            resources = (context.config.get("linux") or {}).get("resources") or {}
+            resources = context.config.get("linux", {}).get("resources", {})
             if (
                 error.errno == errno.EPERM
                 and self.pointer == "/process/scheduler"
-                and (resources.get("cpu") or {}).get("cpus")
+                and resources.get("cpu", {}).get("cpus")
             ):
                 hint = "process scheduler can't be used together with AllowedCPUs"  # in runc's words
             raise PyruncError("set " + self.what + ": " + reason(error), errno=error.errno, hint=hint) from None
@@ -73,7 +73,7 @@ def compile(process: Any, linux: Any, scheduled_late: bool) -> list[Step]:
 def schedule(scheduler: Any, side: str) -> Step:
     """process.scheduler, set by the process itself or, from outside, by the runtime (sched_setattr(2))."""
     flags = 0
-    for flag in scheduler.get("flags") or ():
+    for flag in scheduler.get("flags", []):
         flags |= getattr(_linux, flag)
     policy = scheduler["policy"]
     number = getattr(_linux, policy, _POLICIES.index(policy[len("SCHED_") :]))
@@ -143,12 +143,12 @@ class CheckNodes(Step):
 def check_nodes(policy: Any) -> list[Step]:
     """What the runtime looks at before there is a container. Relative nodes are those of whatever is allowed."""
     nodes = parse_list(policy.get("nodes") or "")
-    return [CheckNodes(nodes)] if nodes and "MPOL_F_RELATIVE_NODES" not in (policy.get("flags") or ()) else []
+    return [CheckNodes(nodes)] if nodes and "MPOL_F_RELATIVE_NODES" not in (policy.get("flags", [])) else []
 
 
 def _memory_policy(policy: Any) -> Step:
     mode = getattr(_linux, policy["mode"], _MPOL_WEIGHTED_INTERLEAVE)
-    for flag in policy.get("flags") or ():
+    for flag in policy.get("flags", []):
         mode |= getattr(_linux, flag)
     nodes = parse_list(policy.get("nodes") or "")
     mask = 0

@@ -86,9 +86,9 @@ class MakePipes(Step):
 
     def __init__(self, process: Any, linux: Any) -> None:
         Step.__init__(self)
-        uid = (process.get("user") or {}).get("uid") or 0
+        uid = process.get("user", {}).get("uid") or 0
         self.owner = 0
-        for entry in linux.get("uidMappings") or ():
+        for entry in linux.get("uidMappings", []):
             if entry["containerID"] <= uid < entry["containerID"] + entry["size"]:
                 self.owner = entry["hostID"] + uid - entry["containerID"]
 

@@ -80,7 +80,7 @@ def own_streams(uid: int) -> None:
 def environment(process: Any, uid: int, root_fd: int) -> list[str]:
     """process.env, of duplicates the last, and HOME from the container's /etc/passwd when it is missing or empty."""
     values: dict[str, str] = {}
-    for entry in process.get("env") or ():
+    for entry in process.get("env", []):
         name, _, value = entry.partition("=")
         values.pop(name, None)
         values[name] = value

@@ -96,7 +96,7 @@ def _unified(step: MountStep, context: Context, target: int, directory: str) -> 
 
 
 def _has_cgroup_namespace(context: Context) -> bool:
-    spaces = (context.config.get("linux") or {}).get("namespaces") or ()
+    spaces = context.config.get("linux", {}).get("namespaces", [])
     return any(entry["type"] == "cgroup" for entry in spaces)
 
 

@@ -63,7 +63,7 @@ class MountStep(Step):
     ) -> None:
         """rootfs: its path on the host, or ""; a destination below it is meant to be inside, as in runc."""
         Step.__init__(self, pointer)
-        self.options = mount_options.parse(mount.get("options") or [], pointer)
+        self.options = mount_options.parse(mount.get("options", []), pointer)
         if (self.options.keeps_link() or self.options.target_link) and (self.options.remount or not self.options.bind):
             raise ConfigError("options about symbolic links are for bind mounts", pointer=pointer + "/options")
         destination = mount["destination"]

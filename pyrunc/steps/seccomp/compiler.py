@@ -292,8 +292,7 @@ def _rules(
         pointers = (pointer + "/action", pointer + "/errnoRet")
         action = _action(seccomp, available, action_name, entry.get("errnoRet"), pointers)
         conditions = [
-            _condition(condition, f"{pointer}/args/{number}")
-            for number, condition in enumerate(entry.get("args") or ())
+            _condition(condition, f"{pointer}/args/{number}") for number, condition in enumerate(entry.get("args", []))
         ]
         if not entry.get("names"):
             raise ConfigError("a seccomp rule names no syscall", pointer=pointer + "/names")

@@ -39,7 +39,7 @@ class CompileFilter(Step):
             )
 
     def describe(self) -> str:
-        names = sum(len(rule["names"]) for rule in self.profile.get("syscalls") or ())
+        names = sum(len(rule["names"]) for rule in self.profile.get("syscalls", []))
         default = str(self.profile["defaultAction"])
         return f"compile the seccomp filter: {default}, rules for {names} system calls"
 
