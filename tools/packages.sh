@@ -61,6 +61,8 @@ for group in "$@"; do
     engines)
         wanted="$wanted podman buildah netavark aardvark-dns conmon containerd docker.io runc skopeo umoci iproute2 iptables"
         wanted="$wanted tmux strace util-linux debootstrap criu containernetworking-plugins" ;;
+    browser) # for tests/browser: what looks at plan's page
+        wanted="$wanted chromium fonts-dejavu-core" ;;
     hosts) # other releases of Debian
         wanted="$wanted debootstrap util-linux debian-archive-keyring" ;;
     vm) # a machine of another kind, by emulation

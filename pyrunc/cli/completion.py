@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # What follows a flag, where the shell can offer it; anything else is left to the user.
 _DIRECTORIES = ("bundle", "root", "cwd", "image-path", "work-path", "parent-path")
-_FILES = ("log", "config", "console-socket", "pidfd-socket", "pid-file", "process", "resources", "output")
+_FILES = ("log", "config", "console-socket", "pidfd-socket", "pid-file", "process", "resources", "output", "html")
 _WORDS = {
     "log-format": "text json",
     "rootless": "true false auto",

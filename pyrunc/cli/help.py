@@ -198,7 +198,9 @@ runtime specification's features.md defines.""",
         "show every step that a bundle would cause, without doing any",
         "[bundle]",
         """Prints the steps that create and start would take, in order, each with the property
-of config.json and the section of the specification that ask for it.""",
+of config.json and the section of the specification that ask for it. With --html it
+writes a page that needs nothing else: both processes side by side, and with each step
+its lines of config.json and what undoes it.""",
     ),
     "trace": (
         "do what create, run, exec or start does, and tell how long each step took",
@@ -341,6 +343,7 @@ FLAGS = {
     "exit-code": "exit with status 2 when they differ",
     "check": "exit with status 2 when something differs",
     "syscall": "ask the seccomp filter about this system call, by name or number; several with commas",
+    "html": "write a page for a browser to this file, '-' for standard output",
     "spec.rootless": "write a config for a user who is not root",
     "resources": _RESOURCES,
     "blkio-weight": "weight of the cgroup's I/O, from 10 to 1000 (default: 0)",

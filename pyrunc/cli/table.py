@@ -102,7 +102,12 @@ COMMANDS = {
     "list": (0, 0, True, (("format", "f", "str"), ("quiet", "q", "bool"), _HELP)),
     "mounts": (3, 3, True, (_HELP,)),
     "pause": (1, 1, True, (_HELP,)),
-    "plan": (0, 1, True, (("bundle", "b", "str"), ("config", "", "str"), ("json", "", "bool"), _HELP)),
+    "plan": (
+        0,
+        1,
+        True,
+        (("bundle", "b", "str"), ("config", "", "str"), ("json", "", "bool"), ("html", "", "str"), _HELP),
+    ),
     "ps": (1, -1, False, (("format", "f", "str"), _HELP)),
     "restore": (
         1,

@@ -39,7 +39,7 @@ def test_a_plan_names_processes_pointers_and_sections(bundle: Path, capfd: pytes
     assert main(["pyrunc", "--root", str(root), "plan", str(bundle)]) == 0
     out, err = capfd.readouterr()
     assert err == ""
-    steps = [line for line in out.splitlines() if not line.startswith("     ------ ")]
+    steps = [line for line in out.splitlines() if line[:4].strip().isdigit()]
     assert [int(line[:4]) for line in steps] == list(range(1, len(steps) + 1))
     assert {line.split()[1] for line in steps} == {"runtime", "container"}
     assert any("mount proc on /proc  [/mounts/0, config.md#mounts]" in line for line in steps)
@@ -50,7 +50,7 @@ def test_a_plan_names_processes_pointers_and_sections(bundle: Path, capfd: pytes
 def test_a_plan_as_json(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["pyrunc", "plan", "--json", "--bundle", str(bundle)]) == 0
     steps = json.loads(capfd.readouterr().out)
-    assert {"side", "step", "does", "pointer", "specification"} == set(steps[0])
+    assert {"side", "step", "does", "pointer", "specification", "phase", "objects", "undo"} == set(steps[0])
     assert [step["pointer"] for step in steps if step["step"] == "mount"][:3] == ["/mounts/0", "/mounts/1", "/mounts/2"]
 
 
