@@ -211,8 +211,8 @@ EXAMPLE:
 
 and open trace.json in https://ui.perfetto.dev or chrome://tracing.""",
         """Does it, and tells each step of both processes, {p}'s own and the container's: when
-it began and how long it took. What was measured of a failure is told as well. Exits
-as the command that is traced does.""",
+it began and how long it took. In JSON "begin" and "duration" are nanoseconds. What was
+measured of a failure is told as well. Exits as the command that is traced does.""",
     ),
     "validate": (
         "check a bundle's config.json without doing anything",

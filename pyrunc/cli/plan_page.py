@@ -41,7 +41,7 @@ def page(creation: Creation, config: str) -> str:
     """The page of a prepared create. config: the file that it was read from. Raises OSError, ConfigError."""
     plan = creation.plan
     source = _Source(creation, config)
-    body = _head(creation, config) + _warnings(plan.warnings) + _finder()
+    body = _head(creation, config) + _warnings(plan.warnings) + _contents(plan.steps) + _finder()
     body += '<main id="plan">\n' + _phases(plan.steps, source) + "</main>\n" + _foot()
     policy = "default-src 'none'; base-uri 'none'; form-action 'none'"
     policy += "; style-src '" + _digest(plan_style.STYLE) + "'; script-src '" + _digest(plan_style.SCRIPT) + "'"
@@ -123,6 +123,13 @@ def _head(creation: Creation, config: str) -> str:
         "Open a step for the lines of config.json that ask for it, its section of the specification, and what undoes "
         "it when a later one fails.</p>\n<dl>\n" + rows + "</dl>\n</header>\n"
     )
+
+
+def _contents(steps: list[Step]) -> str:
+    rows = "".join(
+        [f'<li><a href="#phase-{one + 1}">{PHASES[one][0]}</a></li>\n' for one in sorted(set(phases(steps)))]
+    )
+    return '<nav aria-label="Phases">\n<ol>\n' + rows + "</ol>\n</nav>\n"
 
 
 def _warnings(warnings: list[str]) -> str:

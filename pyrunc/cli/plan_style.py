@@ -43,6 +43,8 @@ dd { margin: 0; }
 .warnings h2 { font-size: 1rem; margin: 0; }
 .warnings ul { margin: 0.25rem 0 0; padding-left: 1.25rem; }
 
+nav ol { list-style: none; margin: 0 0 0.5rem; padding: 0; display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; }
+
 .finder {
   position: sticky; top: 0; z-index: 2; background: var(--paper); border-bottom: 1px solid var(--line);
   padding: 0.75rem 0 0.5rem; display: flex; flex-wrap: wrap; gap: 0.4rem 0.75rem; align-items: center;
@@ -135,7 +137,7 @@ footer { margin-top: 2.5rem; border-top: 1px solid var(--line); color: var(--sof
   .finder p { display: none; }
 }
 @media print {
-  .finder { display: none; }
+  .finder, nav { display: none; }
   details, .meeting { break-inside: avoid; }
 }
 """

@@ -43,7 +43,7 @@ UNDO: Final = {
     "TimeNamespace": "go back to the runtime's own time namespace",
     "Clone": "kill the container process and wait for its end; its namespaces and their mounts go with it",
     "MoveDevice": "move the device back, with its name, addresses and state; its routes are lost",
-    "MountNamespaceUndo": "unmount what was mounted on the rootfs and below it, the latest first",
+    "UnmountOnDelete": "unmount what was mounted on the rootfs and below it, the latest first",
     "CriuProcess": "end CRIU",
     "RestoreProcesses": "kill the restored process and wait for its end",
     # Those that have none, where more can be said than that.
@@ -64,7 +64,7 @@ def _sorted_paths(step: Any) -> list[str]:
 
 
 #: Where describe() names several objects in one line: how to get them, and what stands between them there.
-_OBJECTS: Final[dict[str, tuple[Callable[[Any], list[str]], str]]] = {
+OBJECTS: Final[dict[str, tuple[Callable[[Any], list[str]], str]]] = {
     "MakeCgroup": (_sorted_paths, " "),
     "OpenNamespaces": (lambda step: [kind + " " + path for kind, (path, _) in step.joined.items()], ", "),
     "OpenSources": (lambda step: [tree.path for tree in step.trees], ", "),
@@ -76,12 +76,25 @@ _OBJECTS: Final[dict[str, tuple[Callable[[Any], list[str]], str]]] = {
 }
 
 
+#: With which classes of steps a phase begins: its index in PHASES.
+MARKS: Final = {
+    "MakePipes": 1,
+    "TimeNamespace": 1,
+    "Clone": 1,
+    "LimitPropagation": 3,
+    "UnmountOnDelete": 3,
+    "Rootfs": 3,
+    "PivotRoot": 5,
+    "ChangeRoot": 5,
+}
+
+
 def parts(step: Step) -> tuple[str, list[str]]:
     """What describe() says, and the objects that it names, if they are several: a heading, and one line each."""
     text = step.describe()
     for kind in type(step).__mro__:
-        if kind.__name__ in _OBJECTS:
-            find, between = _OBJECTS[kind.__name__]
+        if kind.__name__ in OBJECTS:
+            find, between = OBJECTS[kind.__name__]
             objects = find(step)
             before, found, after = text.partition(between.join(objects))
             if found and len(objects) > 1:
@@ -107,16 +120,7 @@ def phases(steps: list[Step]) -> list[int]:
     for number, step in enumerate(steps):
         kind = type(step).__name__
         after = steps[number + 1] if number + 1 < len(steps) else None
-        wanted = {
-            "MakePipes": 1,
-            "TimeNamespace": 1,
-            "Clone": 1,
-            "HostPropagation": 3,
-            "MountNamespaceUndo": 3,
-            "Rootfs": 3,
-            "PivotRoot": 5,
-            "ChangeRoot": 5,
-        }.get(kind, 0)
+        wanted = MARKS.get(kind, 0)
         if phase == 1 and step.side == CONTAINER and kind not in ("TakePipes", "TakeSources", "Meet"):
             wanted = max(wanted, 2)
         if kind == "HooksStep" or (

@@ -244,7 +244,12 @@ def test_a_file_that_cannot_be_written_is_said_before_anything_is_done(bundle: M
     target, link = box.path / "target", box.path / "link"
     target.write_text("as it was")
     link.symlink_to(target)
-    for path, words in ((link, "a symbolic link is not followed"), (box.path / "no/file", "no such file")):
+    os.mkfifo(box.path / "fifo")
+    for path, words in (
+        (link, "a symbolic link is not followed"),
+        (box.path / "no/file", "no such file"),
+        (box.path / "fifo", "no such device"),  # ENXIO: nobody reads it
+    ):
         got = box.call("trace", "--output", path, "create", "--bundle", box.path, box.id)
         one_line(got, 1, str(path), words)
     assert target.read_text() == "as it was"

@@ -15,7 +15,7 @@ pytest.importorskip("pyrunc._linux")
 import pyrunc
 from pyrunc.cli.main import main
 from pyrunc.cli.paint import plain
-from pyrunc.cli.plan_words import PHASES, UNDO, parts, phases
+from pyrunc.cli.plan_words import MARKS, OBJECTS, PHASES, UNDO, parts, phases
 from pyrunc.config.default import default_config
 from pyrunc.config.lines import Lines, spans
 from pyrunc.jsontext import pointer
@@ -100,7 +100,8 @@ def test_every_undo_has_its_words() -> None:
         if kind.undo is not Step.undo and not UNDO.keys() & {one.__name__ for one in kind.__mro__}
     ]
     assert lacking == []
-    assert set(UNDO) - {kind.__name__ for kind in kinds} == set()
+    named = {*UNDO, *MARKS, *OBJECTS}
+    assert named - {kind.__name__ for kind in kinds} == set()
 
 
 def test_json_has_phases_objects_and_undo(
