@@ -38,7 +38,7 @@ export PYRUNC ?= $(CURDIR)/build/pyrunc
 export RUNC
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: all help build deb demo install uninstall check told test test-hosts test-vm test-arm64 lint fmt types unit sanitize conformance manual bench soak clean packages venv peers
+.PHONY: all help build deb demo install uninstall check told test test-hosts test-vm test-arm64 lint fmt types unit sanitize conformance manual errors bench soak clean packages venv peers
 .NOTPARALLEL:
 
 # A line a step; make V=1 shows the commands.
@@ -154,6 +154,9 @@ test-hosts: venv build # tests/hosts in full: the build, the tests and the packa
 conformance: build peers # runtime-tools' suite against pyrunc, runc and crun, runc's own against pyrunc; 40 minutes; root
 	$(Q)$(VENV)/bin/python -m tests.conformance $(CONFORMANCE_ARGS); first=$$?; \
 		$(VENV)/bin/python -m tests.conformance.bats $(BATS_ARGS) && exit $$first
+
+errors: # docs/errors.md, from the catalogue and from what was said of the faults
+	$(Q)$(PYTHON) -m tools.errors docs/errors.md
 
 manual: # docs/pyrunc.1.md, from the command table
 	$(Q)$(PYTHON) tools/manual.py docs/pyrunc.1.md

@@ -19,9 +19,13 @@ class PyruncError(Exception):
     step: name of the plan's step that failed, such as "mount", or None.
     pointer: JSON pointer (RFC 6901) of the config property that asked for it, or None.
     errno: the kernel's error number, or None.
-    hint: what the user can do about it, or None.
+    hint: what the user can do about it, or None: pyrunc.catalogue has one for each message, and gives it when the
+    error is told.
     file: the name of the file that pointer points into.
+    container: the ID of the container that it is about, "" where there is none; who tells the error sets it.
     """
+
+    container = ""
 
     def __init__(
         self,
@@ -41,11 +45,16 @@ class PyruncError(Exception):
         self.errno = errno
         self.hint = hint
 
+    def place(self) -> str:
+        """What it is about, in parentheses: the container, unless the message names it, and the place in a file."""
+        where = self.file + " " + self.pointer if self.pointer else ""
+        if self.container and not names(self.message, self.container):
+            where = "container " + self.container + (", " if where else "") + where
+        return " (" + where + ")" if where else ""
+
     def line(self) -> str:
         """The error as the one line that goes to stderr and into "msg" of the JSON log."""
-        text = self.message
-        if self.pointer:
-            text += " (" + self.file + " " + self.pointer + ")"
+        text = self.message + self.place()
         if self.hint:
             text += ": hint: " + self.hint
         if text.isprintable():
@@ -69,6 +78,18 @@ class UsageError(PyruncError):
 
 class StateError(PyruncError):
     """The operation does not fit the container's state, or there is no such container."""
+
+
+def names(text: str, word: str) -> bool:
+    """Whether a word stands in a text by itself, not as a part of a path."""
+    for mark in "\"'`,:()":
+        text = text.replace(mark, " ")
+    return word in text.split()
+
+
+def at(text: str, pointer: str) -> str:
+    """A warning about a place in config.json."""
+    return text + " (config.json " + pointer + ")" if pointer else text
 
 
 def reason(error: OSError) -> str:

@@ -72,15 +72,18 @@ def loads(
     except ValueError as error:
         reason, byte, path, detail = error.args
     if reason == "a name stands twice":
-        raise ConfigError("the name " + quote(detail) + " stands twice in one object", pointer=pointer(*path) or None)
+        raise ConfigError("the name " + quote(detail) + " stands twice in one object", pointer=pointer(*path, detail))
     before = data[:byte].decode()
+    # Not of what is too deep: it would be longer than all else.
+    where = pointer(*path) if path and len(path) < max_depth else None
     place = "line " + str(before.count("\n") + 1) + " column " + str(len(before) - before.rfind("\n"))
     if detail is None:
-        raise ConfigError(what + ": " + place + ": " + reason)
+        raise ConfigError(what + ": " + place + ": " + reason, pointer=where)
     if reason.startswith("half"):
         raise ConfigError(what + ": half of a surrogate pair: " + quote(detail), pointer=pointer(*path) or None)
     raise ConfigError(
-        what + ": " + place + ": " + reason + ": " + (detail if len(detail) < 40 else detail[:37] + "...")
+        what + ": " + place + ": " + reason + ": " + (detail if len(detail) < 40 else detail[:37] + "..."),
+        pointer=where,
     )
 
 

@@ -318,13 +318,18 @@ def _error(record: dict[str, Any]) -> PyruncError:
     file = "config.json"
     if hint:
         message = message.removesuffix(f": hint: {hint}")
+    container = str(record.get("container") or "")
     if pointer:
-        found = re.search(r" \(([^ ()]+) " + re.escape(pointer) + r"\)$", message)
-        if found:
-            message, file = message[: found.start()], found[1]
-    return PyruncError(
+        found = re.search(r"[ (]([^ ()]+) " + re.escape(pointer) + r"\)$", message)
+        file = found[1] if found else file
+    error = PyruncError(
         message, step=record.get("step"), pointer=pointer, errno=record.get("errno"), hint=hint, file=file
     )
+    error.container = container
+    # What stands behind the message is its container and its place.
+    for place in (f"(container {container}, {file} {pointer})", f"({file} {pointer})", f"(container {container})"):
+        error.message = error.message.removesuffix(" " + place)
+    return error
 
 
 def _flags(**values: str | os.PathLike[str] | bool | None) -> list[str]:

@@ -53,9 +53,9 @@ def setup(path: str | None, form: str = "text", debug_too: bool = False) -> None
 def error(exc: PyruncError) -> None:
     """Report a failure: one line in the log, and its text on standard error too when the log is a file."""
     fields: dict[str, object] = {}
-    for name in ("step", "pointer", "errno", "hint"):
+    for name in ("step", "pointer", "errno", "hint", "container"):
         value = getattr(exc, name)
-        if value is not None:
+        if value is not None and value != "":
             fields[name] = value
     text = exc.line()
     if _waiting:

@@ -248,6 +248,6 @@ def run(call: Call) -> int:
     shell = call.args[0]
     scripts = {"bash": bash, "zsh": zsh, "fish": fish}
     if shell not in scripts:
-        raise UsageError("no completion for the shell " + shell, hint=", ".join(scripts))
+        raise UsageError("no completion for the shell " + shell)
     log.output(scripts[shell](call.program))
     return 0

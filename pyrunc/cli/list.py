@@ -83,7 +83,7 @@ def table(rows: list[tuple[str, ...]]) -> str:
 def run(call: Call) -> int:
     form = call.flags["format"] if "format" in call.given else "table"
     if form not in ("table", "json"):
-        raise UsageError("invalid format option: " + form, hint="table or json")
+        raise UsageError("invalid format option: " + form)
     states = containers(call.root, call.root_given)
     if call.flags["quiet"]:
         log.output("".join([state["id"] + "\n" for state in states]))

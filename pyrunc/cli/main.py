@@ -19,7 +19,6 @@ _FIRST_USER_NAMESPACE = 0xEFFFFFFD
 def main(argv: list[str]) -> int:
     """Run one command. argv: as the process got it, argv[0] included. Returns the exit status; raises nothing."""
     program = argv[0].rpartition("/")[2] if argv else "pyrunc"
-    command = ""
     call: Call | int = 0
     try:
         call = _read(program, argv)
@@ -31,11 +30,14 @@ def main(argv: list[str]) -> int:
         log.finish()
         return status
     except BaseException as e:  # never a traceback
-        return _failed(e, program, command, call)
+        return _failed(e, program, call if isinstance(call, Call) else None)
 
 
-def _failed(e: BaseException, program: str, command: str, call: Call | int) -> int:
-    """Report what main() caught, in one line. Returns the exit status."""
+def _failed(e: BaseException, program: str, call: Call | None) -> int:
+    """Report what main() caught, in one line. Returns the exit status.
+
+    call: None before the command line was understood.
+    """
     if isinstance(e, BrokenPipeError):
         return 128 + 13  # whoever read our output has left: as a program that SIGPIPE killed
     if isinstance(e, KeyboardInterrupt):
@@ -53,7 +55,9 @@ def _failed(e: BaseException, program: str, command: str, call: Call | int) -> i
         error = PyruncError(
             "internal error: " + type(e).__name__ + ": " + str(e) + " at " + place, errno=getattr(e, "errno", None)
         )
-    if not isinstance(call, int) and not isinstance(error, UsageError):
+    _complete(error, program, call)
+    command = call.command if call is not None else ""
+    if call is not None and not isinstance(error, UsageError):
         _keep(call, error)
     if command in ("create", "run", "exec"):
         error.message = (command if command == "exec" else program + " " + command) + " failed: " + error.message
@@ -95,7 +99,7 @@ def _read(program: str, argv: list[str]) -> Call | int:
     log.setup(flags["log"], flags["log-format"], flags["debug"])
     command = "help" if rest[0] == "h" else rest[0]
     if command not in COMMANDS:
-        raise UsageError("No help topic for '" + command + "'", hint="`" + program + " help` lists the commands")
+        raise UsageError("No help topic for '" + command + "'")
     least, most, reorder, table = COMMANDS[command]
     try:
         values, names, args = parse(table, rest[1:], reorder)
@@ -119,7 +123,7 @@ def _read(program: str, argv: list[str]) -> Call | int:
         if flags["cgroup-manager"] not in ("cgroupfs", "systemd", "disabled") or (
             flags["systemd-cgroup"] and flags["cgroup-manager"] != "systemd"
         ):
-            raise UsageError("invalid cgroup manager: " + flags["cgroup-manager"], hint="cgroupfs, systemd or disabled")
+            raise UsageError("invalid cgroup manager: " + flags["cgroup-manager"])
     call.trust_annotations = flags["trust-annotations"]
     if flags["rootless"].lower() not in ("", "auto"):
         from pyrunc.cli.parse import _bool
@@ -133,8 +137,20 @@ def _usage(program: str, command: str, headline: str, error: UsageError) -> int:
     from pyrunc.cli import help as words
 
     log.output(headline + "\n\n" + (words.command(program, command) if command else words.application(program)))
+    _complete(error, program, None, command)
     log.error(error)
     return EXIT_FAILURE
+
+
+def _complete(error: PyruncError, program: str, call: Call | None, command: str = "") -> None:
+    """Give an error its container and its remedy: nothing of it is loaded before there is an error."""
+    from pyrunc import catalogue
+    from pyrunc.cli.table import COMMANDS, GLOBAL
+
+    flags = {"": [row[0] for row in GLOBAL]}
+    for name in COMMANDS:
+        flags[name] = [row[0] for row in COMMANDS[name][3]]
+    catalogue.complete(error, program, call, command, flags)
 
 
 def state_root(value: str, given: bool) -> tuple[str, bool]:

@@ -56,7 +56,7 @@ def _ps(arguments: list[str]) -> str:
 def run(call: Call) -> int:
     form = call.flags["format"] if "format" in call.given else "table"
     if form not in ("table", "json"):
-        raise UsageError("invalid format option: " + form, hint="table or json")
+        raise UsageError("invalid format option: " + form)
     from pyrunc.lifecycle.processes import processes
     from pyrunc.state.store import Store
 

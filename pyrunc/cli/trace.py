@@ -65,7 +65,7 @@ def run(call: Call) -> int:
         return status
     from pyrunc.cli.main import _failed
 
-    return _failed(failure, inner.program, inner.command, inner)
+    return _failed(failure, inner.program, inner)
 
 
 def _report(trace: Trace, call: Call, form: str, out: int, status: int, failure: BaseException | None) -> None:

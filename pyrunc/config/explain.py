@@ -24,12 +24,13 @@ class Violation:
 
     pointer: JSON pointer to where it is, "" for the whole. found: what stands there. allowed: what may.
     section: file and heading of the specification that say so. message: the whole in one line, but for the pointer.
-    found, allowed and section are "" where they are not known.
+    hint: what to do. found, allowed, section and hint are "" where they are not known.
     """
 
-    __slots__ = ("allowed", "found", "message", "pointer", "section")
+    __slots__ = ("allowed", "found", "hint", "message", "pointer", "section")
 
-    def __init__(self, pointer: str, found: str, allowed: str, section: str, message: str) -> None:
+    def __init__(self, pointer: str, found: str, allowed: str, section: str, message: str, hint: str = "") -> None:
+        self.hint = hint
         self.pointer = pointer
         self.found = found
         self.allowed = allowed
@@ -152,8 +153,38 @@ def explain(value: object, part: str = "config") -> list[Violation]:
                 message = f"the name {stands} stands where {allowed} is expected"
             else:
                 message = f"{stands} stands where {allowed} is expected"
-        found.append(Violation(place, stands, allowed, section(place, part), _prefix(place) + message))
+        about = place + pointer(name) if error.validator == "required" else place
+        hint = _meant(error.instance, schema.get("enum")) or described(about, part)
+        found.append(Violation(place, stands, allowed, section(place, part), _prefix(place) + message, hint))
     return found
+
+
+def _meant(value: object, names: Any) -> str:
+    """A question for the name of a list that a value is nearest to, "" for none."""
+    from pyrunc.nearest import nearest
+
+    found = nearest(value, [str(name) for name in names]) if isinstance(value, str) and names else ""
+    return "did you mean " + found + "?" if found else ""
+
+
+def described(place: str, part: str = "config") -> str:
+    """What the property at a JSON pointer is, in the words of its schema: the last one on the way that says it."""
+    bundle = schemas()
+    schema: Any = bundle["definitions"][_FILES[part]]
+    said, about = str(schema.get("description", "")), part
+    for name in place.split("/")[1:]:
+        name = name.replace("~1", "/").replace("~0", "~")
+        schema = _resolve(bundle, schema)
+        below = schema.get("properties", {}).get(name)
+        if below is not None:
+            about = name
+        schema = below or schema.get("items") or schema.get("additionalProperties")
+        if not isinstance(schema, dict):
+            break
+        words = schema.get("description") or _resolve(bundle, schema).get("description")
+        if words and (below is not None or "description" in schema):
+            said = str(words)
+    return about + " is: " + said.rstrip(".")
 
 
 def _prefix(place: str) -> str:
@@ -187,6 +218,33 @@ def misspelled(value: object, part: str = "config") -> list[tuple[dict[str, Any]
                     walk(other, entry, place + pointer(name))
                 elif meant:
                     found.append((item, place, name, meant[0]))
+
+    walk(bundle["definitions"][_FILES[part]], value, "")
+    return found
+
+
+def unknown(value: object, part: str = "config") -> list[tuple[str, str, str]]:
+    """Properties that the specification does not have, nor anything like them but for a typo.
+
+    Each as (JSON pointer of the object, the name in it, the nearest known name or "").
+    """
+    found: list[tuple[str, str, str]] = []
+    bundle = schemas()
+
+    def walk(schema: dict[str, Any], item: object, place: str) -> None:
+        schema = _resolve(bundle, schema)
+        if isinstance(item, list) and isinstance(schema.get("items"), dict):
+            for index, entry in enumerate(item):
+                walk(schema["items"], entry, f"{place}/{index}")
+        elif isinstance(item, dict):
+            known, other = schema.get("properties", {}), schema.get("additionalProperties")
+            for name, entry in item.items():
+                if name in known or isinstance(other, dict):
+                    walk(known.get(name, other), entry, place + pointer(name))
+                elif known:
+                    from pyrunc.nearest import nearest
+
+                    found.append((place, name, nearest(name, known)))
 
     walk(bundle["definitions"][_FILES[part]], value, "")
     return found

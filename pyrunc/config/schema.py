@@ -43,7 +43,7 @@ def check(value: Any, part: str = "config") -> bool:
         from pyrunc.config.explain import explain
 
         for violation in explain(value, part):
-            raise ConfigError(violation.message, pointer=violation.pointer or None)
+            raise ConfigError(violation.message, pointer=violation.pointer or None, hint=violation.hint or None)
         raise ConfigError("not a valid " + part + " of the runtime specification")
     return respelled
 

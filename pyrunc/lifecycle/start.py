@@ -105,12 +105,12 @@ def _check(container: Container) -> int:
         raise StateError("cannot start a container that is being created")
     pidfd = container.open_pidfd()
     if pidfd is None:
-        error = StateError(_STOPPED)
         if (container.manager().oom_kills() or 0) > 0:
-            error.message += ": its process was killed because it reached the memory limit"
-            error.hint = "the memory limit is too low"
-            error.pointer = "/linux/resources/memory/limit"
-        raise error
+            raise StateError(
+                _STOPPED + ": its process was killed because it reached the memory limit",
+                pointer="/linux/resources/memory/limit",
+            )
+        raise StateError(_STOPPED)
     if not container.fields.get("hasProcess", True):
         raise StateError("cannot start a container without a process", pointer="/process")
     if container.manager().frozen():

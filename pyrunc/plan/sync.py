@@ -219,7 +219,7 @@ def _next_word(plan: Plan, context: Context) -> tuple[bytes, int]:
 def with_step(error: PyruncError, step: Step) -> PyruncError:
     """The error, with the step's name and pointer where it has none."""
     error.step = error.step or step.name
-    error.pointer = error.pointer or step.pointer or None
+    error.pointer = error.pointer or step.place(error) or None
     return error
 
 

@@ -41,7 +41,7 @@ def read(directory: str, container_id: str) -> dict[str, Any]:
     try:
         fields = loads(data, NAME, _LIMIT, surrogates=True)  # a bundle's path may be no UTF-8
     except PyruncError as error:
-        raise Malformed(path + ": " + error.message, {}) from None
+        raise Malformed(path + " is damaged, it is not what pyrunc has written: " + error.message, {}) from None
     if not isinstance(fields, dict):
         raise Malformed(path + " has a format that this pyrunc does not know", {})
     number = fields.get("format")

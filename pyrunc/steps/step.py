@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from pyrunc.errors import PyruncError
     from pyrunc.steps.context import Context
 
 RUNTIME: Final = "runtime"
@@ -39,6 +40,10 @@ class Step:
     def apply(self, context: Context) -> None:
         """Do it. Raises OSError or PyruncError; whoever executes the plan adds the step's name and pointer."""
         raise NotImplementedError
+
+    def place(self, error: PyruncError) -> str:
+        """The JSON pointer to what made an error of this step: as exact as can be told from it."""
+        return self.pointer
 
     def undo(self, context: Context) -> None:
         """Take it back. Called only after apply() has begun, also when it failed half-way. Never raises."""

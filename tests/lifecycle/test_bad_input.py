@@ -239,7 +239,7 @@ def test_json_log_of_an_error(bundle: MakeBundle) -> None:
     record = json.loads(log.read_text())
     assert record["level"] == "error"
     assert "mount source /no/such/source does not exist" in record["msg"]
-    assert (record["step"], record["pointer"], record["errno"]) == ("mount", "/mounts/7", 2)
+    assert (record["step"], record["pointer"], record["errno"]) == ("mount", "/mounts/7/source", 2)
     assert record["time"].endswith("Z")
 
 

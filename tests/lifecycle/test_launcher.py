@@ -179,7 +179,7 @@ def test_closed_standard_descriptors(closed: tuple[int, ...], runtime: Path, tmp
         "sh", "-c", shell, "sh", runtime, "--root", tmp_path, "--log", log, "--log-format", "json", "state", "box"
     )
     assert done.returncode == 1
-    assert one_error(log) == "container does not exist"
+    assert one_error(log).startswith("container does not exist (container box): hint: ")
     assert (done.stderr == b"") == (2 in closed)
 
 

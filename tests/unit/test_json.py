@@ -91,9 +91,9 @@ def test_size() -> None:
 @pytest.mark.parametrize(
     ("text", "name", "place"),
     [
-        (b'{"a": 1, "a": 1}', '"a"', None),
-        (b'{"x": [{}, {"b": 1, "c": 2, "b": 3}]}', '"b"', "/x/1"),
-        (b'{"a/b": {"~": {"k": 1, "\\u006b": 2}}}', '"k"', "/a~1b/~0"),
+        (b'{"a": 1, "a": 1}', '"a"', "/a"),
+        (b'{"x": [{}, {"b": 1, "c": 2, "b": 3}]}', '"b"', "/x/1/b"),
+        (b'{"a/b": {"~": {"k": 1, "\\u006b": 2}}}', '"k"', "/a~1b/~0/k"),
     ],
 )
 def test_repeated_names(text: bytes, name: str, place: str | None) -> None:

@@ -75,6 +75,10 @@ class MakeDevice(Step):
         number = "" if device["type"] == "p" else " " + str(device["major"]) + ":" + str(device["minor"])
         return "make device " + device["path"] + " (" + device["type"] + number + ")"
 
+    def place(self, error: PyruncError) -> str:
+        # What cannot be made at all may be a matter of its numbers; the way to it is one of the path.
+        return self.pointer + ("" if error.errno in (errno.EPERM, errno.EINVAL) else "/path") if self.pointer else ""
+
     def apply(self, context: Context) -> None:
         try:
             self._make(context)

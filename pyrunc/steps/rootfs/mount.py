@@ -38,6 +38,7 @@ class MountStep(Step):
     __slots__ = (
         "destination",
         "fstype",
+        "given",
         "helper",
         "inside",
         "label",
@@ -63,7 +64,9 @@ class MountStep(Step):
     ) -> None:
         """rootfs: its path on the host, or ""; a destination below it is meant to be inside, as in runc."""
         Step.__init__(self, pointer)
-        self.options = mount_options.parse(mount.get("options", []), pointer)
+        # Of the config, to tell which of them was wrong.
+        self.given = mount.get("options", [])
+        self.options = mount_options.parse(self.given, pointer)
         if (self.options.keeps_link() or self.options.target_link) and (self.options.remount or not self.options.bind):
             raise ConfigError("options about symbolic links are for bind mounts", pointer=pointer + "/options")
         destination = mount["destination"]
@@ -113,6 +116,11 @@ class MountStep(Step):
             why = error.strerror if isinstance(error, mounts.FilesystemError) else reason(error)
             words = "mount " + self._what() + " to " + self.destination + ": " + (why or "")
             raise self._failure(words, error.errno) from None
+
+    def place(self, error: PyruncError) -> str:
+        from pyrunc.steps.rootfs import mount_places
+
+        return self.pointer + mount_places.of(error.message, error.errno, self.given)
 
     def _what(self) -> str:
         return self.source if self.options.bind else self.fstype

@@ -38,6 +38,9 @@ class OpenTree(Step):
         words = "open a copy of the mount at " + self.path
         return words + (" for the user namespace" if self.mapping is None else " and map its ids")
 
+    def place(self, error: PyruncError) -> str:
+        return self.pointer + "/source" if self.pointer.startswith("/mounts/") else self.pointer
+
     def apply(self, context: Context) -> None:
         self.fd = open_source(self.path, self.recursive, self.follow)
         if self.slave:

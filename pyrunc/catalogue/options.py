@@ -1,0 +1,20 @@
+"""The words that a mount option may have been meant to be (mount(8), tmpfs(5), proc(5))."""
+
+from __future__ import annotations
+
+from typing import Final
+
+WORDS: Final = (
+    "async atime bind copy-symlink defaults dest-nofollow dev diratime dirsync exec idmap iversion lazytime loud mand "
+    "noatime nodev nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private "
+    "ratime rbind rdev rdiratime relatime remount rexec ridmap rnoatime rnodev rnodiratime rnoexec rnorelatime "
+    "rnostrictatime rnosuid rnosymfollow ro rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow "
+    "runbindable rw shared silent slave src-nofollow strictatime suid symfollow sync tmpcopyup unbindable"
+)
+OF_FILESYSTEMS: Final = {
+    "tmpfs": "size nr_blocks nr_inodes mode uid gid huge mpol inode32 inode64 noswap usrquota grpquota",
+    "proc": "hidepid gid subset",
+    "devpts": "newinstance ptmxmode mode uid gid max",
+    "overlay": "lowerdir upperdir workdir redirect_dir index metacopy nfs_export userxattr volatile xino uuid",
+    "cgroup2": "nsdelegate favordynmods memory_localevents memory_recursiveprot pids_localevents",
+}

@@ -1,0 +1,15 @@
+"""All faults, by subject. Whoever adds an error adds its fault to one of these."""
+
+from __future__ import annotations
+
+from . import calls, configs, limits, programs, roots, states
+from .fault import Fault
+
+FAULTS: list[Fault] = [
+    *configs.FAULTS,
+    *roots.FAULTS,
+    *programs.FAULTS,
+    *limits.FAULTS,
+    *states.FAULTS,
+    *calls.FAULTS,
+]

@@ -1,0 +1,190 @@
+"""Every place that raises an error is in the catalogue, and each entry names an object, a place and a remedy."""
+
+import re
+from collections import defaultdict
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from pyrunc import catalogue
+from pyrunc.catalogue import command_line, entry, steps
+from pyrunc.catalogue.entry import Case
+from pyrunc.cli import kill
+from pyrunc.errors import PyruncError, StateError
+from pyrunc.nearest import distance, nearest
+from tools import raises
+
+#: Places that hand the message of another error on: it is in the catalogue where it was raised.
+HANDED_ON = {
+    ("pyrunc/config/load.py", "read"): "of what is no plain file",
+    ("pyrunc/config/rules.py", "_raise_first"): "a rule's, which is yielded",
+    ("pyrunc/config/schema.py", "check"): "a schema's, whose remedies explain.py has",
+    ("pyrunc/library.py", "_error"): "the launcher's",
+    ("pyrunc/lifecycle/restore.py", "go_on"): "CRIU's process's",
+    ("pyrunc/lifecycle/start.py", "_problem"): "a startContainer hook's",
+    ("pyrunc/lifecycle/store.py", "manager"): "of a cgroup that a state names",
+}
+
+#: Words that engines look for (docs/compatibility.md): no remedy may hold them, they would be taken for the error.
+MATCHED = (
+    "does not exist",
+    "already exists",
+    "not running",
+    "still running",
+    "container paused",
+    "container not paused",
+    "already finished",
+    "no such process",
+    "no such file or directory",
+    "permission denied",
+    "operation not permitted",
+    "executable file not found",
+    "open executable",
+)
+
+
+def handed_on(place: raises.Place) -> bool:
+    return any(
+        place.file.endswith(name.rpartition("/")[2]) and place.function == function for name, function in HANDED_ON
+    )
+
+
+def test_every_place_is_in_the_catalogue() -> None:
+    unknown = [
+        f"{place.file}:{place.line}: {template}"
+        for place in raises.places()
+        if not handed_on(place)
+        for template in place.templates
+        if catalogue.find(template) is None
+    ]
+    assert unknown == []
+
+
+def test_every_entry_has_its_places() -> None:
+    """What no place raises any more is no entry; and what an entry says of its places is so."""
+    entries = catalogue.entries()
+    found = defaultdict(list)
+    for place in raises.places():
+        for template in place.templates:
+            known = catalogue.find(template)
+            if known is not None:
+                found[known[0]].append(place)
+    assert set(entries) == set(found)
+    for template, places in found.items():
+        _, where, remedy = entries[template]
+        if where == entry.CONFIG:
+            assert [place for place in places if not place.pointer] == [], template
+        given = remedy == entry.GIVEN or (isinstance(remedy, dict) and entry.GIVEN in remedy.values())
+        if given:
+            assert [place for place in places if not place.hint] == [], template
+
+
+def test_no_entry_is_there_twice() -> None:
+    """Of two in different files one would be lost."""
+    folder = Path(catalogue.__file__).parent
+    texts = [getattr(import_module(f"pyrunc.catalogue.{path.stem}"), "ENTRIES", {}) for path in folder.glob("*.py")]
+    assert sum(len(some) for some in texts) == len(catalogue.entries())
+
+
+def test_every_entry_names_its_object() -> None:
+    for template, (thing, _, _) in catalogue.entries().items():
+        hole = re.fullmatch(r"\{(\d)\}", thing)
+        if hole:
+            assert int(hole[1]) < template.count("{}"), template
+        else:
+            # A container's ID comes after the message.
+            assert thing == "container" or thing in template, template
+
+
+def test_every_entry_has_a_remedy() -> None:
+    for template, (_, where, remedy) in catalogue.entries().items():
+        assert where, template
+        if template == "{}: {}":
+            continue  # a step's: the next test
+        texts = list(remedy.values()) if isinstance(remedy, dict) else [remedy]
+        for text in texts:
+            assert text if isinstance(text, str) else callable(text), template
+
+
+def test_every_step_has_a_remedy() -> None:
+    known = raises.steps()
+    assert set(steps.STEPS) - {"systemd"} == set(known)
+    for name, remedies in steps.STEPS.items():
+        assert remedies.get(0), name
+
+
+def test_remedies_are_not_taken_for_errors() -> None:
+    texts = [text for remedies in (*steps.STEPS.values(), steps.ANY) for text in remedies.values()]
+    for _, _, remedy in catalogue.entries().values():
+        texts += [text for text in (remedy.values() if isinstance(remedy, dict) else [remedy]) if isinstance(text, str)]
+    for text in texts:
+        assert "\n" not in text
+        assert [words for words in MATCHED if words in text.lower()] == [], text
+
+
+def test_match_finds_what_stands_in_the_holes() -> None:
+    assert catalogue.match("open {}: {}", "open /a: b: no") == ["/a", "b: no"]
+    assert catalogue.match("a{}b{}c", "axbyc") == ["x", "y"]
+    assert catalogue.match("a{}b", "ab") == [""]
+    assert catalogue.match("a{}a", "a") is None
+    assert catalogue.match("same", "same") == [] and catalogue.match("same", "same ") is None
+
+
+def test_the_most_exact_template_counts() -> None:
+    found = catalogue.find('exec: "x": executable file not found in $PATH')
+    assert found is not None and found[0] == 'exec: "{}": executable file not found in $PATH'
+
+
+def test_nearest_names() -> None:
+    assert nearest("tmpsf", ["tmpfs", "proc"]) == "tmpfs"
+    assert nearest("SIGTREM", ["SIGINT", "SIGTERM"]) == "SIGTERM"
+    assert nearest("bundel", ["bundle", "config"]) == "bundle"
+    assert nearest("xyz", ["bundle", "config"]) == ""
+    assert distance("ab", "ba") == 1 and distance("", "abc") == 3 and distance("abc", "abd") == 1
+
+
+def test_where_a_path_ends(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to("nowhere")
+    assert entry.walked(str(tmp_path)) == ""
+    assert f"in {tmp_path} there is no dtaa: did you mean data?" == entry.walked(f"{tmp_path}/dtaa/x")
+    assert entry.walked(f"{tmp_path}/file/x") == f"{tmp_path}/file is no directory"
+    assert "link to nowhere" in entry.walked(f"{tmp_path}/link")
+
+
+def test_complete_gives_what_is_missing_and_keeps_what_is_there() -> None:
+    error = PyruncError("unable to freeze cgroup /x", hint="given")
+    catalogue.complete(error)
+    assert error.hint == "given"
+    error = StateError("container not paused")
+    error.container = "box"
+    catalogue.complete(error)
+    assert error.line().startswith("container not paused (container box): hint: ")
+    error = PyruncError("nothing that anybody says")
+    catalogue.complete(error)
+    assert error.hint is None
+
+
+def test_a_container_is_named_once() -> None:
+    error: PyruncError = StateError("container box is busy: process 1 has its lock")
+    error.container = "box"
+    assert error.line() == "container box is busy: process 1 has its lock"
+    error = PyruncError("mount source /b does not exist", pointer="/mounts/1/source")
+    error.container = "b"
+    assert error.line() == "mount source /b does not exist (container b, config.json /mounts/1/source)"
+
+
+def test_names_of_signals_are_those_of_kill() -> None:
+    assert command_line.SIGNALS == kill._NAMES + " RTMIN RTMAX"
+
+
+def test_a_remedy_that_fails_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(case: Case) -> str:
+        raise OSError
+
+    monkeypatch.setattr(catalogue, "remedy", fail)
+    error = PyruncError("container not paused")
+    catalogue.complete(error)
+    assert error.hint is None
