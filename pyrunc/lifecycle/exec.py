@@ -149,11 +149,24 @@ def exec_(store: Store, container_id: str, options: ExecOptions) -> int:
             # Whatever could not be done, that is why: its cgroup or namespaces have gone away under our hands.
             raise StateError("cannot exec in a stopped container") from None
         if isinstance(error, PyruncError) and (error.pointer or "").startswith("/process"):
+            if error.pointer == "/process/args/0" and not error.hint:
+                _explain(container, wanted, error)
             error.pointer = None  # the process is the command line's or --process's, not config.json's
         raise
     finally:
         if pidfd is not None:
             posix.close(pidfd)
+
+
+def _explain(container: Container, wanted: Any, error: PyruncError) -> None:
+    """What execve(2) has refused: the container's files, as its first process has them, tell why."""
+    from pyrunc.steps.process import unrunnable
+
+    try:
+        root = "/proc/" + str(container.pid) + "/root"
+        error.hint = unrunnable.from_outside(root, wanted, error.errno or 0) or None
+    except OSError:
+        return  # it is not ours to look at
 
 
 def _check(container: Container, pidfd: int | None, options: ExecOptions) -> None:

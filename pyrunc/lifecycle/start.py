@@ -168,7 +168,19 @@ def _await_program(container: Container, pidfd: int, fifo: int) -> None:
     problem = _problem(container, said)
     if problem is None and executed is None and not _was_cut_short(said, pidfd):
         return  # the program was over, and its parent has waited for it, before we could look
-    raise problem or StateError("the container's process ended before its program could be executed")
+    raise problem or _silent(container)
+
+
+def _silent(container: Container) -> StateError:
+    """The error for a process that ended without a word: a filter may have killed it."""
+    error = StateError("the container's process ended before its program could be executed")
+    seccomp = (container.config().get("linux") or {}).get("seccomp")
+    if seccomp:
+        from pyrunc.steps.seccomp import denied
+
+        words, pointer = denied.of_death(seccomp, True, ("execve",))
+        error.hint, error.pointer = words or None, pointer or None
+    return error
 
 
 def _said(fifo: int) -> bytes:
@@ -227,17 +239,38 @@ def _problem(container: Container, data: bytes) -> PyruncError | None:
         return PyruncError(text, step="hooks", pointer=pointer)
     if data[:1] == b"E" and len(data) >= 6:
         number = int.from_bytes(data[2:6], "little")
-        args: Any = container.config().get("process", {}).get("args") or ["?"]
-        return PyruncError(
-            "exec " + str(args[0]) + ": " + posix.strerror(number).lower(),
+        config = container.config()
+        process: Any = config.get("process") or {}
+        error = PyruncError(
+            "exec " + str((process.get("args") or ["?"])[0]) + ": " + posix.strerror(number).lower(),
             step=EXECVE,
             pointer="/process/args/0",
             errno=number,
-            hint="the file is no program of this machine's kind, or its interpreter is missing"
-            if number in (errno.ENOEXEC, errno.ENOENT)
-            else None,
         )
+        _explain(container, config, error)
+        return error
     return None
+
+
+def _explain(container: Container, config: Any, error: PyruncError) -> None:
+    """Why the program could not be executed: what was in the way, as far as it can be seen from here."""
+    from pyrunc.steps.process import unrunnable
+    from pyrunc.steps.seccomp import denied
+
+    seccomp = (config.get("linux") or {}).get("seccomp")
+    if seccomp:
+        words, pointer = denied.of_stage(seccomp, EXECVE, error.errno or 0)
+        if words:
+            error.hint, error.pointer = words, pointer
+            return
+    bundle = container.fields["bundle"]
+    root = config["root"]["path"]
+    root = root if root.startswith("/") else bundle + "/" + root
+    try:
+        mounts = config.get("mounts") or ()
+        error.hint = unrunnable.from_outside(root, config["process"], error.errno or 0, mounts, bundle) or None
+    except (OSError, KeyError):
+        return  # the bundle is gone
 
 
 def _poststart(container: Container, meanwhile: Callable[[], object] | None) -> None:

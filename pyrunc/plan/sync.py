@@ -41,6 +41,8 @@ _RIGHTS_LIMIT: Final = 200
 # The largest errno (MAX_ERRNO of the kernel's linux/err.h), and the largest number of a descriptor or a process.
 _MAX_ERRNO: Final = 4095
 _MAX_INT: Final = 0x7FFFFFFF
+# Of signal(7): what a filter kills by.
+_SIGSYS: Final = 31
 # What the kernel calls a seccomp listener.
 _LISTENER: Final = "anon_inode:seccomp notify"
 
@@ -141,7 +143,7 @@ def receive(plan: Plan, context: Context) -> tuple[bytes, int]:
     if kind == b"X":
         raise _failure(plan, message)
     if kind == b"E":
-        raise _stage_failure(plan, message)
+        raise _stage_failure(plan, context, message)
     return message, fds[0] if fds else -1
 
 
@@ -244,7 +246,7 @@ def _one_line(text: str) -> str:
     return "".join([" " if char < " " or "\x7f" <= char <= "\x9f" else char for char in text])
 
 
-def _stage_failure(plan: Plan, message: bytes) -> PyruncError:
+def _stage_failure(plan: Plan, context: Context, message: bytes) -> PyruncError:
     """What finish() reports: the stage and errno of its one C call."""
     number = int.from_bytes(message[2:6], sys.byteorder)
     program = _program(plan)
@@ -259,6 +261,11 @@ def _stage_failure(plan: Plan, message: bytes) -> PyruncError:
         pointer = "/process/args/0"
     if stage == "listener":
         hint = "the seccomp filter must allow write and read, by which the listener is handed over"
+    if context.seccomp is not None:
+        from pyrunc.steps.seccomp import denied
+
+        reasons, place = denied.of_stage(context.config["linux"]["seccomp"], stage, number)
+        hint, pointer = reasons or hint, place or pointer
     return PyruncError(
         words + ": " + posix.strerror(number).lower(),
         step="process",
@@ -297,7 +304,15 @@ def ended(context: Context) -> PyruncError:
                 pointer="/linux/resources/memory/limit",
                 hint="the limit is " + str(limit) + " bytes",
             )
-    return PyruncError("container process " + how + " during its set-up")
+    error = PyruncError("container process " + how + " during its set-up")
+    if context.seccomp is not None and status is not None:
+        from pyrunc.steps.seccomp import denied
+
+        by_signal = posix.WIFSIGNALED(status)
+        if not by_signal or posix.WTERMSIG(status) == _SIGSYS:
+            found = denied.of_death(context.config["linux"]["seccomp"], by_signal)
+            error.hint, error.pointer = found[0] or None, found[1] or None
+    return error
 
 
 def _memory_limit(context: Context) -> int:

@@ -48,7 +48,7 @@ def theirs(signature: str, body: tuple[Any, ...], serial: int = 7) -> bytes:
     return bytes(message.serialise(serial))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(TYPED, max_size=4))
 def test_the_same_as_jeepney(arguments: list[tuple[str, Any]]) -> None:
     """Both read what both write, and our length of it is right."""
@@ -62,7 +62,7 @@ def test_the_same_as_jeepney(arguments: list[tuple[str, Any]]) -> None:
         assert {field: message.fields[field] for field in FIELDS} == FIELDS
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(TYPED, min_size=1, max_size=3), st.integers(0, 10_000), st.integers(0, 255))
 def test_a_broken_message_is_an_error(arguments: list[tuple[str, Any]], where: int, byte: int) -> None:
     """Whatever a byte is changed to: a value, or ValueError; never another exception, and never for ever."""

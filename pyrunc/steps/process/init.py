@@ -142,7 +142,7 @@ class BecomeProgram(Step):
         filter_first = not self.no_new_privs
         filter_cloned = self.again and filter_first and seccomp is not None and not seccomp.allows_clone(late)
         self._identity(context, process, uid, gid, late)
-        program = self._program(env, masks[0]) if self.process else "/"
+        program = self._program(context, env, masks[0]) if self.process else "/"
         prepared = _linux.prepare(
             program.encode("utf-8", "surrogateescape"),
             [argument.encode("utf-8", "surrogateescape") for argument in process["args"]],
@@ -169,7 +169,7 @@ class BecomeProgram(Step):
             _linux.finish_execve(prepared)
         _linux.finish(prepared)
 
-    def _program(self, env: list[str], effective: int) -> str:
+    def _program(self, context: Context, env: list[str], effective: int) -> str:
         """The file to execute, found with the capabilities that execve(2) will have. Raises PyruncError, OSError."""
         _, permitted, inheritable = _linux.capget()
         _linux.capset(effective & permitted, permitted, inheritable)
@@ -178,6 +178,7 @@ class BecomeProgram(Step):
             found = find_program(name, env)
         except PyruncError as error:
             if not self.again or error.errno != errno.ENOENT or not name.startswith(("/proc/", "/dev/fd/")):
+                error.hint = _why(context, self.process, error.errno or 0)
                 raise
             # By /proc/self, which is there for the new process only: execve(2) will know.
             found = name
@@ -245,9 +246,24 @@ class BecomeProgram(Step):
             if not final and error.errno in (errno.EPERM, errno.EACCES):
                 return False
             raise PyruncError(
-                "chdir to cwd " + cwd + ": " + reason(error), pointer="/process/cwd", errno=error.errno
+                "chdir to cwd " + cwd + ": " + reason(error),
+                pointer="/process/cwd",
+                errno=error.errno,
+                hint=_why(context, self.process, error.errno or 0, cwd),
             ) from None
         return True
+
+
+def _why(context: Context, process: Any, number: int, cwd: str = "") -> str | None:
+    """What was in the way of the program, or of a working directory, in words. Raises nothing."""
+    try:
+        # Part of this program: nothing of the container's is imported.
+        from pyrunc.steps.process import unrunnable
+
+        mounts = context.config.get("mounts") or ()
+        return unrunnable.from_within(posix.dup(context.root_fd), process, number, cwd, mounts) or None
+    except Exception:  # who is told of an error is not to be told of a second one
+        return None
 
 
 def _has_died(sync: Any) -> bool:
