@@ -20,6 +20,7 @@ _WORDS = {
     "rootless": "true false auto",
     "format": "table json",
     "trace.format": "table json perfetto",
+    "sort": "cpu memory pids io pressure oom throttled name",
     "cgroup-manager": "cgroupfs systemd disabled",
     "manage-cgroups-mode": "soft full strict ignore",
 }

@@ -128,6 +128,18 @@ out, as JSON, one event a line.""",
 the properties of config.json behind it. Where a bundle lies is no difference. With
 --exit-code the exit status is 2 when there is one.""",
     ),
+    "top": (
+        "show what containers use, refreshed",
+        "[container-id...]",
+        """Shows for each container, or those named, over the last interval: CPU time in percent
+of one CPU and the share of periods in which it was throttled, memory and processes
+with their limits, bytes read from and written to block devices in a second; and the
+pressure of the last ten seconds on CPU, memory and I/O (cgroup v2), and how often it
+ran out of memory.
+
+Without a terminal it is printed once, as with --once. Keys: q ends it, r reverses the
+order, and c, m, p, i, s, o, t, n choose it.""",
+    ),
     "inspect": (
         "show what was asked for a container beside what the kernel has",
         _ID,
@@ -340,6 +352,9 @@ FLAGS = {
     "quiet": "print the names only",
     "all": "(obsolete: kill reaches every process by itself)",
     "json": "print JSON",
+    "top.interval": "time over which is counted, such as 500ms (default: 1s)",
+    "sort": "order: cpu, memory, pids, io, pressure, oom, throttled or name (default: cpu)",
+    "once": "print one table and exit",
     "exit-code": "exit with status 2 when they differ",
     "check": "exit with status 2 when something differs",
     "syscall": "ask the seccomp filter about this system call, by name or number; several with commas",

@@ -150,6 +150,12 @@ COMMANDS = {
     "start": (1, 1, True, (_HELP,)),
     "state": (1, 1, True, (_HELP,)),
     "trace": (1, -1, False, (("format", "f", "str"), ("output", "o", "str"), _HELP)),
+    "top": (
+        0,
+        -1,
+        True,
+        (("interval", "", "duration"), ("sort", "", "str"), ("once", "", "bool"), ("json", "", "bool"), _HELP),
+    ),
     "update": (
         1,
         1,

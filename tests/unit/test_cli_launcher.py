@@ -67,6 +67,7 @@ CALLS = {
     "start": (["x"], 1, "container does not exist"),
     "state": (["x"], 1, "container does not exist"),
     "trace": (["run", "--bundle", "/nonexistent", "x"], 1, "bundle /nonexistent: no such file or directory"),
+    "top": (["x"], 1, "container does not exist"),
     "update": (["--memory=64m", "x"], 1, "container does not exist"),
     "validate": (["/nonexistent"], 1, "no such file or directory"),
     "version": ([], 0, ""),
