@@ -76,9 +76,14 @@ def _load(name: str) -> None:
 def run(argv: list[str]) -> NoReturn:
     """The command, and the end of the process."""
     try:
-        from pyrunc.cli.main import main
+        if argv == [_launcher.JOB]:
+            from pyrunc.steps.seccomp.job import main as job
 
-        status = main(argv)
+            status = job()
+        else:
+            from pyrunc.cli.main import main
+
+            status = main(argv)
     except BaseException as e:  # main() lets nothing through: this is a broken installation
         text = "pyrunc: internal error: " + type(e).__name__ + ": " + str(e) + "\n"
         posix.write(2, text.encode("utf-8", "surrogateescape"))

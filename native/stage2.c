@@ -45,6 +45,10 @@ static int populate(PyObject *module)
 	return PyModule_AddObject(module, "argv", argument_list()) < 0 ||
 	       PyModule_AddIntConstant(module, "DEBUG", DEBUG) < 0 || PyModule_AddIntConstant(module, "IMAGE", IMAGE) < 0 ||
 	       PyModule_AddStringConstant(module, "PACKAGE", PACKAGE) < 0 ||
+#if IMAGE
+	       PyModule_AddStringConstant(module, "STAGE2", STAGE2) < 0 ||
+#endif
+	       PyModule_AddStringConstant(module, "JOB", "pyrunc: compile a filter") < 0 || /* as the only argument: seccomp/job.py */
 	       PyModule_AddStringConstant(module, "STDLIB", STDLIB) < 0 ||
 	       PyModule_AddStringConstant(module, "DYNLOAD", DYNLOAD) < 0 ||
 	       PyModule_AddStringConstant(module, "SITE", SITE) < 0 ? -1 : 0;

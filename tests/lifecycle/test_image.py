@@ -251,16 +251,40 @@ def test_no_room_for_it(limit: str, command: tuple[str, ...], image: Path, runti
     assert done.stderr.count("\n") >= 1
 
 
-def test_what_it_does_not_hold(bundle: MakeBundle, image: Path) -> None:
-    """A filter that is in no cache is compiled, by the other program, and the container is as it should be."""
+def test_a_filter_is_compiled_by_a_child(bundle: MakeBundle, image: Path) -> None:
+    """One that is in no cache: the container is as it should be, and made by what runs from the image all the same."""
     box = bundle("sh", "-c", "grep Seccomp: /proc/self/status; mkdir /tmp/x || echo refused")
     box.config["linux"]["seccomp"] = {
         "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
     }
-    for _ in range(2):  # then from the cache
+    for name in ("compiled", "cached"):
         done = box.run().ok()
-        assert "Seccomp:\t2" in done.stdout and "refused" in done.stdout
+        assert "Seccomp:\t2" in done.stdout and "refused" in done.stdout, name
+        assert len(os.listdir(box.place.root / "@seccomp")) == 1
+    # Another again, and looked at while it waits.
+    box.config["linux"]["seccomp"]["syscalls"][0]["errnoRet"] = 2
+    box.create().ok()
+    maps = Path(f"/proc/{box.pid()}/maps").read_text()
+    assert str(image) in maps and "libpython" not in maps
+    box.delete("--force").ok()
+
+
+@pytest.mark.parametrize("words", [(), ("--debug",)], ids=" ".join)
+def test_a_filter_that_cannot_be_compiled(words: tuple[str, ...], bundle: MakeBundle, image: Path) -> None:
+    """The child says nothing of it; the other program says what is wrong, as it does without an image."""
+    box = bundle("true")
+    syscalls = [{"names": ["mkdir", "no_such_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": 5000}]
+    box.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": syscalls}
+    box.save()
+    done = box.place.call(*words, "run", "--bundle", box.path, box.id)
+    assert done.returncode == 1 and "/linux/seccomp/syscalls/0/errnoRet" in done.stderr
+    assert done.stderr.count("level=error") == 1
+    # What the compiler thinks is told by who is asked for it.
+    syscalls[0]["errnoRet"] = 3
+    box.save()
+    done = box.place.call(*words, "run", "--bundle", box.path, box.id)
+    assert done.returncode == 0 and ("no_such_call" in done.stderr) == bool(words)
 
 
 def test_what_it_does_not_hold_is_done_where_the_caller_stands(bundle: MakeBundle, image: Path) -> None:

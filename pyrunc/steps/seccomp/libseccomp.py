@@ -17,17 +17,9 @@ POINTER: Final = "/linux/seccomp"
 
 def bindings() -> ModuleType:
     """The bindings. Raises PyruncError when they are not installed."""
-    try:
-        import seccomp
-    except ImportError as error:
-        raise PyruncError(
-            "libseccomp's Python bindings cannot be loaded: " + str(error),
-            pointer=POINTER,
-            hint="install the package python3-seccomp",
-        ) from None
-    # Its names are what this module's tables say, more or fewer with the library's version: looked up, not typed.
-    module: ModuleType = seccomp
-    return module
+    from pyrunc.steps.seccomp import extension
+
+    return extension.load()
 
 
 def flag_supported(flag: int) -> bool:

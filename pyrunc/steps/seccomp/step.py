@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posix
 from typing import TYPE_CHECKING, Any
 
 from pyrunc import log
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 class CompileFilter(Step):
     """linux.seccomp to BPF; BecomeProgram loads it."""
 
-    __slots__ = ("cache_dir", "filter", "profile")
+    __slots__ = ("cache_dir", "entry", "filter", "profile")
     name = "seccomp"
     section = "config-linux.md#seccomp"
 
@@ -27,6 +28,7 @@ class CompileFilter(Step):
         self.profile = profile
         self.cache_dir = cache_dir
         self.filter: cache.Filter | None = None
+        self.entry: tuple[int, bytes] | None = None
 
     def foresee(self) -> None:
         try:
@@ -34,9 +36,10 @@ class CompileFilter(Step):
         except ConfigError:
             return  # which apply() says
         if self.filter is None:
-            from pyrunc.steps.seccomp import (
-                compiler,  # noqa: F401
-            )
+            self.entry = _by_stage_two(self.profile)
+            if self.entry is not None:
+                return
+            from pyrunc.steps.seccomp import extension  # noqa: F401
 
     def describe(self) -> str:
         names = sum(len(rule["names"]) for rule in self.profile.get("syscalls", []))
@@ -44,12 +47,49 @@ class CompileFilter(Step):
         return f"compile the seccomp filter: {default}, rules for {names} system calls"
 
     def apply(self, context: Context) -> None:
-        context.seccomp = self.filter or compile_filter(self.profile, self.cache_dir)
+        context.seccomp = self.filter or compile_filter(self.profile, self.cache_dir, self.entry)
         log.debug("seccomp filter flags: " + str(context.seccomp.flags))
 
 
-def compile_filter(seccomp: Mapping[str, Any], cache_dir: str | None = None) -> cache.Filter:
-    """The filter of a config's linux.seccomp.
+def _by_stage_two(profile: Mapping[str, Any]) -> tuple[int, bytes] | None:
+    """Flags and program, compiled by the ordinary stage two as a child with that one job (job.py).
+
+    None where no image is run, which has no libseccomp; when it is to be told what the compiler thinks; and when it
+    fails: whoever compiles it then says why.
+    """
+    try:
+        import _launcher  # type: ignore[import-not-found]
+    except ImportError:
+        return None
+    if not _launcher.IMAGE or log.is_debug():
+        return None
+    from pyrunc.jsontext import dumps
+
+    given = posix.memfd_create("profile", posix.MFD_CLOEXEC)
+    made = posix.memfd_create("filter", posix.MFD_CLOEXEC)
+    null = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
+    try:
+        text = dumps(profile).encode("utf-8", "surrogateescape")
+        if posix.write(given, text) != len(text):
+            return None
+        posix.lseek(given, 0, 0)
+        files = [(posix.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((given, made, null))]
+        pid = posix.posix_spawn(_launcher.STAGE2, [_launcher.JOB], {}, file_actions=files)
+        if posix.waitpid(pid, 0)[1] != 0:
+            return None
+        data = posix.pread(made, posix.fstat(made).st_size, 0)
+        return int.from_bytes(data[:8], "little"), data[8:]
+    except OSError:
+        return None
+    finally:
+        for fd in (given, made, null):
+            posix.close(fd)
+
+
+def compile_filter(
+    seccomp: Mapping[str, Any], cache_dir: str | None = None, entry: tuple[int, bytes] | None = None
+) -> cache.Filter:
+    """The filter of a config's linux.seccomp. entry: flags and program when they have been compiled.
 
     cache_dir: the cache's folder, made when it is missing in a folder that exists; None for no cache. Whatever is wrong
     with the cache costs time only. Raises ConfigError for a profile that is wrong or that this kernel or library cannot
@@ -60,7 +100,8 @@ def compile_filter(seccomp: Mapping[str, Any], cache_dir: str | None = None) -> 
         return found
     from pyrunc.steps.seccomp import compiler, store
 
-    entry = compiler.compile_profile(seccomp)
+    if entry is None:
+        entry = compiler.compile_profile(seccomp)
     name = cache.key(seccomp) if cache_dir is not None else None
     if cache_dir is not None and name is not None:
         store.store(cache_dir, name, cache.pack(name, *entry))
