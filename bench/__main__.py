@@ -77,7 +77,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="time pyrunc beside runc and crun")
     parser.add_argument("--rounds", type=int, default=40, help="how often each call is made (default: 40)")
     parser.add_argument(
-        "--config", action="append", choices=["plain", "engine"], help="only this config; may be repeated"
+        "--config", action="append", choices=["plain", "engine", "pod", "everything"], help="only this; may be repeated"
     )
     parser.add_argument("--pyrunc", help="the pyrunc to time (default: build/pyrunc, else /usr/local/bin/pyrunc)")
     parser.add_argument("--json", help="write the figures to this file too")
