@@ -55,7 +55,7 @@ static void move_sections(Elf64_Ehdr *elf, const Elf64_Phdr *data, size_t after,
 }
 
 static int fill_record(struct record *record, const Elf64_Ehdr *elf, size_t file_size, void *entry,
-		       const struct file_facts *library, const char *stage2)
+		       const struct file_facts libraries[2], const char *stage2)
 {
 	struct stat status;
 	if (elf->e_phnum > IMAGE_SEGMENTS || stat(stage2, &status) < 0)
@@ -66,14 +66,15 @@ static int fill_record(struct record *record, const Elf64_Ehdr *elf, size_t file
 	record->entry = (unsigned long)entry;
 	record->headers = (unsigned long)&__ehdr_start + elf->e_phoff;
 	record->segments = elf->e_phnum;
-	record->library = *library;
+	record->libpython = libraries[0];
+	record->libc = libraries[1];
 	record->stage2 = (struct file_facts){status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
 	memcpy(record->segment, (const char *)elf + elf->e_phoff, elf->e_phnum * sizeof *record->segment);
 	record->sum = record_sum(record);
 	return 0;
 }
 
-static int dump_to(int out, char *file, size_t size, char *heap_end, const struct file_facts *library, const char *stage2)
+static int dump_to(int out, char *file, size_t size, char *heap_end, const struct file_facts libraries[2], const char *stage2)
 {
 	Elf64_Ehdr *elf = (Elf64_Ehdr *)file;
 	Elf64_Phdr *segment = (Elf64_Phdr *)(file + elf->e_phoff), *data = NULL;
@@ -93,14 +94,14 @@ static int dump_to(int out, char *file, size_t size, char *heap_end, const struc
 	data->p_filesz = (uintptr_t)heap_end - data->p_vaddr;
 	data->p_memsz = data->p_filesz + HEAP_ROOM;
 	move_sections(elf, data, after, shift, heap_size);
-	if (fill_record(&record, elf, size + shift, entry, library, stage2) < 0)
+	if (fill_record(&record, elf, size + shift, entry, libraries, stage2) < 0)
 		return -1;
 	return put(out, file, after) < 0 || put_zeros(out, heap_at - after) < 0 || put(out, region, heap_size) < 0 ||
 	       put_zeros(out, after + shift - heap_at - heap_size) < 0 || put(out, file + after, size - after) < 0 ||
 	       put(out, &record, sizeof record) < 0 ? -1 : 0;
 }
 
-int dump(const char *path, char *heap_end, const struct file_facts *library, const char *stage2)
+int dump(const char *path, char *heap_end, const struct file_facts libraries[2], const char *stage2)
 {
 	struct stat status;
 	int in = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), result = -1;
@@ -108,7 +109,7 @@ int dump(const char *path, char *heap_end, const struct file_facts *library, con
 	if (in >= 0 && out >= 0 && fstat(in, &status) == 0) {
 		char *file = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, in, 0);
 		if (file != MAP_FAILED)
-			result = dump_to(out, file, (size_t)status.st_size, heap_end, library, stage2);
+			result = dump_to(out, file, (size_t)status.st_size, heap_end, libraries, stage2);
 	}
 	return result < 0 || fsync(out) < 0 ? -1 : 0;
 }

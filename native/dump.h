@@ -3,8 +3,8 @@
 
 #include "image.h"
 
-/* Writes this process to path: its heap up to heap_end. library: the libpython that is linked in. Returns -1 on failure. */
-int dump(const char *path, char *heap_end, const struct file_facts *library, const char *stage2);
+/* Writes this process to path: its heap up to heap_end. libraries: libpython and libc, which are linked in. Returns -1 on failure. */
+int dump(const char *path, char *heap_end, const struct file_facts libraries[2], const char *stage2);
 
 /* In the maker, before that: notes what libc knows of the CPU. Returns the entry of what goes on from the image (resume.c). */
 void *resume_prepare(void);

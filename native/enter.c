@@ -1,7 +1,7 @@
 /* Stage one's way into the image: judges its file, and maps it or has the sealed program map it. Nothing of libc.
  *
  * Whatever does not fit means that the image is not used: no file, another's file, one that others may write to, one that
- * was cut short, one of another build, one that was linked with another libpython than is installed now. */
+ * was cut short, one of another build, one that was linked with another libpython or libc than is installed now. */
 #define _GNU_SOURCE
 #include "image.h"
 #include "launch.h"
@@ -59,8 +59,8 @@ void try_image(char **argv, char **env, unsigned long *stack, int sealed)
 
 	if (fd < 0)
 		return;
-	if (is_trusted(fd) && read_record(fd, &record) && is_unchanged(LIBPYTHON, &record.library) &&
-	    is_unchanged(STAGE2, &record.stage2)) {
+	if (is_trusted(fd) && read_record(fd, &record) && is_unchanged(LIBPYTHON, &record.libpython) &&
+	    is_unchanged(LIBC, &record.libc) && is_unchanged(STAGE2, &record.stage2)) {
 		if (sealed)
 			execute_sealed(fd, argv, env);
 		else if (map_image(fd, &record, after_environment(env), SHORT)) {

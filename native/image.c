@@ -71,7 +71,7 @@ void image_allocators(void)
 
 int image_make(int argc, char **argv)
 {
-	const struct file_facts library = {LIBRARY_FACTS};
+	const struct file_facts libraries[2] = {{LIBPYTHON_FACTS}, {LIBC_FACTS}};
 	PyObject *posix = PyImport_AddModule("posix"), *boot = PyImport_AddModule("_pyrunc_boot");
 
 	run = PyObject_GetAttrString(boot, "run");
@@ -80,7 +80,7 @@ int image_make(int argc, char **argv)
 		return report(argv, "usage: maker IMAGE [COMMANDS]", 0, "");
 	PyOS_BeforeFork();
 	image_is_restored = 1;
-	return dump(argv[1], heap_seal(), &library, STAGE2) < 0 ? report(argv, "write the image", errno, "") : 0;
+	return dump(argv[1], heap_seal(), libraries, STAGE2) < 0 ? report(argv, "write the image", errno, "") : 0;
 }
 
 /* ---- what goes on from the image ---- */

@@ -8,7 +8,7 @@
 #include <elf.h>
 
 enum { IMAGE_SEGMENTS = 12, IMAGE_RUNS = 96 };
-#define IMAGE_MAGIC 0x32676d69756e7970UL /* raised whenever the record changes */
+#define IMAGE_MAGIC 0x33676d69756e7970UL /* raised whenever the record changes */
 
 /* Which file it is, for one stat(2): another version has another size or time. */
 struct file_facts {
@@ -19,7 +19,8 @@ struct record {
 	unsigned long magic, sum; /* sum: of all that follows */
 	unsigned long file_size, page_size;
 	unsigned long entry, headers, segments; /* libc's entry; where the program headers are in memory, and how many */
-	struct file_facts library, stage2; /* the libpython that is linked in, and the program that does what the image can't */
+	/* The libraries whose static twins are linked in, and the program that does what the image can't. */
+	struct file_facts libpython, libc, stage2;
 	Elf64_Phdr segment[IMAGE_SEGMENTS];
 	/* Pages that commands of a kind write soon (SHORT, LONG): made theirs by one call a run, which costs half of what a
 	 * fault for each page does. tools/warm.py writes it, when it has seen which they are. */

@@ -8,10 +8,14 @@ ARCHIVE := $(wildcard $(call fact,ARCHIVE))
 HAS_IMAGE := $(if $(ARCHIVE),$(if $(filter 3.11,$(call fact,VERSION)),$(filter x86_64,$(shell uname -m))))
 MADE := $(BUILD)/native/image
 
+# The C library whose static twin is linked: of one source package, so an upgrade of one is of both.
+LIBC := $(realpath $(shell $(CC) -print-file-name=libc.so.6))
+facts_of = `stat -L -c %s $(1)`,`stat -L -c %.9Y $(1) | sed 's/\.0*\([0-9]\)/,\1/'`
+
 # Addresses are fixed. malloc is our own: the compiler must not take it for the one it knows.
 FIXED = $(FORTIFY) -fno-pie -fno-builtin-malloc -fno-builtin-calloc $(NO_CALLS) \
 	-I$(call fact,INCLUDE) -I$(BUILD)/native $(DEFINES) -DIMAGE=1 -DDEBUG=0 -DLINKED_MODULES \
-	-DLIBRARY_FACTS=`stat -L -c %s $(LIBRARY)`,`stat -L -c %.9Y $(LIBRARY) | sed 's/\.0*\([0-9]\)/,\1/'`
+	-DLIBPYTHON_FACTS=$(call facts_of,$(LIBRARY)) -DLIBC_FACTS=$(call facts_of,$(LIBC))
 HEADERS := image.h launch.h sys.h stage2.h heap.h dump.h report.h finish.h image.mk Makefile
 COMMON := $(patsubst %,$(MADE)/%.o,linux finish json heap dump frozen resume)
 # Where it lies is drawn anew for each: 18 bits, above the program break of stage one and of the sealed program, which the
@@ -43,7 +47,7 @@ $(MADE)/$(notdir $(1))-sealed: $(patsubst %,$(MADE)/$(notdir $(1))-free-%.o,seal
 $(1)/pyrunc: stub.c launch.c enter.c $(MADE)/$(notdir $(1))-sealed $(MADE)/$(notdir $(1))-free-map.o $(HEADERS) $(4)
 	mkdir -p $(1)
 	for file in launch enter; do \
-		$(CC) $(CFLAGS) $(FREESTANDING) -DSTAGE2='"$(2)/stage2"' -DLIBPYTHON='"$(LIBRARY)"' -DIMAGE_PATH='"$(2)/image"' \
+		$(CC) $(CFLAGS) $(FREESTANDING) -DSTAGE2='"$(2)/stage2"' -DLIBPYTHON='"$(LIBRARY)"' -DLIBC='"$(LIBC)"' -DIMAGE_PATH='"$(2)/image"' \
 		-DSEALED='"$(MADE)/$(notdir $(1))-sealed"' -c $$$$file.c -o $(MADE)/$(notdir $(1))-one-$$$$file.o || exit 1; done
 	$(CC) $(CFLAGS) -static -Wl,-e,stage1 stub.c $(MADE)/$(notdir $(1))-one-launch.o $(MADE)/$(notdir $(1))-one-enter.o \
 		$(MADE)/$(notdir $(1))-free-map.o -s -o $$@.new && mv $$@.new $$@

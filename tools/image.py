@@ -1,6 +1,6 @@
 """Makes an image with its maker, and has it prove itself; without proof the ordinary pair serves alone.
 
-usage: image.py MAKER IMAGE LAUNCHER
+usage: image.py MAKER IMAGE LAUNCHER [--untrained]
 
 LAUNCHER is the stage one that looks for IMAGE. Prints one line when there is no image in the end, and exits 0 all the
 same: everything works without, slower.
@@ -8,6 +8,7 @@ same: everything works without, slower.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -28,19 +29,25 @@ class NoImageError(Exception):
     """Why there is no image."""
 
 
-def make(maker: Path, image: Path, launcher: Path) -> None:
+def make(maker: Path, image: Path, launcher: Path, trained: bool = True) -> None:
     """Make the image, and take it away again unless it does what it should. Raises NoImageError."""
+    folder = os.open(image.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # two at once would write to one file
+        _make(maker, image, launcher, trained)
+    finally:
+        os.close(folder)
+
+
+def _make(maker: Path, image: Path, launcher: Path, trained: bool) -> None:
     fresh = image.with_name(image.name + ".new")
     try:
         image.unlink(missing_ok=True)
         if os.geteuid() != 0:
-            # Nobody uses another's file than root's.
-            _run(maker, fresh)
-            fresh.rename(image)
-            return
+            raise NoImageError("an ordinary user, and no user namespace in which it could prove itself")
         with tempfile.TemporaryDirectory(prefix="pyrunc-image-", ignore_cleanup_errors=True) as place:
             try:
-                commands = _write(maker, fresh, launcher, Path(place))
+                commands = _write(maker, fresh, launcher, Path(place) if trained else None)
                 fresh.rename(image)
                 bundle = training.stays(commands) if commands is not None else None
                 warm.tell(image, *warm.observe(image, launcher, Path(place, "state"), bundle))
@@ -58,9 +65,9 @@ def make(maker: Path, image: Path, launcher: Path) -> None:
         raise
 
 
-def _write(maker: Path, image: Path, launcher: Path, place: Path) -> Path | None:
-    """With training where containers can be made, else without. Returns the commands that it was trained with."""
-    commands = training.prepare(place, launcher)
+def _write(maker: Path, image: Path, launcher: Path, place: Path | None) -> Path | None:
+    """With training, in that place, where containers can be made; else without. Returns the commands for it."""
+    commands = training.prepare(place, launcher) if place is not None else None
     if commands is not None:
         try:
             _run(maker, image, commands)
@@ -148,12 +155,27 @@ def _seen(process: subprocess.Popen[bytes]) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    maker, image, launcher = [Path(word).absolute() for word in arguments]
+    trained = arguments[3:] != ["--untrained"]
+    maker, image, launcher = [Path(word).absolute() for word in arguments[:3]]
+    if os.geteuid() != 0 and subprocess.run([*_AS_ROOT, "true"], capture_output=True, check=False).returncode == 0:
+        again: list[str | Path] = [
+            sys.executable,
+            __file__,
+            maker,
+            image,
+            launcher,
+            "--untrained",
+        ]  # without cgroups there are no containers
+        return subprocess.run([*_AS_ROOT, *again], check=False).returncode
     try:
-        make(maker, image, launcher)
+        make(maker, image, launcher, trained)
     except NoImageError as error:
         print(f"no image, pyrunc starts some 5 ms slower: {error}")
     return 0
+
+
+#: An ordinary user's image is used where that user is root, in a user namespace, and there it proves itself.
+_AS_ROOT = ["unshare", "--user", "--map-root-user"]
 
 
 if __name__ == "__main__":

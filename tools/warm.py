@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 #: native/image.h: struct record, and in it how many runs there are of each kind.
-_HEAD = struct.Struct("<2Q 5Q 6q")
+_HEAD = struct.Struct("<2Q 5Q 9q")
 _SEGMENT = struct.Struct("<2I 6Q")
 SEGMENTS, RUNS = 12, 96
 _RUN = struct.Struct("<2I")

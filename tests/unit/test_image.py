@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -138,7 +140,7 @@ def test_a_maker_that_fails_leaves_none(tmp_path: Path, capsys: pytest.CaptureFi
     assert "no image" in capsys.readouterr().out and list(tmp_path.iterdir()) == []
 
 
-def test_an_image_that_proves_nothing_is_taken_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_that_proves_nothing_is_taken_away(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The maker wrote something, but the launcher does not start from it."""
     maker = tmp_path / "maker"
     maker.write_text('#!/bin/sh\n/bin/echo nothing > "$1"\n')
@@ -146,10 +148,46 @@ def test_an_image_that_proves_nothing_is_taken_away(tmp_path: Path, capsys: pyte
     goal = tmp_path / "folder/image"
     goal.parent.mkdir()
     assert image.main([str(maker), str(goal), "/bin/true"]) == 0
-    said = capsys.readouterr().out
-    if goal.exists():
-        pytest.skip("no root: nobody's image is tried")
+    said = capfd.readouterr().out
+    assert not goal.exists()
     assert "no image" in said and said.count("\n") == 1
+
+
+def test_two_makers_take_turns(tmp_path: Path) -> None:
+    """They would write to one file."""
+    maker = tmp_path / "maker"
+    maker.write_text('#!/bin/sh\n[ -e "$1" ] && exit 9\n/bin/echo nothing > "$1"\n/bin/sleep 1\n')
+    maker.chmod(0o755)
+    (tmp_path / "folder").mkdir()
+    argv = ["/usr/bin/python3", str(TOP / "tools/image.py"), str(maker), str(tmp_path / "folder/image"), "/bin/true"]
+    both = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        said = process.communicate(timeout=60)[0]
+        assert said.count("no image") == 1 and "failed: 9" not in said
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="no root: nobody else's image can be made")
+def test_an_ordinary_users_image_proves_itself_too() -> None:
+    """It is used where that user is root, in a user namespace; so it is proven there, or it is not made."""
+    with tempfile.TemporaryDirectory(prefix="pyrunc-test-") as place:
+        maker = Path(place, "maker")
+        maker.write_text('#!/bin/sh\n/bin/echo nothing > "$1"\n')
+        maker.chmod(0o755)
+        goal = Path(place, "folder/image")
+        goal.parent.mkdir()
+        for path in (place, goal.parent):
+            os.chown(path, 65534, 65534)
+        argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3"]
+        done = subprocess.run(
+            [*argv, TOP / "tools/image.py", maker, goal, "/bin/true"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "") and done.stdout.count("no image") == 1
+        assert list(goal.parent.iterdir()) == []
 
 
 def test_runs_of_pages() -> None:
