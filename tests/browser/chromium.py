@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..workplace import PATIENCE
+
 PROGRAM = shutil.which("chromium")
 
 
@@ -19,7 +22,8 @@ class Tab:
 
     def __init__(self, write: int, read: int) -> None:
         self._write = write
-        self._read = open(read, "rb", closefd=False)  # noqa: SIM115
+        self._read = read
+        self._come = b""
         self._number = 0
         self._session = ""
         #: What the page did that it must not: each message of its console, each request.
@@ -40,11 +44,14 @@ class Tab:
             self.events.append(got)
 
     def _next(self) -> dict[str, Any]:
-        data = bytearray()
-        while (letter := self._read.read(1)) != b"\0":
-            assert letter, "the browser has ended"
-            data += letter
-        found: dict[str, Any] = json.loads(data)
+        """The next message, which ends with a zero byte."""
+        while b"\0" not in self._come:
+            assert select.select([self._read], [], [], PATIENCE)[0], "the browser says nothing"
+            data = os.read(self._read, 1 << 20)
+            assert data, "the browser has ended"
+            self._come += data
+        message, _, self._come = self._come.partition(b"\0")
+        found: dict[str, Any] = json.loads(message)
         return found
 
     def attach(self) -> None:
