@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyrunc.errors import at
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -32,3 +34,15 @@ def nearest(word: str, names: Iterable[str]) -> str:
             if far < least:
                 found, least = name, far
     return found
+
+
+def question(word: str, names: Iterable[str]) -> str:
+    """The end of a warning about a word that is none of these names, "" where none is near. Pure."""
+    found = nearest(word, names)
+    return ": did you mean " + found + "?" if found else ""
+
+
+def unknown_capability(name: str, known: Iterable[str], pointer: str = "") -> str:
+    """The warning of a name that is no capability. pointer: where in config.json, "" for elsewhere. Pure."""
+    whole = name if name[:4].upper() == "CAP_" else "CAP_" + name
+    return at("unknown capability " + name + " is ignored", pointer) + question(whole, known)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-WORDS: Final = (
-    "async atime bind copy-symlink defaults dest-nofollow dev diratime dirsync exec idmap iversion lazytime loud mand "
-    "noatime nodev nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private "
-    "ratime rbind rdev rdiratime relatime remount rexec ridmap rnoatime rnodev rnodiratime rnoexec rnorelatime "
-    "rnostrictatime rnosuid rnosymfollow ro rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow "
-    "runbindable rw shared silent slave src-nofollow strictatime suid symfollow sync tmpcopyup unbindable"
-)
+from pyrunc.config.rules import WORDS
+
+__all__ = ("OF_FILESYSTEMS", "WORDS")
+
 OF_FILESYSTEMS: Final = {
     "tmpfs": "size nr_blocks nr_inodes mode uid gid huge mpol inode32 inode64 noswap usrquota grpquota",
     "proc": "hidepid gid subset",

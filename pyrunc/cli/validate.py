@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 def run(call: Call) -> int:
+    from pyrunc import catalogue
     from pyrunc.cli.create import enter
     from pyrunc.cli.parse import absolute
     from pyrunc.cli.plan import bundle_of
@@ -21,11 +22,16 @@ def run(call: Call) -> int:
     bundle = enter(bundle_of(call))
     found, odd = problems(bundle, config)
     path = config or bundle + "/config.json"
+    for one in found:
+        if not one.hint:
+            error = ConfigError(one.message, pointer=one.pointer or None)
+            catalogue.complete(error, call.program)
+            one.hint = error.hint or ""
     if call.flags["json"]:
         from pyrunc.jsontext import dumps
 
         listed: list[dict[str, Any]] = [
-            {name: getattr(one, name) or None for name in ("pointer", "message", "found", "allowed", "section")}
+            {name: getattr(one, name) or None for name in ("pointer", "message", "found", "allowed", "section", "hint")}
             for one in found
         ]
         log.output(dumps({"file": path, "valid": not found, "problems": listed, "warnings": odd}, 2) + "\n")
@@ -34,7 +40,8 @@ def run(call: Call) -> int:
     else:
         for one in found:
             place = one.pointer + ": " if one.pointer else ""
-            log.output(place + one.message + ("  [" + one.section + "]" if one.section else "") + "\n")
+            hint = ": hint: " + one.hint if one.hint else ""
+            log.output(place + one.message + hint + ("  [" + one.section + "]" if one.section else "") + "\n")
     if not call.flags["json"]:
         for text in odd:
             log.warning(text)

@@ -224,9 +224,9 @@ def misspelled(value: object, part: str = "config") -> list[tuple[dict[str, Any]
 
 
 def unknown(value: object, part: str = "config") -> list[tuple[str, str, str]]:
-    """Properties that the specification does not have, nor anything like them but for a typo.
+    """Properties that the specification does not have, but for a typo: (JSON pointer of the object, name, known name).
 
-    Each as (JSON pointer of the object, the name in it, the nearest known name or "").
+    Those that are not like any are of another platform, or of a later version.
     """
     found: list[tuple[str, str, str]] = []
     bundle = schemas()
@@ -244,7 +244,8 @@ def unknown(value: object, part: str = "config") -> list[tuple[str, str, str]]:
                 elif known:
                     from pyrunc.nearest import nearest
 
-                    found.append((place, name, nearest(name, known)))
+                    if meant := nearest(name, known):
+                        found.append((place, name, meant))
 
     walk(bundle["definitions"][_FILES[part]], value, "")
     return found

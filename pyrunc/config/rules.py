@@ -9,7 +9,7 @@ from __future__ import annotations
 import posix
 from typing import TYPE_CHECKING, Final
 
-from pyrunc.errors import ConfigError
+from pyrunc.errors import ConfigError, at
 from pyrunc.jsontext import pointer, quote, strings
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ _PROC_FILES: Final = (
 )
 
 # Options that are not data for a file system (config.md, "Linux mount options").
-_WORDS: Final = (
+WORDS: Final = (
     "async atime bind copy-symlink defaults dest-nofollow dev diratime dirsync exec idmap iversion lazytime loud mand "
     "noatime nodev nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private "
     "ratime rbind rdev rdiratime relatime remount rexec ridmap rnoatime rnodev rnodiratime rnoexec rnorelatime "
     "rnostrictatime rnosuid rnosymfollow ro rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow "
     "runbindable rw shared silent slave src-nofollow strictatime suid symfollow sync tmpcopyup unbindable"
 )
-_OPTIONS: Final = frozenset(_WORDS.split())
+_OPTIONS: Final = frozenset(WORDS.split())
 
 # Properties that rules_rare.py is loaded for.
 _RARE_OF_LINUX: Final = frozenset(
@@ -277,24 +277,33 @@ def warnings(config: Config) -> list[str]:
     found = []
     version = config["ociVersion"].split(".")
     if version[0] != "0" and (version[0] != "1" or version[1] not in ("0", "1", "2", "3")):
-        found.append("ociVersion " + config["ociVersion"] + " is newer than 1.3, which pyrunc follows")
-    for mount in config.get("mounts", []):
+        text = "ociVersion " + config["ociVersion"] + " is newer than 1.3, which pyrunc follows"
+        found.append(at(text, "/ociVersion"))
+    for index, mount in enumerate(config.get("mounts", [])):
+        place = "/mounts/" + str(index)
         shown = quote(mount["destination"])
         if shown[1] != "/":
-            found.append("mount destination " + shown + " is not absolute: deprecated, taken as below /")
+            text = "mount destination " + shown + " is not absolute: deprecated, taken as below /"
+            found.append(at(text, place + "/destination"))
         options = mount.get("options", [])
         if "bind" in options or "rbind" in options:
             # runc refuses them; the kernel ignores them, as crun does, and the conformance suite has such mounts.
-            for option in options:
+            for number, option in enumerate(options):
                 if option and option not in _OPTIONS:
-                    found.append("bind mount " + shown + ": the option " + quote(option) + " has no effect")
+                    from pyrunc.nearest import question
+
+                    text = "bind mount " + shown + ": the option " + quote(option) + " has no effect"
+                    found.append(at(text, place + "/options/" + str(number)) + question(option, WORDS.split()))
         if mount.get("uidMappings") and not {"idmap", "ridmap"} & set(mount.get("options", [])):
-            found.append("mount " + shown + " has uidMappings, but not the option idmap or ridmap")
+            text = "mount " + shown + " has uidMappings, but not the option idmap or ridmap"
+            found.append(at(text, place + "/uidMappings"))
     linux = config.get("linux", {})
     memory = linux.get("resources", {}).get("memory", {})
     if "kernel" in memory or "kernelTCP" in memory:
-        found.append("Kernel memory settings are ignored and will be removed")
+        name = "kernel" if "kernel" in memory else "kernelTCP"
+        text = "Kernel memory settings are ignored and will be removed"
+        found.append(at(text, "/linux/resources/memory/" + name))
     l3 = linux.get("intelRdt", {}).get("l3CacheSchema")
     if l3 and not l3.startswith("L3:"):
-        found.append("intelRdt.l3CacheSchema should start with L3:")
+        found.append(at("intelRdt.l3CacheSchema should start with L3:", "/linux/intelRdt/l3CacheSchema"))
     return found

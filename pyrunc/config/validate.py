@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from pyrunc.config import load, rules
-from pyrunc.config.explain import Violation, explain, respelled, section
-from pyrunc.errors import ConfigError
-from pyrunc.jsontext import quote
+from pyrunc.config.explain import Violation, explain, respelled, section, unknown
+from pyrunc.errors import ConfigError, at
+from pyrunc.jsontext import pointer, quote
+from pyrunc.nearest import unknown_capability
 
 
 def problems(bundle: str, config: str | None = None) -> tuple[list[Violation], list[str]]:
@@ -31,7 +32,9 @@ def problems(bundle: str, config: str | None = None) -> tuple[list[Violation], l
             found.append(Violation(error.pointer or "", "", "", section(error.pointer or ""), error.message))
     for place, text in rules.violations(value):
         found.append(Violation(place, "", "", section(place), text))
-    odd = [f"{place}: {quote(name)} is read as {quote(meant)}" for place, name, meant in names]
+    odd = [
+        at(f"{quote(name)} is read as {quote(meant)}", place + pointer(name)) for place, name, meant in names
+    ] + _strangers(value)
     return found, odd + rules.warnings(value) + _unknown_capabilities(value)
 
 
@@ -42,5 +45,19 @@ def _unknown_capabilities(config: Any) -> list[str]:
     except ImportError:
         return []
     sets = config.get("process", {}).get("capabilities", {})
-    names = {name: None for kind in sets.values() if isinstance(kind, list) for name in kind if isinstance(name, str)}
-    return ["unknown capability " + quote(name)[1:-1] + " is ignored" for name in names if name not in CAPS]
+    found: dict[str, str] = {}
+    for kind, names in sets.items():
+        for index, name in enumerate(names if isinstance(names, list) else ()):
+            if isinstance(name, str) and name not in CAPS:
+                place = f"/process/capabilities/{kind}/{index}"
+                found.setdefault(name, unknown_capability(quote(name)[1:-1], CAPS, place))
+    return list(found.values())
+
+
+def _strangers(config: Any) -> list[str]:
+    """Properties that the specification does not have: ignored (spec.md), but perhaps a typo."""
+    return [
+        at(f"{quote(name)} is no property of the specification, and ignored", place + pointer(name))
+        + f": did you mean {meant}?"
+        for place, name, meant in unknown(config)
+    ]

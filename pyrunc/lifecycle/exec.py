@@ -329,7 +329,7 @@ def _warnings(caps: capabilities.Caps | None, available: int) -> list[str]:
     """What cannot be given, as create tells it: a --cap without CAP_, for one."""
     if caps is None or not caps.odd(available):
         return []
-    return capabilities.warnings(caps, available)
+    return capabilities.warnings(caps, available, "")
 
 
 def _nothing(context: Context) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pyrunc.errors import at
+from pyrunc.jsontext import pointer
+
 if TYPE_CHECKING:
     from pyrunc.steps.host import Host
 
@@ -35,7 +38,7 @@ def heeded(annotations: dict[str, str], trusted: bool, host: Host) -> dict[str, 
 def warnings(annotations: dict[str, str], counting: dict[str, str]) -> list[str]:
     """What is told of those that are not heeded. Pure."""
     return [
-        "annotation " + name + " is not heeded without --trust-annotations"
+        at("annotation " + name + " is not heeded without --trust-annotations", "/annotations" + pointer(name))
         for name in _KNOWN
         if name in annotations and name not in counting
     ]

@@ -638,7 +638,7 @@ FAULTS = [
         config={
             "/linux/seccomp": {
                 "defaultAction": "SCMP_ACT_ALLOW",
-                "listenerPath": "/nowhere/agent",
+                "listenerPath": "/proc/nowhere",
                 "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
             }
         },

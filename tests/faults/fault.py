@@ -73,13 +73,18 @@ def changed(config: Any, pointer: str, value: Any) -> None:
 
 
 def words(fault: Fault, box: Bundle) -> list[str]:
-    """The command line."""
-    standing = {"ID": box.id, "BUNDLE": str(box.path), "HERE": str(box.place.path)}
-    return [_replaced(word, standing) for word in fault.call]
+    """The command line after the global flags."""
+    return [filled(word, box) for word in fault.call]
 
 
-def _replaced(word: str, standing: dict[str, str]) -> str:
-    for name, value in standing.items():
+def flags(fault: Fault, box: Bundle) -> tuple[str, ...]:
+    """The global flags."""
+    return tuple(filled(word, box) for word in fault.flags)
+
+
+def filled(word: str, box: Bundle) -> str:
+    """A word, or a part of a message, with what it stands for. No path outside of the workplace may be made."""
+    for name, value in {"ID": box.id, "BUNDLE": str(box.path), "HERE": str(box.place.path)}.items():
         word = value if word == name else word.replace("{" + name + "}", value)
     return word
 

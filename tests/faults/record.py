@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..workplace import Workplace
-from .fault import Fault, clear, prepare, words
+from .fault import Fault, clear, flags, prepare, words
 
 SAID = Path(__file__).with_name("said.json")
 PATIENCE = 20
@@ -27,7 +27,7 @@ def ask(runtime: Path, fault: Fault) -> dict[str, Any] | None:
         prepare(fault, box)
         before = place.leftovers()
         start = time.monotonic()
-        got = place.call(*words(fault, box), flags=fault.flags, timeout=PATIENCE, **fault.how)
+        got = place.call(*words(fault, box), flags=flags(fault, box), timeout=PATIENCE, **fault.how)
         spent = round((time.monotonic() - start) * 1000)
         left = [what.partition(" ")[0] for what in place.leftovers() if what not in before]
         clear(fault, box)

@@ -203,7 +203,7 @@ FAULTS = [
         ("overlay",),
         "must be there",
         pointer="/mounts/7",
-        config=mount(destination="/mnt", source="overlay", type="overlay", options=["lowerdir=/nowhere/lower"]),
+        config=mount(destination="/mnt", source="overlay", type="overlay", options=["lowerdir=/proc/nowhere"]),
         call=RUN,
     ),
     Fault(

@@ -15,14 +15,14 @@ import pytest
 
 from ..conftest import MakeBundle
 from ..workplace import Bundle, Workplace
-from .fault import Fault, clear, prepare, words
+from .fault import Fault, clear, filled, flags, prepare, words
 from .table import FAULTS
 
 
 def told(fault: Fault, box: Bundle, log: Path | None) -> tuple[str, dict[str, Any]]:
     """The one line that standard error has, and the object in the log."""
-    flags = (*fault.flags, *(("--log", str(log), "--log-format", "json") if log is not None else ()))
-    got = box.place.call(*words(fault, box), flags=flags, timeout=60, **fault.how)
+    given = (*flags(fault, box), *(("--log", str(log), "--log-format", "json") if log is not None else ()))
+    got = box.place.call(*words(fault, box), flags=given, timeout=60, **fault.how)
     assert got.returncode == fault.status, got.stderr
     lines = got.stderr.splitlines()
     assert len(lines) == 1 and "Traceback" not in lines[0] and lines[0].isprintable(), got.stderr
@@ -56,7 +56,7 @@ def test_the_line(fault: Fault, bundle: MakeBundle, workplace: Workplace) -> Non
             line = plain(told(fault, box, None)[0])
             record = {"hint": line.partition(": hint: ")[2]}
         for word in fault.holds:
-            assert word.replace("{ID}", box.id).replace("{BUNDLE}", str(box.path)) in line
+            assert filled(word, box) in line
         assert record.get("hint") and f": hint: {record['hint']}" in line
         assert fault.hint in record["hint"]
         assert record.get("pointer", "") == fault.pointer

@@ -610,7 +610,7 @@ def test_all_at_once(tmp_path: Path) -> None:
 def test_warned(config: Json, text: str) -> None:
     assert problems(config) == []
     (found,) = rules.warnings(config)  # type: ignore[arg-type]
-    assert text in found
+    assert text in found and "(config.json /" in found
 
 
 def test_validate_warns_of_unknown_capabilities(tmp_path: Path) -> None:
@@ -619,7 +619,26 @@ def test_validate_warns_of_unknown_capabilities(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(started(capabilities=sets)))
     assert validate.problems(str(tmp_path)) == (
         [],
-        ["unknown capability CAP_NEW is ignored", "unknown capability kill is ignored"],
+        [
+            "unknown capability CAP_NEW is ignored (config.json /process/capabilities/bounding/1)",
+            "unknown capability kill is ignored (config.json /process/capabilities/effective/1)"
+            ": did you mean CAP_KILL?",
+        ],
+    )
+
+
+def test_validate_warns_of_misspelt_properties(tmp_path: Path) -> None:
+    """spec.md: unknown properties are ignored. One that is nearly a known one is probably a typo; others are not."""
+    config = started(usr={"uid": 1}, later=True, rlimits=[{"type": "RLIMIT_CPU", "sotf": 1, "soft": 1, "hard": 1}])
+    (tmp_path / "config.json").write_text(json.dumps({**config, "windows": {}, "mouts": []}))
+    assert validate.problems(str(tmp_path)) == (
+        [],
+        [
+            '"usr" is no property of the specification, and ignored (config.json /process/usr): did you mean user?',
+            '"sotf" is no property of the specification, and ignored (config.json /process/rlimits/0/sotf)'
+            ": did you mean soft?",
+            '"mouts" is no property of the specification, and ignored (config.json /mouts): did you mean mounts?',
+        ],
     )
 
 
@@ -811,7 +830,9 @@ def test_names_in_another_case_where_the_schema_is_met_without(tmp_path: Path) -
     assert config["linux"]["resources"]["cpu"] == {"shares": 5, "cpus": "1", "mems": "0"}
     assert config["hostname"] == "y" and json.loads(text) == config
     found, odd = validate.problems(str(tmp_path))
-    assert found == [] and {': "Hostname" is read as "hostname"', ': "hostNAME" is read as "hostname"'} <= set(odd)
+    assert found == [] and {
+        f'"{name}" is read as "hostname" (config.json /{name})' for name in ("Hostname", "hostNAME")
+    } <= set(odd)
     data = json.dumps({"CPU": {"Cpus": "0"}, "MEMORY": {"Limit": 5, "limit": 6}, "unified": {"CPU": "1"}}).encode()
     assert load.load_resources(data) == {"cpu": {"cpus": "0"}, "memory": {"limit": 6}, "unified": {"CPU": "1"}}
     with pytest.raises(ConfigError) as caught:

@@ -21,6 +21,7 @@ HANDED_ON = {
     ("pyrunc/config/rules.py", "_raise_first"): "a rule's, which is yielded",
     ("pyrunc/config/schema.py", "check"): "a schema's, whose remedies explain.py has",
     ("pyrunc/library.py", "_error"): "the launcher's",
+    ("pyrunc/cli/validate.py", "run"): "a rule's or a schema's, to look up its remedy",
     ("pyrunc/lifecycle/restore.py", "go_on"): "CRIU's process's",
     ("pyrunc/lifecycle/start.py", "_problem"): "a startContainer hook's",
     ("pyrunc/lifecycle/store.py", "manager"): "of a cgroup that a state names",

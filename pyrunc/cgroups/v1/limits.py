@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyrunc.cgroups import device_rules
 from pyrunc.cgroups.files import failure, read_file, write_file
-from pyrunc.errors import ConfigError, PyruncError
+from pyrunc.errors import ConfigError, PyruncError, at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -194,7 +194,10 @@ class Limits:
         if memory.get("useHierarchy"):
             self.put("memory", "memory.use_hierarchy", 1, "/memory/useHierarchy")
         if memory.get("kernel") is not None or memory.get("kernelTCP") is not None:
-            self.warnings.append("Kernel memory settings are ignored and will be removed")
+            place = "/memory/kernel" if memory.get("kernel") is not None else "/memory/kernelTCP"
+            self.warnings.append(
+                at("Kernel memory settings are ignored and will be removed", self.pointer(place) or "")
+            )
 
     def _cpu(self, cpu: Mapping[str, Any]) -> None:
         shares, idle = cpu.get("shares") or 0, cpu.get("idle")
@@ -204,9 +207,10 @@ class Limits:
             raise ConfigError(f"cpu shares {shares}: the {bound}", pointer=self.pointer("/cpu/shares"))
         if idle:
             if shares:
-                self.warnings.append(
+                text = (
                     "unable to apply both cpu.idle and cpu.shares: an idle cgroup has no weight, cpu.shares is ignored"
                 )
+                self.warnings.append(at(text, self.pointer("/cpu/shares") or ""))
             # SCHED_IDLE has a weight of its own: shares are refused after it and forgotten before.
             shares = 0
             if self.old is not None and "cpu" in self.paths and self._get("cpu", "cpu.idle") == "0":

@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux
+from pyrunc.errors import at
 
 if TYPE_CHECKING:
     from pyrunc.config.types import Capabilities
@@ -15,18 +16,21 @@ CAP_SYS_ADMIN: Final = 1 << _linux.CAPS["CAP_SYS_ADMIN"]
 
 
 class Caps:
-    """The five sets of process.capabilities as masks; unknown: names that are no capability of this build."""
+    """The five sets of process.capabilities as masks.
+
+    unknown: names that are no capability of this build, each with its place within the sets, such as bounding/3.
+    """
 
     __slots__ = ("ambient", "bounding", "effective", "inheritable", "permitted", "unknown")
 
     def __init__(self, sets: Capabilities | None) -> None:
-        self.unknown: list[str] = []
+        self.unknown: dict[str, str] = {}
         given: Any = sets or {}
-        self.bounding = self._mask(given.get("bounding"))
-        self.effective = self._mask(given.get("effective"))
-        self.inheritable = self._mask(given.get("inheritable"))
-        self.permitted = self._mask(given.get("permitted"))
-        self.ambient = self._mask(given.get("ambient"))
+        self.bounding = self._mask("bounding", given.get("bounding"))
+        self.effective = self._mask("effective", given.get("effective"))
+        self.inheritable = self._mask("inheritable", given.get("inheritable"))
+        self.permitted = self._mask("permitted", given.get("permitted"))
+        self.ambient = self._mask("ambient", given.get("ambient"))
 
     def all(self) -> int:
         """The capabilities of any set."""
@@ -38,13 +42,13 @@ class Caps:
         beyond |= self.ambient & ~(self.permitted & self.inheritable) | self.all() & ~available
         return bool(self.unknown or beyond)
 
-    def _mask(self, names: list[str] | None) -> int:
+    def _mask(self, kind: str, names: list[str] | None) -> int:
         mask = 0
         for name in names or ():
             number = _linux.CAPS.get(name)
             if number is None:
-                if name not in self.unknown:
-                    self.unknown.append(name)
+                if name not in self.unknown and names:
+                    self.unknown[name] = kind + "/" + str(names.index(name))
             else:
                 mask |= 1 << number
         return mask
@@ -59,15 +63,20 @@ def drop_bounding(number: int) -> None:
             raise
 
 
-def warnings(caps: Caps, available: int) -> list[str]:
+def warnings(caps: Caps, available: int, pointer: str = "/process/capabilities") -> list[str]:
     """What of process.capabilities cannot be given: no error, but to be told (config.md, "Linux Process").
 
-    available: as in Caps.odd.
+    available: as in Caps.odd. pointer: where the sets are in config.json, "" for elsewhere.
     """
-    found = ["unknown capability " + name + " is ignored" for name in caps.unknown]
+    found = []
+    for name, place in caps.unknown.items():
+        from pyrunc.nearest import unknown_capability
+
+        found.append(unknown_capability(name, _linux.CAPS, pointer and pointer + "/" + place))
     missing = caps.all() & ~available
     if missing:
-        found.append("capabilities that the runtime itself does not have are left out: " + ", ".join(_names(missing)))
+        text = "capabilities that the runtime itself does not have are left out: " + ", ".join(_names(missing))
+        found.append(at(text, pointer))
     for mask, verb, state, why in (
         (caps.effective & ~caps.permitted, "make", " effective", "not permitted"),
         (caps.inheritable & ~caps.bounding, "make", " inheritable", "not in the bounding set"),
@@ -77,9 +86,8 @@ def warnings(caps: Caps, available: int) -> list[str]:
         if names:
             many = len(names) > 1
             subject = " capabilities " if many else " capability "
-            found.append(
-                "can't " + verb + subject + ", ".join(names) + state + (": they are " if many else ": it is ") + why
-            )
+            text = "can't " + verb + subject + ", ".join(names) + state + (": they are " if many else ": it is ") + why
+            found.append(at(text, pointer and pointer + "/" + (state.strip() or "ambient")))
     return found
 
 
