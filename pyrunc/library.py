@@ -24,7 +24,8 @@ from pyrunc.config.types import Config, Process, Resources
 from pyrunc.config.validate import problems
 from pyrunc.errors import EXIT_EXEC_FAILURE, EXIT_FAILURE, ConfigError, PyruncError, StateError, UsageError
 from pyrunc.inspect.typed import Inspection, typed
-from pyrunc.state.store import Container, Store
+from pyrunc.state.container import Container
+from pyrunc.state.store import Store
 from pyrunc.steps.step import Plan, Step
 
 __all__ = [

@@ -50,3 +50,14 @@ def make(directory: str) -> bool:
                 raise
             make(parent)
     return False
+
+
+def rmdir(directory: str) -> bool:
+    """Remove an empty cgroup; whether it is gone."""
+    try:
+        posix.rmdir(directory)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True

@@ -10,7 +10,7 @@ import time
 from errno import EBUSY, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP
 from typing import TYPE_CHECKING
 
-from pyrunc.cgroups.files import failure, read_file, write_file
+from pyrunc.cgroups.files import failure, read_file, rmdir, write_file
 from pyrunc.errors import PyruncError
 from pyrunc.linux import files
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 SIGKILL = 9
+# How long remove_left() waits for processes to be gone, in seconds.
+_PATIENCE = 5.0
 _DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
@@ -213,3 +215,26 @@ def _try_thaw(freezer: str) -> None:
         write_file(freezer + "/freezer.state", "THAWED")
     except OSError:
         pass
+
+
+def remove_left(left: list[str], kill: Callable[[], None] | None) -> None:
+    """Remove cgroups that are not empty, with all that is beneath them. kill: what ends the processes inside, if they
+    may be ended. Waits at most 5 s for them. Raises PyruncError.
+    """
+    give_up = time.monotonic() + _PATIENCE
+    pause = 0.0001
+    while True:
+        time.sleep(pause)
+        left = [directory for directory in left if not rmdir(directory)]
+        if left and kill is not None:
+            kill()
+        left = [directory for directory in left if not remove(directory)]
+        if not left:
+            return
+        if time.monotonic() > give_up:
+            inside = sorted(pids(left))
+            what = "remove cgroup " + left[0] + ": " + posix.strerror(EBUSY)
+            if inside:
+                what += ": processes " + " ".join(str(pid) for pid in inside[:10])
+            raise PyruncError(what, step="cgroup", errno=EBUSY)
+        pause = min(pause * 2, 0.2)

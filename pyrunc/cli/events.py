@@ -11,7 +11,7 @@ from pyrunc.jsontext import dumps
 
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
-    from pyrunc.state.store import Container
+    from pyrunc.state.container import Container
 
 _DEFAULT = 5 * 10**9
 # Fields of a line of /proc/PID/net/dev, after the name: eight for what came in, then eight for what went out.

@@ -19,7 +19,7 @@ from pyrunc.cli.version import VERSION
 from pyrunc.config import load
 from pyrunc.config.lines import Lines
 from pyrunc.errors import ConfigError
-from pyrunc.state.store import OCI_VERSION
+from pyrunc.state.container import OCI_VERSION
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Step
 
 if TYPE_CHECKING:

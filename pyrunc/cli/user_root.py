@@ -3,7 +3,7 @@
 import posix
 
 from pyrunc.errors import PyruncError, reason
-from pyrunc.state.store import make_directories
+from pyrunc.linux.directories import make_directories
 
 
 def make(root: str) -> str:

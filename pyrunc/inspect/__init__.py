@@ -7,7 +7,7 @@ from pyrunc.inspect import limits, mounts, process, scheduling, seccomp, spaces
 from pyrunc.inspect.proc import Process, open_process
 from pyrunc.inspect.report import Report
 from pyrunc.state import updated
-from pyrunc.state.store import Container
+from pyrunc.state.container import Container
 
 
 def inspect(container: Container, syscalls: Sequence[str] = ()) -> dict[str, Any]:

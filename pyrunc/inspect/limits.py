@@ -4,15 +4,15 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from pyrunc import _linux, cgroups
-from pyrunc.cgroups import device_rules, elsewhere
+from pyrunc import _linux
+from pyrunc.cgroups import device_rules, elsewhere, hierarchies
 from pyrunc.cgroups.files import read_file
 from pyrunc.cgroups.v1.limits import Limits
 from pyrunc.cgroups.v2 import limits as limits2
 from pyrunc.errors import PyruncError
 from pyrunc.inspect.proc import Process
 from pyrunc.inspect.report import Report
-from pyrunc.state.store import Container
+from pyrunc.state.container import Container
 from pyrunc.steps.process.scheduling import parse_list
 
 _BASE = "/linux/resources"
@@ -98,10 +98,10 @@ def compare(report: Report, resources: Mapping[str, Any], container: Container, 
 
 def _places(report: Report, paths: Mapping[str, str], container: Container, process: Process) -> None:
     """Whether the process is in the cgroup that was made for it, or below."""
-    host = cgroups.detect()
-    for names, path in cgroups.membership(process.text("cgroup").encode()):
+    host = hierarchies.detect()
+    for names, path in hierarchies.membership(process.text("cgroup").encode()):
         for name in names.split(","):
-            key = cgroups.HYBRID if not name and "" not in paths else name
+            key = hierarchies.HYBRID if not name and "" not in paths else name
             if key not in paths:
                 continue
             try:

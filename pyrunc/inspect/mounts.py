@@ -8,7 +8,7 @@ from pyrunc import _linux
 from pyrunc.inspect.proc import Process
 from pyrunc.inspect.report import Report, Row
 from pyrunc.linux import paths, procfs
-from pyrunc.state.store import Container
+from pyrunc.state.container import Container
 from pyrunc.steps.rootfs import mount_options, mount_record
 
 # What proc_pid_mountinfo(5) calls the attributes of a mount.

@@ -4,7 +4,7 @@ import os
 
 from pyrunc import _linux
 from pyrunc.linux import files
-from pyrunc.state.store import Container
+from pyrunc.state.container import Container
 
 
 class Process:

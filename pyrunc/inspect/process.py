@@ -5,7 +5,7 @@ from typing import Any
 from pyrunc import _linux
 from pyrunc.inspect.proc import Process, capabilities
 from pyrunc.inspect.report import Report
-from pyrunc.state.store import Container
+from pyrunc.state.container import Container
 from pyrunc.steps.host import read_host
 
 # Set of config.json: its line in proc_pid_status(5).

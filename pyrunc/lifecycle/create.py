@@ -2,131 +2,33 @@
 
 from __future__ import annotations
 
-import _socket
 import errno
-import gc
 import posix
-import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from pyrunc import _linux, cgroups, log
+from pyrunc.cgroups import hierarchies
 from pyrunc.config import rules
 from pyrunc.config.load import load_bundle
-from pyrunc.errors import ConfigError, PyruncError, StateError, reason
+from pyrunc.errors import ConfigError, PyruncError, reason
 from pyrunc.jsontext import dumps
-from pyrunc.linux import files, procfs, sockets
+from pyrunc.lifecycle.handover import connect, freeze_gc, inherited, send_fd, write_pid_file
+from pyrunc.linux import procfs
 from pyrunc.plan import order, perform
+from pyrunc.state.container import OCI_VERSION, Container, timestamp
 from pyrunc.state.state_file import FORMAT
-from pyrunc.state.store import OCI_VERSION, Container, Lock, make_directories, remove_tree, timestamp
-from pyrunc.steps import exec_fifo
+from pyrunc.steps import clone, exec_fifo
 from pyrunc.steps.context import Context
 from pyrunc.steps.host import read_host
 from pyrunc.steps.rootfs import mount_record
-from pyrunc.steps.step import Plan, Step
+from pyrunc.steps.state_directory import StateDirectory
+from pyrunc.steps.step import Plan
 
 if TYPE_CHECKING:
+    from pyrunc.cgroups.protocol import CgroupManager
     from pyrunc.lifecycle.options import CreateOptions
     from pyrunc.state.store import Store
     from pyrunc.steps.host import Host
-
-
-_EXISTS: Final = "container with given ID already exists"
-# Seconds that a socket of the caller's may take to be there.
-_PATIENCE: Final = 0.05
-
-
-class StateDirectory(Step):
-    """The container's state directory, its name claimed by mkdir(2), and the first state.json.
-
-    state.json is written before anything that it lists is made, so that delete --force can clean up after a runtime
-    that was killed at any moment.
-    """
-
-    __slots__ = ("config", "container", "inode", "lock", "manager", "notify")
-    name = "state"
-    section = "runtime.md#state"
-
-    def __init__(
-        self, container: Container, config: bytes, manager: cgroups.AnyManager | None, notify: bool = False
-    ) -> None:
-        """notify: with a directory for the container's notify socket."""
-        Step.__init__(self)
-        self.notify = notify
-        self.manager = manager
-        self.container = container
-        self.config = config
-        self.lock: Lock | None = None
-        self.inode = 0
-
-    def describe(self) -> str:
-        return "make the state directory " + self.container.directory
-
-    def apply(self, context: Context) -> None:
-        directory = self.container.directory
-        self._check_free(directory)
-        if self.manager is not None:
-            try:
-                # Before it is recorded: whoever deletes a recorded container kills what is in its cgroup.
-                self.manager.check()
-            except PyruncError:
-                # Its processes may be those of another create of this name, which was faster.
-                self._check_free(directory)
-                raise
-        try:
-            make_directories(self.container.store.root, 0o700)
-            posix.mkdir(directory, 0o700)
-        except FileExistsError:
-            raise StateError(_EXISTS, errno=errno.EEXIST) from None
-        except OSError as error:
-            raise PyruncError("make " + directory + ": " + reason(error), errno=error.errno) from None
-        try:
-            self.lock = Lock(directory)
-        except StateError:
-            raise StateError("container was deleted while it was made") from None
-        except PyruncError:
-            posix.rmdir(directory)
-            raise
-        if files.exists(directory + "/state.json"):
-            # Deleted, and made by somebody else, before we had the lock.
-            self.lock.release()
-            raise StateError(_EXISTS, errno=errno.EEXIST)
-        self.inode = posix.fstat(self.lock.fd).st_ino
-        self.container.save()
-        files.replace(directory + "/config.json", self.config)
-        if self.notify:
-            posix.mkdir(directory + "/notify")
-            posix.chmod(directory + "/notify", 0o755)
-
-    def _check_free(self, directory: str) -> None:
-        if files.exists(directory):
-            raise StateError(_EXISTS, errno=errno.EEXIST) from None
-
-    def undo(self, context: Context) -> None:
-        if not self.inode:
-            return
-        # Not what somebody else may have made in its place after a delete --force.
-        try:
-            if posix.stat(self.container.directory).st_ino == self.inode:
-                self._remove()
-        except FileNotFoundError:
-            pass
-        if self.lock is not None:
-            self.lock.release()
-
-    def _remove(self) -> None:
-        """Raises OSError. Mostly it takes no descriptor: that there are too few may be why this is undone."""
-        directory = self.container.directory
-        for name in ("/state.json", "/config.json"):
-            try:
-                posix.unlink(directory + name)
-            except FileNotFoundError:
-                pass
-        try:
-            posix.rmdir(directory)
-        except OSError as error:
-            if error.errno != errno.ENOTEMPTY:
-                raise
-            remove_tree(directory)
 
 
 class Creation:
@@ -196,7 +98,7 @@ def prepare(store: Store, container_id: str, options: CreateOptions) -> Creation
     return Creation(container, context, plan, state_step, options)
 
 
-def _manager(config: Any, container_id: str, options: CreateOptions, host: Host) -> cgroups.AnyManager | None:
+def _manager(config: Any, container_id: str, options: CreateOptions, host: Host) -> CgroupManager | None:
     if options.no_cgroup:
         limits = config.get("linux", {}).get("resources", {})
         if any(limits[name] for name in limits if name != "devices"):
@@ -204,12 +106,13 @@ def _manager(config: Any, container_id: str, options: CreateOptions, host: Host)
         return None
     path = config.get("linux", {}).get("cgroupsPath")
     if not options.systemd_cgroup:
-        paths = cgroups.paths(cgroups.detect(), path, container_id)
+        paths = hierarchies.paths(hierarchies.detect(), path, container_id)
         return cgroups.files_manager(paths, host.rootless_cgroups, optional=not path)
     # Only here: what speaks to systemd is not for the others to load.
     from pyrunc.cgroups.systemd import manager as systemd
+    from pyrunc.cgroups.systemd.scope import ScopeName
 
-    place = systemd.Place(path, container_id, user=systemd.is_users(host.in_user_namespace))
+    place = ScopeName(path, container_id, user=systemd.is_users(host.in_user_namespace))
     return systemd.manager(place, container_id, config.get("annotations", {}), rootless=host.rootless_cgroups)
 
 
@@ -217,7 +120,7 @@ def _container(
     store: Store,
     directory: str,
     context: Context,
-    manager: cgroups.AnyManager | None,
+    manager: CgroupManager | None,
     options: CreateOptions,
 ) -> Container:
     config: Any = context.config
@@ -302,34 +205,6 @@ def _check_terminal(config: Any, options: CreateOptions) -> None:
         raise PyruncError("cannot use console socket if pyrunc will not detach or allocate tty")
 
 
-def inherited(process: Any, preserve_fds: int) -> int:
-    """How many descriptors from 3 on the process keeps, each seen to be there. Raises PyruncError."""
-    count = _listen_fds(process) + preserve_fds
-    for number in range(3, 3 + count):
-        try:
-            # One that execve(2) would close did not come from the caller: it is ours, the log for one.
-            there = posix.get_inheritable(number)
-        except OSError:
-            there = False
-        if not there:
-            raise PyruncError(
-                "file descriptor " + str(number) + " does not exist, so it cannot be preserved", errno=errno.EBADF
-            )
-    return count
-
-
-def _listen_fds(process: Any) -> int:
-    """LISTEN_FDS of socket activation (sd_listen_fds(3)), if meant for this process: handed on to the container's."""
-    environ = posix.environ
-    count, pid = environ.get(b"LISTEN_FDS", b""), environ.get(b"LISTEN_PID", b"")
-    if not count.isdigit() or pid != str(posix.getpid()).encode("ascii"):
-        return 0
-    number = int(count)
-    if number and process:
-        process["env"] = [*process.get("env", []), "LISTEN_FDS=" + str(number), "LISTEN_PID=1"]
-    return number
-
-
 def create(store: Store, container_id: str, options: CreateOptions) -> Container:
     """Create a container; it is `created` when this returns. Raises PyruncError, and then nothing is left."""
     return carry_out(prepare(store, container_id, options))
@@ -349,12 +224,12 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
     console = connect(options.console_socket) if options.console_socket else None
     pidfd_path = options.pidfd_socket or context.annotations.get("run.oci.pidfd_receiver")
     pidfd_socket = connect(pidfd_path) if pidfd_path else None
-    hold_still()
+    freeze_gc()
     mount_record.begin(context)
     try:
         perform.execute(creation.plan, context)
         # The end of file by which we know that it waits comes of its end, too.
-        if perform.has_ended(context.pidfd) or procfs.is_ending(context.pid):
+        if clone.has_ended(context.pidfd) or procfs.is_ending(context.pid):
             raise perform.ended(context)
         if console is not None:
             send_fd(console, context.console_fd, b"/dev/ptmx", "console socket")
@@ -392,46 +267,6 @@ def take_back(creation: Creation) -> None:
         from pyrunc.lifecycle import delete
 
         delete.poststop(container)
-
-
-def hold_still() -> None:
-    """The container process is a copy of this one: it shall not copy more pages than it must."""
-    gc.disable()
-    gc.freeze()
-
-
-def write_pid_file(path: str, pid: int) -> None:
-    """Write a process number, without a newline, atomically. Raises PyruncError."""
-    try:
-        files.replace(path, str(pid).encode("ascii"), 0o644)
-    except OSError as error:
-        raise PyruncError("write pid file " + path + ": " + reason(error), errno=error.errno) from None
-
-
-def connect(path: str) -> Any:
-    """Who listens there may have been started just before us, and be slower: that is waited for a little."""
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            sockets.connect(sock, path)
-            return sock
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ECONNREFUSED) or time.monotonic() > deadline:
-                sock.close()
-                words = "connect to socket " + path + ": " + sockets.reason(error)
-                raise PyruncError(words, errno=error.errno) from None
-        time.sleep(0.001)
-
-
-def send_fd(sock: Any, fd: int, name: bytes, what: str) -> None:
-    """Send one descriptor with its name as the data, as the engines' consoles expect it. Raises PyruncError."""
-    try:
-        sock.sendmsg([name], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, "little"))])
-    except OSError as error:
-        raise PyruncError("send to " + what + ": " + reason(error), errno=error.errno) from None
-    finally:
-        sock.close()
 
 
 def config_text(config: Any) -> bytes:

@@ -10,9 +10,11 @@ from pyrunc import log
 from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.jsontext import dumps
 from pyrunc.lifecycle import kill
+from pyrunc.linux.directories import remove_tree
 from pyrunc.state import state_file
+from pyrunc.state.container import FIFO, Container
+from pyrunc.state.lock import PATIENCE, Busy, Lock, stands_at
 from pyrunc.state.state_file import Malformed
-from pyrunc.state.store import FIFO, PATIENCE, Busy, Container, Lock, remove_tree, stands_at
 
 if TYPE_CHECKING:
     from pyrunc.state.store import Store

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any, Final
 from pyrunc.errors import PyruncError, StateError
 from pyrunc.jsontext import dumps, loads
 from pyrunc.linux import files
-from pyrunc.state.store import check_id, make_directories, timestamp
+from pyrunc.linux.directories import make_directories
+from pyrunc.state.container import timestamp
+from pyrunc.state.store import check_id
 
 if TYPE_CHECKING:
     from pyrunc.lifecycle.foreground import Foreground
-    from pyrunc.state.store import Container
+    from pyrunc.state.container import Container
 
 FOLDER: Final = "@why"
 FORMAT: Final = 1

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux, log
 from pyrunc.config import load, rules
-from pyrunc.errors import EXIT_EXEC_FAILURE, ConfigError, PyruncError, StateError, reason
-from pyrunc.lifecycle import create
+from pyrunc.errors import EXIT_EXEC_FAILURE, ConfigError, PyruncError, StateError
+from pyrunc.lifecycle import handover
 from pyrunc.linux import procfs
 from pyrunc.plan import order, perform
-from pyrunc.state.store import Container
+from pyrunc.state.container import Container
 from pyrunc.steps import cgroup, clone, namespaces
 from pyrunc.steps.context import Context
-from pyrunc.steps.enter import AttachToScope, OpenCgroup
+from pyrunc.steps.enter import AdoptTerminal, Affinity, AttachToScope, OpenCgroup, OpenContainer, OpenRoot
 from pyrunc.steps.host import read_host
 from pyrunc.steps.process import capabilities, init, labels
 from pyrunc.steps.process.keyring import Keyring
@@ -32,97 +32,6 @@ __all__ = ["EXIT_EXEC_FAILURE", "exec_"]
 
 # Of the container's process when an exec's own object says nothing of them, as in runc.
 _FROM_CONFIG: Final = ("apparmorProfile", "selinuxLabel", "rlimits", "scheduler", "ioPriority", "execCPUAffinity")
-
-
-class OpenContainer(namespaces.OpenNamespaces):
-    """Open the init process's namespaces, and its root where it has no mount namespace of its own to bring one."""
-
-    __slots__ = ("pid", "pidfd")
-
-    def __init__(self, joined: dict[str, tuple[str, str]], pid: int, pidfd: int) -> None:
-        namespaces.OpenNamespaces.__init__(self, joined)
-        self.pid = pid
-        self.pidfd = pidfd
-
-    def apply(self, context: Context) -> None:
-        try:
-            namespaces.OpenNamespaces.apply(self, context)
-            if "mount" not in self.joined:
-                flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
-                context.root_fd = posix.open("/proc/" + str(self.pid) + "/root", flags)
-        except (OSError, PyruncError):
-            self._check()
-            raise
-        self._check()
-
-    def _check(self) -> None:
-        # By number, which may be another process's by now: what was opened is the container's if it is still there.
-        if perform.has_ended(self.pidfd):
-            raise StateError("cannot exec in a stopped container")
-
-    def undo(self, context: Context) -> None:
-        namespaces.OpenNamespaces.undo(self, context)
-        if context.root_fd >= 0:
-            posix.close(context.root_fd)
-            context.root_fd = -1
-
-
-class OpenRoot(Step):
-    """The root and current directory that came with the mount namespace."""
-
-    __slots__ = ()
-    name = "root"
-    side = CONTAINER
-
-    def describe(self) -> str:
-        return "open the container's root"
-
-    def apply(self, context: Context) -> None:
-        context.root_fd = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
-
-
-class Affinity(Step):
-    """process.execCPUAffinity: initial before the cgroup is entered, final after."""
-
-    __slots__ = ("cpus", "numbers")
-    name = "execCPUAffinity"
-    section = "config.md#linux-process"
-    side = CONTAINER
-
-    def __init__(self, cpus: str, pointer: str) -> None:
-        from pyrunc.steps.process.scheduling import parse_list
-
-        Step.__init__(self, pointer)
-        self.cpus = cpus
-        self.numbers = parse_list(cpus)
-
-    def describe(self) -> str:
-        return "run on CPUs " + self.cpus
-
-    def apply(self, context: Context) -> None:
-        try:
-            posix.sched_setaffinity(0, self.numbers)
-        except OSError as error:
-            raise PyruncError("set CPU affinity " + self.cpus + ": " + reason(error), errno=error.errno) from None
-
-
-class AdoptTerminal(Step):
-    """The terminal that we relay, as it must be before the program can look at it."""
-
-    __slots__ = ()
-    name = "terminal"
-
-    def __init__(self) -> None:
-        Step.__init__(self, "/process/terminal")
-
-    def describe(self) -> str:
-        return "give the terminal the size of ours, and no carriage returns, which ours adds"
-
-    def apply(self, context: Context) -> None:
-        from pyrunc.lifecycle.terminal import keep_newlines, resize
-
-        keep_newlines(context.console_fd)
-        resize(context.console_fd)
 
 
 def exec_(store: Store, container_id: str, options: ExecOptions) -> int:
@@ -145,7 +54,7 @@ def exec_(store: Store, container_id: str, options: ExecOptions) -> int:
         _linux.close_range(3 + context.preserve_fds, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
         return _carry_out(plan, context, options)
     except (PyruncError, OSError) as error:
-        if pidfd is not None and (perform.has_ended(pidfd) or procfs.is_ending(container.pid)):
+        if pidfd is not None and (clone.has_ended(pidfd) or procfs.is_ending(container.pid)):
             # Whatever could not be done, that is why: its cgroup or namespaces have gone away under our hands.
             raise StateError("cannot exec in a stopped container") from None
         if isinstance(error, PyruncError) and (error.pointer or "").startswith("/process"):
@@ -244,7 +153,7 @@ def compile_exec(
     host = read_host(None)
     context = Context(container.id, container.fields["bundle"], config, host, container.directory)
     context.rootfs = container.fields["rootfs"]
-    context.preserve_fds = create.inherited(wanted, options.preserve_fds)
+    context.preserve_fds = handover.inherited(wanted, options.preserve_fds)
     context.state = container.state_json("running")
     if config.get("annotations"):
         from pyrunc.steps import annotations
@@ -352,19 +261,19 @@ def _carry_out(plan: Plan, context: Context, options: ExecOptions) -> int:
         from pyrunc.lifecycle.foreground import Foreground, hold_signals
 
         hold_signals()
-    console = create.connect(options.console_socket) if options.console_socket else None
-    pidfd_socket = create.connect(options.pidfd_socket) if options.pidfd_socket else None
-    create.hold_still()
+    console = handover.connect(options.console_socket) if options.console_socket else None
+    pidfd_socket = handover.connect(options.pidfd_socket) if options.pidfd_socket else None
+    handover.freeze_gc()
     perform.execute(plan, context)
     try:
         if console is not None:
-            create.send_fd(console, context.console_fd, b"/dev/ptmx", "console socket")
+            handover.send_fd(console, context.console_fd, b"/dev/ptmx", "console socket")
             posix.close(context.console_fd)
             context.console_fd = -1
         if pidfd_socket is not None:
-            create.send_fd(pidfd_socket, context.pidfd, b"pidfd", "pidfd socket")
+            handover.send_fd(pidfd_socket, context.pidfd, b"pidfd", "pidfd socket")
         if options.pid_file:
-            create.write_pid_file(options.pid_file, context.pid)
+            handover.write_pid_file(options.pid_file, context.pid)
         if options.detach:
             return 0
         foreground = Foreground(context)

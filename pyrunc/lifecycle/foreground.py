@@ -237,7 +237,7 @@ class Foreground:
             # HUP asks a process that lives for its configuration, as often as for its end.
             self.asked = self.asked or (number in _ENDING and not (number == _SIGHUP and pidfd >= 0))
             if number == _SIGWINCH and self.console is not None:
-                from pyrunc.lifecycle.terminal import resize
+                from pyrunc.linux.tty import resize
 
                 resize(self.console.master)
             elif number not in _OURS and pidfd >= 0:

@@ -10,7 +10,8 @@ from pyrunc import _linux, log
 from pyrunc.errors import PyruncError, StateError, reason
 
 if TYPE_CHECKING:
-    from pyrunc.state.store import Container, Store
+    from pyrunc.state.container import Container
+    from pyrunc.state.store import Store
 
 SIGKILL: Final = 9
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyrunc.errors import StateError
-from pyrunc.state.store import Lock
+from pyrunc.state.lock import Lock
 
 if TYPE_CHECKING:
     from pyrunc.state.store import Store

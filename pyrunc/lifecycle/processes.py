@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pyrunc.errors import PyruncError
 
 if TYPE_CHECKING:
-    from pyrunc.state.store import Container
+    from pyrunc.state.container import Container
 
 
 def processes(container: Container) -> list[int]:

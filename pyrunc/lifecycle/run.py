@@ -9,7 +9,8 @@ from pyrunc import _linux, log
 from pyrunc.errors import PyruncError
 from pyrunc.lifecycle import create, start
 from pyrunc.plan import perform
-from pyrunc.state.store import Container, Lock
+from pyrunc.state.container import Container
+from pyrunc.state.lock import Lock
 
 if TYPE_CHECKING:
     from pyrunc.lifecycle.foreground import Foreground

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.jsontext import dumps
 from pyrunc.linux import procfs
-from pyrunc.state.store import FIFO, Container, Lock
+from pyrunc.state.container import FIFO, Container
+from pyrunc.state.lock import Lock
 from pyrunc.steps.exec_fifo import HOOKS_BEGIN, HOOKS_END
 
 if TYPE_CHECKING:

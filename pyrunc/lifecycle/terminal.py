@@ -9,29 +9,9 @@ from typing import Final
 
 from pyrunc import _linux
 from pyrunc.lifecycle.pump import End, Flow
+from pyrunc.linux.tty import TERMIOS, keep_newlines, resize
 
-# At least the kernel's struct termios (asm-generic/termbits.h): four words of flags, the line discipline, c_cc.
-_TERMIOS: Final = 64
 _C_CC: Final = 17
-
-
-def keep_newlines(fd: int) -> None:
-    """Do not turn newline into carriage return and newline on a terminal's output (ONLCR). Raises OSError."""
-    mode = bytearray(fcntl.ioctl(fd, _linux.TCGETS, bytes(_TERMIOS)))
-    flags = int.from_bytes(mode[4:8], sys.byteorder) & ~_linux.ONLCR
-    mode[4:8] = flags.to_bytes(4, sys.byteorder)
-    fcntl.ioctl(fd, _linux.TCSETS, bytes(mode))
-
-
-def resize(master: int) -> None:
-    """Give the process's terminal the size of ours, if one of our streams is a terminal."""
-    for fd in (0, 1, 2):
-        try:
-            size = fcntl.ioctl(fd, _linux.TIOCGWINSZ, bytes(8))
-            fcntl.ioctl(master, _linux.TIOCSWINSZ, size)
-        except OSError:
-            continue
-        return
 
 
 class _Input(End):
@@ -52,7 +32,7 @@ class _Input(End):
     def last_words(self) -> bytes:
         """The terminal's own end-of-file character: twice after a line that is not whole, which the first one sends."""
         try:
-            mode = fcntl.ioctl(self.master, _linux.TCGETS, bytes(_TERMIOS))
+            mode = fcntl.ioctl(self.master, _linux.TCGETS, bytes(TERMIOS))
         except OSError:
             return b""
         character = mode[_C_CC + _linux.VEOF :][:1]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc.lifecycle import create, foreground, start
 from pyrunc.lifecycle import exec as exec_module
-from pyrunc.plan import order, perform, sync
+from pyrunc.plan import failures, order, perform, sync, waiting
 from pyrunc.steps import hooks
 from pyrunc.steps.process.init import BecomeProgram
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
@@ -204,13 +204,13 @@ class Trace:
                 self._watch_step(step)
         meetings = [step for step in plan.steps if isinstance(step, Meet)]
         for side, says, waits in (
-            (RUNTIME, "send_rights", "take_rights"),
-            (CONTAINER, "report_meeting", "await_meeting"),
+            (RUNTIME, (sync, "send_rights"), (sync, "take_rights")),
+            (CONTAINER, (sync, "report_meeting"), (waiting, "await_meeting")),
         ):
             mine = [(number, meet.label) for number, meet in enumerate(meetings) if meet.side == side]
-            for kind, name in (("say", says), ("wait", waits)):
+            for kind, (owner, name) in (("say", says), ("wait", waits)):
                 numbers = [self.add(Entry(kind, label, "meet", meeting=number)) for number, label in mine]
-                self._around(sync, name, iter(numbers))
+                self._around(owner, name, iter(numbers))
 
     def _watch_step(self, step: Step) -> None:
         kind: Any = type(step)
@@ -261,13 +261,13 @@ def watch(trace: Trace) -> None:
         (order, "compile_create", "decide: compile the plan"),
         (exec_module, "compile_exec", "decide: compile the plan"),
         (Plan, "foresee", "load what is loaded rarely"),
-        (sync, "take_over", "learn of the second process"),
+        (waiting, "take_over", "learn of the second process"),
         (perform, "undo", "undo what was done"),
         (start, "_let_go", "let the process go, by exec.fifo"),
         (start, "take_away", "destroy the container"),
     ):
         trace.phase(owner, name, does)
-    trace.phase(sync, "await_waiting", "the process has nothing left to set up", "wait", _SETTLED)
+    trace.phase(waiting, "await_waiting", "the process has nothing left to set up", "wait", _SETTLED)
     trace.phase(start, "_await_program", "the process is seen to have executed its program", "wait")
     trace.phase(foreground.Foreground, "wait", "the program ends", "wait")
     _watch_plans(trace)
@@ -295,13 +295,13 @@ def _watch_plans(trace: Trace) -> None:
 
 def _watch_ends(trace: Trace) -> None:
     """That the process waits for start and that it has died look alike at first."""
-    original = sync.ended
+    original = failures.ended
 
     def ended(context: Context) -> PyruncError:
         trace.died = True
         return original(context)
 
-    for module in (sync, perform):
+    for module in (waiting, perform):
         setattr(module, "ended", ended)  # noqa: B010
 
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, StateError
-from pyrunc.state.store import Lock, stands_at
+from pyrunc.state.lock import Lock, stands_at
 
 if TYPE_CHECKING:
-    from pyrunc.state.store import Container, Store
+    from pyrunc.state.container import Container
+    from pyrunc.state.store import Store
 
 
 def update(store: Store, container_id: str, resources: dict[str, Any], schemas: tuple[str, str] = ("", "")) -> None:

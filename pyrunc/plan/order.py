@@ -29,7 +29,7 @@ from pyrunc.steps.time_namespace import EnterTime, TimeNamespace, UnshareTime, W
 from pyrunc.steps.user_namespace import BecomeRoot, WriteMappings
 
 if TYPE_CHECKING:
-    from pyrunc.cgroups import AnyManager
+    from pyrunc.cgroups.protocol import CgroupManager
     from pyrunc.config.types import Config
     from pyrunc.steps.host import Host
 
@@ -68,7 +68,7 @@ class Options:
 
 
 def compile_create(
-    config: Config, bundle: str, rootfs: str, host: Host, options: Options, manager: AnyManager | None
+    config: Config, bundle: str, rootfs: str, host: Host, options: Options, manager: CgroupManager | None
 ) -> Plan:
     """The plan of create for a checked config. Raises ConfigError for what this host cannot do."""
     builder = _Builder(config, bundle, rootfs, host, options)
@@ -108,7 +108,7 @@ class _Builder:
         self.mount_steps = self._mount_steps()
         self.device_steps = self._device_steps()
 
-    def _make_cgroup(self, manager: AnyManager) -> cgroup.MakeCgroup:
+    def _make_cgroup(self, manager: CgroupManager) -> cgroup.MakeCgroup:
         return cgroup.MakeCgroup(
             manager,
             self.linux.get("resources", {}),
@@ -117,7 +117,7 @@ class _Builder:
             "pid" in self.spaces.new,
         )
 
-    def _cgroup_owner(self, manager: AnyManager) -> int | None:
+    def _cgroup_owner(self, manager: CgroupManager) -> int | None:
         """The host's uid of the container's user, who owns the cgroup where it can be written to in the container.
 
         config-linux.md, "Cgroup ownership". None: root, or nobody.
@@ -139,7 +139,7 @@ class _Builder:
                 return None
         return uid or None
 
-    def preparation(self, manager: AnyManager | None) -> list[Step]:
+    def preparation(self, manager: CgroupManager | None) -> list[Step]:
         """In the runtime, before there is a second process: as much as can fail for the config's sake fails here."""
         steps: list[Step] = [MakeFifo()]
         if self.spaces.joined:
@@ -169,7 +169,7 @@ class _Builder:
             steps.append(self._make_cgroup(manager))
         return steps
 
-    def birth(self, manager: AnyManager | None) -> list[Step]:
+    def birth(self, manager: CgroupManager | None) -> list[Step]:
         """The clone, and everything that makes the new process one of the container's."""
         steps: list[Step] = []
         clone_time = None
@@ -236,7 +236,7 @@ class _Builder:
 
         return network_devices.compile(self.linux["netDevices"], self.host)
 
-    def _enter(self, manager: AnyManager | None, twice: bool, flags: int, kinds: list[str]) -> list[Step]:
+    def _enter(self, manager: CgroupManager | None, twice: bool, flags: int, kinds: list[str]) -> list[Step]:
         steps: list[Step] = []
         if not self.options.no_new_keyring:
             steps.append(Keyring((self.process or {}).get("selinuxLabel") or ""))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import posix
-import select
 from typing import TYPE_CHECKING
 
 from pyrunc import _linux, log
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import procfs
-from pyrunc.plan import sync
+from pyrunc.plan import failures, sync, waiting
 from pyrunc.steps import clone
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from pyrunc.steps.context import Context
     from pyrunc.steps.step import Plan, Step
 
-ended = sync.ended
+ended = failures.ended
 
 
 def execute(plan: Plan, context: Context) -> None:
@@ -36,10 +35,10 @@ def execute(plan: Plan, context: Context) -> None:
                     sync.send_rights(context)
                     sync.send(context, b"G")
                 else:
-                    sync.await_meeting(plan, context)
+                    waiting.await_meeting(plan, context)
             elif step.side == RUNTIME:
                 if isinstance(step, clone.RecordAgain):
-                    sync.take_over(plan, context)
+                    waiting.take_over(plan, context)
                 done.append(step)
                 if log.is_debug():
                     log.debug(step.describe())
@@ -49,11 +48,11 @@ def execute(plan: Plan, context: Context) -> None:
                     raise _cause(plan, context, error) from None
                 if context.in_container:
                     _container(plan, context, index + 1)
-        sync.await_waiting(plan, context)
+        waiting.await_waiting(plan, context)
     except BaseException as error:
         if context.in_container:
             # The new process's half of the clone failed: what was done is the runtime's, to be undone by it alone.
-            sync.report_failure(context, index, error)
+            failures.report_failure(context, index, error)
             posix._exit(1)
         undo(context)
         raise
@@ -73,9 +72,9 @@ def _apply(step: Step, context: Context) -> None:
     try:
         step.apply(context)
     except PyruncError as error:
-        raise sync.with_step(error, step) from None
+        raise failures.with_step(error, step) from None
     except OSError as error:
-        raise sync.with_step(PyruncError(step.describe() + ": " + reason(error), errno=error.errno), step) from None
+        raise failures.with_step(PyruncError(step.describe() + ": " + reason(error), errno=error.errno), step) from None
 
 
 def _cause(plan: Plan, context: Context, error: PyruncError) -> PyruncError:
@@ -90,7 +89,7 @@ def _cause(plan: Plan, context: Context, error: PyruncError) -> PyruncError:
             if fd >= 0:
                 posix.close(fd)
             if not message:
-                return sync.ended(context)
+                return failures.ended(context)
     except BlockingIOError:
         return error  # it lives
     except PyruncError as its:
@@ -117,12 +116,5 @@ def _container(plan: Plan, context: Context, first: int) -> None:
             else:
                 sync.report_meeting(context)
     except BaseException as error:
-        sync.report_failure(context, index, error)
+        failures.report_failure(context, index, error)
     posix._exit(1)
-
-
-def has_ended(pidfd: int) -> bool:
-    """Whether the process has ended (a zombie has)."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))

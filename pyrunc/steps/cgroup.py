@@ -15,7 +15,7 @@ from pyrunc.linux import files
 from pyrunc.steps.step import CONTAINER, Step
 
 if TYPE_CHECKING:
-    from pyrunc.cgroups import AnyManager
+    from pyrunc.cgroups.protocol import CgroupManager
     from pyrunc.steps.context import Context
 
 # Below this many bytes a copy of our own pages, made when the child writes to them, is too much for the cgroup.
@@ -31,7 +31,7 @@ class MakeCgroup(Step):
 
     def __init__(
         self,
-        manager: AnyManager,
+        manager: CgroupManager,
         resources: dict[str, Any],
         small: bool = False,
         owner: int | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import errno
 import posix
+import select
 from typing import TYPE_CHECKING
 
 from pyrunc import _linux
@@ -213,3 +214,10 @@ class Record(Step):
 
     def apply(self, context: Context) -> None:
         context.on_pid(context)
+
+
+def has_ended(pidfd: int) -> bool:
+    """Whether the process has ended (a zombie has)."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pyrunc.cgroups import AnyManager
+    from pyrunc.cgroups.protocol import CgroupManager
     from pyrunc.config.types import Config
     from pyrunc.steps.host import Host
     from pyrunc.steps.process.streams import Streams
@@ -71,7 +71,7 @@ class Context:
         self.pidfd = -1
         # The process's end of the socket pair between the two: an _socket.socket, SOCK_SEQPACKET.
         self.sync: Any = None
-        self.cgroup: AnyManager | None = None
+        self.cgroup: CgroupManager | None = None
         self.cgroup_fds: list[int] = []
         # On cgroup v2, where the container process can be born in its cgroup.
         self.cgroup_directory_fd = -1

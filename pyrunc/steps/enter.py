@@ -1,4 +1,4 @@
-"""exec: which cgroup the new process enters, and how."""
+"""How a new process gets into a container that runs: its cgroup, namespaces and root, an exec's CPUs and terminal."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import errno
 import posix
 from typing import TYPE_CHECKING, Any
 
-from pyrunc.errors import PyruncError
-from pyrunc.steps.step import Step
+from pyrunc.errors import PyruncError, StateError, reason
+from pyrunc.state.container import Container
+from pyrunc.steps import clone, namespaces
+from pyrunc.steps.context import Context
+from pyrunc.steps.step import CONTAINER, Step
 
 if TYPE_CHECKING:
-    from pyrunc.cgroups import AnyManager
-    from pyrunc.state.store import Container
-    from pyrunc.steps.context import Context
+    from pyrunc.cgroups.protocol import CgroupManager
 
 
 class OpenCgroup(Step):
@@ -47,14 +48,14 @@ class OpenCgroup(Step):
         if not self.outside:
             self._open(context, manager)
 
-    def _open(self, context: Context, manager: AnyManager) -> None:
+    def _open(self, context: Context, manager: CgroupManager) -> None:
         context.cgroup_fds = manager.join_fds(self.paths)
         if not self.paths:
             context.cgroup_fds += manager.nested_fds(self.container.pid)
         if not self.small:
             context.cgroup_directory_fd = manager.clone_fd(self.paths)
 
-    def _elsewhere(self, context: Context, manager: AnyManager) -> None:
+    def _elsewhere(self, context: Context, manager: CgroupManager) -> None:
         """The container's own is gone: its process has left it, for another, which the new one enters too (as runc)."""
         from pyrunc.cgroups import elsewhere
 
@@ -92,3 +93,94 @@ class AttachToScope(Step):
         if self.opened.outside:
             manager: Any = context.cgroup
             manager.attach(context.pid, self.opened.paths, self.opened.container.pid)
+
+
+class OpenContainer(namespaces.OpenNamespaces):
+    """Open the init process's namespaces, and its root where it has no mount namespace of its own to bring one."""
+
+    __slots__ = ("pid", "pidfd")
+
+    def __init__(self, joined: dict[str, tuple[str, str]], pid: int, pidfd: int) -> None:
+        namespaces.OpenNamespaces.__init__(self, joined)
+        self.pid = pid
+        self.pidfd = pidfd
+
+    def apply(self, context: Context) -> None:
+        try:
+            namespaces.OpenNamespaces.apply(self, context)
+            if "mount" not in self.joined:
+                flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+                context.root_fd = posix.open("/proc/" + str(self.pid) + "/root", flags)
+        except (OSError, PyruncError):
+            self._check()
+            raise
+        self._check()
+
+    def _check(self) -> None:
+        # By number, which may be another process's by now: what was opened is the container's if it is still there.
+        if clone.has_ended(self.pidfd):
+            raise StateError("cannot exec in a stopped container")
+
+    def undo(self, context: Context) -> None:
+        namespaces.OpenNamespaces.undo(self, context)
+        if context.root_fd >= 0:
+            posix.close(context.root_fd)
+            context.root_fd = -1
+
+
+class OpenRoot(Step):
+    """The root and current directory that came with the mount namespace."""
+
+    __slots__ = ()
+    name = "root"
+    side = CONTAINER
+
+    def describe(self) -> str:
+        return "open the container's root"
+
+    def apply(self, context: Context) -> None:
+        context.root_fd = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+
+
+class Affinity(Step):
+    """process.execCPUAffinity: initial before the cgroup is entered, final after."""
+
+    __slots__ = ("cpus", "numbers")
+    name = "execCPUAffinity"
+    section = "config.md#linux-process"
+    side = CONTAINER
+
+    def __init__(self, cpus: str, pointer: str) -> None:
+        from pyrunc.steps.process.scheduling import parse_list
+
+        Step.__init__(self, pointer)
+        self.cpus = cpus
+        self.numbers = parse_list(cpus)
+
+    def describe(self) -> str:
+        return "run on CPUs " + self.cpus
+
+    def apply(self, context: Context) -> None:
+        try:
+            posix.sched_setaffinity(0, self.numbers)
+        except OSError as error:
+            raise PyruncError("set CPU affinity " + self.cpus + ": " + reason(error), errno=error.errno) from None
+
+
+class AdoptTerminal(Step):
+    """The terminal that we relay, as it must be before the program can look at it."""
+
+    __slots__ = ()
+    name = "terminal"
+
+    def __init__(self) -> None:
+        Step.__init__(self, "/process/terminal")
+
+    def describe(self) -> str:
+        return "give the terminal the size of ours, and no carriage returns, which ours adds"
+
+    def apply(self, context: Context) -> None:
+        from pyrunc.linux.tty import keep_newlines, resize
+
+        keep_newlines(context.console_fd)
+        resize(context.console_fd)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 from typing import TYPE_CHECKING, Final
 
-from pyrunc.state.store import FIFO
+from pyrunc.state.container import FIFO
 from pyrunc.steps.step import Step
 
 if TYPE_CHECKING:

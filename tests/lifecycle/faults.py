@@ -25,8 +25,8 @@ from pyrunc.errors import PyruncError
 from pyrunc.lifecycle import create, run
 from pyrunc.lifecycle import exec as exec_module
 from pyrunc.lifecycle.options import CreateOptions, ExecOptions
-from pyrunc.plan import perform
 from pyrunc.state.store import Store
+from pyrunc.steps import clone
 from pyrunc.steps.clone import Clone
 from pyrunc.steps.context import Context
 from pyrunc.steps.process.init import BecomeProgram
@@ -86,13 +86,13 @@ class Fault:
         step.__class__ = type(kind.__name__, (kind,), {"__slots__": (), "apply": apply})
 
     def _at_the_end(self) -> None:
-        original: Callable[[int], bool] = perform.has_ended
+        original: Callable[[int], bool] = clone.has_ended
 
         def has_ended(pidfd: int) -> bool:
             self.strike()
             return original(pidfd)
 
-        perform.has_ended = has_ended
+        clone.has_ended = has_ended
 
 
 def describe(plan: Plan) -> list[dict[str, Any]]:

@@ -17,19 +17,19 @@ from typing import Any
 
 import pytest
 
-from pyrunc import cgroups
-from pyrunc.cgroups import Manager, device_rules
+from pyrunc.cgroups import device_rules, hierarchies
+from pyrunc.cgroups.v1.manager import Manager
 from pyrunc.errors import ConfigError, PyruncError
 
 TOP = Path(__file__).parents[2]
-HOST = cgroups.detect()
+HOST = hierarchies.detect()
 if os.geteuid() != 0:
     pytest.skip("no root: cgroups are made by root here", allow_module_level=True)
 if HOST.mode != "v1":
     pytest.skip("no cgroup v1", allow_module_level=True)
 
 #: With cgroup2's, on a hybrid host.
-MOUNTS = {**HOST.mounts, **({} if HOST.unified is None else {cgroups.HYBRID: HOST.unified})}
+MOUNTS = {**HOST.mounts, **({} if HOST.unified is None else {hierarchies.HYBRID: HOST.unified})}
 MIB = 1 << 20
 UNLIMITED = 0x7FFFFFFFFFFFF000
 
@@ -44,7 +44,7 @@ class Place:
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def manager(self, name: str = "box", **more: Any) -> Manager:
-        return Manager(cgroups.paths(HOST, self.path + "/" + name, "unused"), **more)
+        return Manager(hierarchies.paths(HOST, self.path + "/" + name, "unused"), **more)
 
     def made(self, resources: dict[str, Any] | None = None, name: str = "box") -> Manager:
         manager = self.manager(name)
@@ -116,7 +116,7 @@ def number(manager: Manager, controller: str, file: str) -> int:
 
 def own_cgroups(pid: int | str) -> dict[str, str]:
     lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
-    return {name or cgroups.HYBRID: path for _, names, path in lines for name in names.split(",")}
+    return {name or hierarchies.HYBRID: path for _, names, path in lines for name in names.split(",")}
 
 
 # --- birth and end
@@ -150,7 +150,7 @@ def test_own_relative_path() -> None:
     """A relative path, and none at all, lie below the cgroup of the caller."""
     mine = own_cgroups("self")
     for asked, leaf in (("pyrunc-test/x", "pyrunc-test/x"), (None, "an-id")):
-        paths = cgroups.paths(HOST, asked, "an-id")
+        paths = hierarchies.paths(HOST, asked, "an-id")
         for name, directory in paths.items():
             assert directory == MOUNTS[name][0] + mine[name].rstrip("/") + "/" + leaf
 
@@ -946,11 +946,12 @@ def test_stats(place: Place) -> None:
 NESTED = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from pyrunc import cgroups
-host = cgroups.detect()
+from pyrunc.cgroups import hierarchies
+from pyrunc.cgroups.v1.manager import Manager
+host = hierarchies.detect()
 result = {"mode": host.mode, "mounts": {**host.mounts, "unified": host.unified}}
 for key, asked in (("absolute", "/inner/abs"), ("relative", "inner/rel"), ("unset", None)):
-    manager = cgroups.Manager(cgroups.paths(host, asked, "inner-id"))
+    manager = Manager(hierarchies.paths(host, asked, "inner-id"))
     result[key] = manager.paths
     manager.create()
     manager.set({})
@@ -986,10 +987,11 @@ def test_inside_a_container(place: Place, namespace: bool) -> None:
 MORE = """
 import json, os, sys
 sys.path.insert(0, sys.argv[1])
-from pyrunc import cgroups
+from pyrunc.cgroups import hierarchies
+from pyrunc.cgroups.v1.manager import Manager
 from pyrunc.errors import PyruncError
-host = cgroups.detect()
-manager = cgroups.Manager(cgroups.paths(host, sys.argv[2] + "/more", "unused"))
+host = hierarchies.detect()
+manager = Manager(hierarchies.paths(host, sys.argv[2] + "/more", "unused"))
 manager.create()
 def value(controller, file):
     with open(manager.paths[controller] + "/" + file) as stream:
@@ -1078,10 +1080,11 @@ def test_controllers_that_are_not_mounted_here(place: Place, tmp_path: Path) -> 
 ROOTLESS = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from pyrunc import cgroups
+from pyrunc.cgroups import hierarchies
+from pyrunc.cgroups.v1.manager import Manager
 from pyrunc.errors import PyruncError
 def manager(optional, rootless=True):
-    return cgroups.Manager(cgroups.paths(cgroups.detect(), sys.argv[2] + "/x", "unused"), rootless, optional)
+    return Manager(hierarchies.paths(hierarchies.detect(), sys.argv[2] + "/x", "unused"), rootless, optional)
 for rootless in (False, True):
     try:
         manager(False, rootless).create()
@@ -1114,8 +1117,9 @@ def test_without_privilege(place: Place, public_tree: Path) -> None:
 FOREIGN = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from pyrunc import cgroups
-mine = cgroups.Manager(cgroups.paths(cgroups.detect(), sys.argv[2] + "/box", "unused"), rootless=True, optional=True)
+from pyrunc.cgroups import hierarchies
+from pyrunc.cgroups.v1.manager import Manager
+mine = Manager(hierarchies.paths(hierarchies.detect(), sys.argv[2] + "/box", "unused"), rootless=True, optional=True)
 recorded = mine.paths
 mine.check()
 mine.create()
@@ -1142,9 +1146,10 @@ def test_many_at_once(place: Place) -> None:
     code = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from pyrunc import cgroups
+from pyrunc.cgroups import hierarchies
+from pyrunc.cgroups.v1.manager import Manager
 for i in range(40):
-    manager = cgroups.Manager(cgroups.paths(cgroups.detect(), f"{sys.argv[2]}/pod/{os.getpid()}-{i}", ""))
+    manager = Manager(hierarchies.paths(hierarchies.detect(), f"{sys.argv[2]}/pod/{os.getpid()}-{i}", ""))
     manager.create()
     manager.set({"devices": [{"allow": False, "access": "rwm"}], "pids": {"limit": 50}})
     fds = manager.join_fds()

@@ -21,7 +21,10 @@ from .support import mounts_of, one_line, running
 sys.path.insert(0, str(TOP))
 
 from pyrunc.errors import PyruncError
-from pyrunc.lifecycle.checkpoint import external_mounts
+from pyrunc.lifecycle.checkpoint import external_mounts, stage
+from pyrunc.lifecycle.checkpoint.images import ImageMount, judge_images
+from pyrunc.lifecycle.checkpoint.stage import Restriction
+from pyrunc.linux import mountinfo
 
 USAGE = [
     ("checkpoint", ("--parent-path", "/absolute"), "--parent-path must be relative"),
@@ -307,27 +310,27 @@ def test_restored_mounts_must_not_have_more_rights(bundle: MakeBundle, tmp_path:
     bind(box, source, "/data", "bind", "ro", "noexec")
     pid = running(box)
     restrictions = staged(box, "[[each.device, each.root, sorted(each.options)] for each in restrictions]")
-    limits = [external_mounts.Restriction(device, root, set(options)) for device, root, options in restrictions]
-    table = external_mounts.entries(pid)
-    external_mounts.judge_restored(table, limits)
+    limits = [Restriction(device, root, set(options)) for device, root, options in restrictions]
+    table = mountinfo.entries(pid)
+    stage.judge_restored(table, limits)
     (entry,) = [entry for entry in table if entry.point == "/data"]
     assert {"ro", "noexec"} <= entry.options
     entry.options.discard("ro")
     with pytest.raises(PyruncError, match="/data without ro"):
-        external_mounts.judge_restored(table, limits)
+        stage.judge_restored(table, limits)
     box.delete("--force").ok()
 
 
 def test_images_of_somebody_else_s_making() -> None:
     good = [
-        external_mounts.ImageMount("/", "", False, False),
-        external_mounts.ImageMount("/a", "pyrunc:mount:1", False, False),
+        ImageMount("/", "", False, False),
+        ImageMount("/a", "pyrunc:mount:1", False, False),
     ]
-    external_mounts.judge_images(good)
+    judge_images(good)
     for bad in (
-        external_mounts.ImageMount("/a", "/etc", False, False),
-        external_mounts.ImageMount("/a", "pyrunc:mount:1", True, False),
-        external_mounts.ImageMount("/a", "", False, True),
+        ImageMount("/a", "/etc", False, False),
+        ImageMount("/a", "pyrunc:mount:1", True, False),
+        ImageMount("/a", "", False, True),
     ):
         with pytest.raises(PyruncError):
-            external_mounts.judge_images([*good, bad])
+            judge_images([*good, bad])

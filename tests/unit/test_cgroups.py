@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from pyrunc import cgroups
-from pyrunc.cgroups import Host, device_rules, parse_mountinfo
+from pyrunc.cgroups import device_rules, hierarchies
+from pyrunc.cgroups.hierarchies import Hierarchies, parse_mountinfo
 from pyrunc.errors import ConfigError, PyruncError
 
 # The usual names of systemd hosts: two hierarchies of two controllers each.
@@ -34,7 +34,7 @@ def test_controllers_mounted_together() -> None:
         "memory": (CGROUP + "memory", "/"),
         "devices": (CGROUP + "devices", "/"),
     }
-    paths = cgroups.paths(Host("v1", mounts, {}), "/pod/box", "id")
+    paths = hierarchies.paths(Hierarchies("v1", mounts, {}), "/pod/box", "id")
     assert paths["cpu"] == paths["cpuacct"] == CGROUP + "cpu,cpuacct/pod/box"
     assert paths["name=systemd"] == CGROUP + "systemd/pod/box"
 
@@ -71,28 +71,30 @@ def test_what_is_mounted_over_another() -> None:
     ],
 )
 def test_paths(own: str, root: str, asked: str | None, below: str) -> None:
-    host = Host("v1", {"devices": ("/cg/devices", root)}, {"devices": own})
-    assert cgroups.paths(host, asked, "the-id") == {"devices": "/cg/devices" + below}
+    host = Hierarchies("v1", {"devices": ("/cg/devices", root)}, {"devices": own})
+    assert hierarchies.paths(host, asked, "the-id") == {"devices": "/cg/devices" + below}
 
 
 @pytest.mark.parametrize("asked", ["/", "//.", ".", "..", "/..", "/a/../b", "a/..", "../a", "/a\0b"])
 def test_paths_that_leave_their_place(asked: str) -> None:
     """The root itself holds every process of the machine: nothing below may be deleted as a container's."""
-    host = Host("v1", {"devices": ("/cg/devices", "/")}, {"devices": "/"})
+    host = Hierarchies("v1", {"devices": ("/cg/devices", "/")}, {"devices": "/"})
     with pytest.raises(ConfigError, match="must name a cgroup below") as caught:
-        cgroups.paths(host, asked, "the-id")
+        hierarchies.paths(host, asked, "the-id")
     assert caught.value.pointer == "/linux/cgroupsPath"
 
 
 def test_no_devices_no_v1_and_other_named_hierarchies() -> None:
     with pytest.raises(PyruncError, match="the devices cgroup is not mounted"):
-        cgroups.paths(Host("v1", {"memory": ("/cg/memory", "/")}, {}), "/a", "id")
+        hierarchies.paths(Hierarchies("v1", {"memory": ("/cg/memory", "/")}, {}), "/a", "id")
     with pytest.raises(PyruncError, match="no cgroup hierarchy is mounted"):
-        cgroups.paths(Host("none", {}, {}), "/a", "id")
-    assert cgroups.paths(Host("v2", {}, {"": "/user.slice/x"}), "/a", "id") == {"": "/sys/fs/cgroup/a"}
-    assert cgroups.paths(Host("v2", {}, {"": "/user.slice/x"}), None, "id") == {"": "/sys/fs/cgroup/user.slice/id"}
+        hierarchies.paths(Hierarchies("none", {}, {}), "/a", "id")
+    assert hierarchies.paths(Hierarchies("v2", {}, {"": "/user.slice/x"}), "/a", "id") == {"": "/sys/fs/cgroup/a"}
+    assert hierarchies.paths(Hierarchies("v2", {}, {"": "/user.slice/x"}), None, "id") == {
+        "": "/sys/fs/cgroup/user.slice/id"
+    }
     named = {"devices": ("/cg/d", "/"), "name=openrc": ("/cg/openrc", "/"), "name=systemd": ("/cg/systemd", "/")}
-    assert set(cgroups.paths(Host("v1", named, {}), "/a", "id")) == {"devices", "name=systemd"}
+    assert set(hierarchies.paths(Hierarchies("v1", named, {}), "/a", "id")) == {"devices", "name=systemd"}
 
 
 # --- devices

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc.cgroups.v1 import limits_rare
+from pyrunc.cgroups.v1.limits import apply
 from pyrunc.cgroups.v2 import limits
 from pyrunc.errors import ConfigError
 
@@ -25,7 +25,7 @@ class Files:
 
 def written(resources: dict[str, Any], *there: str) -> list[tuple[str, str, str, str]]:
     files = Files(*there)
-    limits_rare.apply(files, resources)  # type: ignore[arg-type]
+    apply(files, resources)  # type: ignore[arg-type]
     return files.written
 
 

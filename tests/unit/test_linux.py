@@ -19,7 +19,7 @@ import pytest
 import seccomp
 
 from pyrunc import _linux
-from pyrunc.lifecycle.terminal import keep_newlines
+from pyrunc.linux.tty import keep_newlines
 from pyrunc.steps.rootfs import mount_record
 
 from ..conftest import TOP

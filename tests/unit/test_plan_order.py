@@ -12,13 +12,14 @@ import pytest
 pytest.importorskip("pyrunc._linux")
 
 from pyrunc import _linux
-from pyrunc.cgroups import Manager
+from pyrunc.cgroups.v1.manager import Manager
 from pyrunc.config.default import default_config
 from pyrunc.errors import ConfigError
 from pyrunc.lifecycle.exec import compile_exec
 from pyrunc.lifecycle.options import ExecOptions
 from pyrunc.plan import order
-from pyrunc.state.store import Container, Store
+from pyrunc.state.container import Container
+from pyrunc.state.store import Store
 from pyrunc.steps import cgroup, hooks, namespaces
 from pyrunc.steps import clone as birth
 from pyrunc.steps.host import Host

@@ -15,7 +15,7 @@ import pytest
 from pyrunc import _linux
 from pyrunc.config.default import default_config
 from pyrunc.errors import PyruncError
-from pyrunc.plan import perform, sync
+from pyrunc.plan import perform, waiting
 from pyrunc.steps.context import Context
 from pyrunc.steps.host import Host
 from pyrunc.steps.process.init import BecomeProgram
@@ -86,7 +86,7 @@ def fails(peer: Peer, wait: Callable[[Plan, Context], Any], words: str = UNEXPEC
     return caught.value
 
 
-WAITS = [sync.await_meeting, sync.take_over, sync.await_waiting]
+WAITS = [waiting.await_meeting, waiting.take_over, waiting.await_waiting]
 
 
 def number(value: int) -> bytes:
@@ -124,13 +124,13 @@ def test_nonsense(peer: Peer, wait: Callable[[Plan, Context], Any], message: byt
 
 def test_a_message_that_belongs_elsewhere(peer: Peer) -> None:
     peer.says(b"M")
-    fails(peer, sync.take_over)
+    fails(peer, waiting.take_over)
     peer.says(b"M")
-    fails(peer, sync.await_waiting)
+    fails(peer, waiting.await_waiting)
     peer.says(b"F")
-    fails(peer, sync.await_waiting)
+    fails(peer, waiting.await_waiting)
     peer.says(b"P" + number(peer.child()) + b"I")
-    fails(peer, sync.await_waiting)
+    fails(peer, waiting.await_waiting)
 
 
 @pytest.mark.parametrize("wait", WAITS)
@@ -147,15 +147,15 @@ def test_descriptors_that_nobody_asked_for(peer: Peer, wait: Callable[[Plan, Con
 def test_a_terminal_once_and_only_where_there_is_one(peer: Peer) -> None:
     master, slave = os.openpty()
     peer.says(b"M", fds=[master])
-    sync.await_meeting(peer.plan, peer.context)
+    waiting.await_meeting(peer.plan, peer.context)
     assert peer.context.console_fd >= 0
     peer.says(b"M", fds=[master])
-    fails(peer, sync.await_meeting)
+    fails(peer, waiting.await_meeting)
     os.close(peer.context.console_fd)
     peer.context.console_fd = -1
     peer.plan.steps[1].process["terminal"] = False  # type: ignore[attr-defined]
     peer.says(b"M", fds=[master])
-    fails(peer, sync.await_meeting)
+    fails(peer, waiting.await_meeting)
     assert peer.context.console_fd == -1
     os.close(master)
     os.close(slave)
@@ -163,7 +163,7 @@ def test_a_terminal_once_and_only_where_there_is_one(peer: Peer) -> None:
 
 def test_a_failure_is_one_line(peer: Peer) -> None:
     peer.says(b"X" + struct.pack("=HI", 1, 13) + "a\nb\x1b[2Jc\x9bd ü\udcff".encode("utf-8", "surrogateescape"))
-    error = fails(peer, sync.await_waiting, "a b [2Jc d ü\udcff")
+    error = fails(peer, waiting.await_waiting, "a b [2Jc d ü\udcff")
     assert (error.errno, error.step) == (13, "process")
 
 
@@ -176,21 +176,21 @@ def test_the_number_of_another_process(peer: Peer) -> None:
     peer.context.pidfd = os.pidfd_open(peer.context.pid)
     for pid in (1, os.getpid(), os.getppid(), peer.context.pid, older):
         peer.says(b"P" + number(pid) + b"I")
-        fails(peer, sync.take_over)
+        fails(peer, waiting.take_over)
     # Cloned outside, without having asked for that.
     new = peer.child()
     peer.says(b"P" + number(new) + b"O")
-    fails(peer, sync.take_over)
+    fails(peer, waiting.take_over)
     peer.says(b"P" + number(new) + b"I")
     os.kill(peer.context.pid, signal.SIGKILL)
-    sync.take_over(peer.plan, peer.context)
+    waiting.take_over(peer.plan, peer.context)
     assert peer.context.pid == new
 
 
 def test_a_listener_that_is_none(peer: Peer) -> None:
     """What the agent is sent, which may be privileged, is a seccomp listener, and one only."""
     peer.with_a_listener()
-    for wait in (sync.await_waiting, sync.take_over):
+    for wait in (waiting.await_waiting, waiting.take_over):
         for message in (b"L" + number(0), b"L" + number(1000), b"L" + number(0x80000000), b"L" + number(0xFFFFFFFF)):
             peer.context.has_listener = False
             peer.says(message)
@@ -220,14 +220,14 @@ def test_a_process_that_ended_while_the_runtime_worked(peer: Peer) -> None:
 def test_a_stolen_end_of_the_socket_holds_nobody_up(peer: Peer) -> None:
     """Somebody has copied the process's end out of it: when the process ends there is no end of file."""
     os.kill(peer.context.pid, signal.SIGKILL)
-    sync.await_waiting(peer.plan, peer.context)
+    waiting.await_waiting(peer.plan, peer.context)
     assert peer.context.sync is None
 
 
 def test_a_stolen_end_holds_nobody_up_who_expects_a_word(peer: Peer) -> None:
     """Likewise where a second process is to take the first one's place, or the listener is to come."""
     os.kill(peer.context.pid, signal.SIGKILL)
-    fails(peer, sync.take_over, "was killed by signal 9")
+    fails(peer, waiting.take_over, "was killed by signal 9")
     # Reaped, and closed.
     peer.children.clear()
     peer.context.pidfd = os.open("/", os.O_PATH)

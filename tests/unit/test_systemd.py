@@ -4,17 +4,18 @@ from typing import Any
 
 import pytest
 
-from pyrunc.cgroups.systemd import gvariant, manager, properties
+from pyrunc.cgroups.systemd import gvariant, properties
+from pyrunc.cgroups.systemd.scope import ScopeName
 from pyrunc.cgroups.v2 import limits
 from pyrunc.errors import ConfigError
 
 
 def test_places() -> None:
-    place = manager.Place("a-b.slice:pre:name", "id", user=False)
+    place = ScopeName("a-b.slice:pre:name", "id", user=False)
     assert (place.unit, place.below()) == ("pre-name.scope", "/a.slice/a-b.slice/pre-name.scope")
-    assert manager.Place(None, "id", user=False).below() == "/system.slice/pyrunc-id.scope"
-    assert manager.Place(None, "id", user=True).below() == "/user.slice/pyrunc-id.scope"
-    assert manager.Place("-.slice::x", "id", user=False).below() == "/x.scope"
+    assert ScopeName(None, "id", user=False).below() == "/system.slice/pyrunc-id.scope"
+    assert ScopeName(None, "id", user=True).below() == "/user.slice/pyrunc-id.scope"
+    assert ScopeName("-.slice::x", "id", user=False).below() == "/x.scope"
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ def test_places() -> None:
 )
 def test_bad_places(path: str) -> None:
     with pytest.raises(ConfigError):
-        manager.Place(path, "id", user=False)
+        ScopeName(path, "id", user=False)
 
 
 def found(resources: dict[str, Any], version: int = 253, *, starting: bool = False) -> dict[str, Any]:
@@ -151,13 +152,13 @@ def test_the_longest_list_of_processors() -> None:
 def test_device_rules_as_properties() -> None:
     """Of cgroup v1, where systemd would allow all at a daemon-reload."""
     rules = [{"allow": False, "access": "rwm"}, {"allow": True, "type": "b", "major": 259, "minor": 4, "access": "r"}]
-    found = dict(manager.device_properties({"devices": rules}))
+    found = dict(properties.device_properties({"devices": rules}))
     assert found["DevicePolicy"] == ("s", "strict")
     allowed = found["DeviceAllow"][1]
     for entry in (("char-*", "m"), ("block-*", "m"), ("/dev/char/1:3", "rwm"), ("char-136", "rwm")):
         assert entry in allowed
     assert next(letters for name, letters in allowed if name == "/dev/block/259:4").startswith("r")
-    assert manager.device_properties({"devices": [{"allow": True, "access": "rwm"}]}) == []
+    assert properties.device_properties({"devices": [{"allow": True, "access": "rwm"}]}) == []
 
 
 @pytest.mark.parametrize(
@@ -207,7 +208,7 @@ def test_bad_values(text: str) -> None:
 
 
 def test_seconds() -> None:
-    assert manager.annotated({"org.systemd.property.TimeoutStopSec": "7", "other": "x"}) == [
+    assert properties.annotated({"org.systemd.property.TimeoutStopSec": "7", "other": "x"}) == [
         ("TimeoutStopUSec", ("t", 7_000_000))
     ]
 
@@ -220,6 +221,6 @@ def test_seconds() -> None:
 def test_a_property_that_is_the_runtime_s_own(name: str) -> None:
     """By PIDs an annotation could put any process of the host into the scope, to be killed with it."""
     with pytest.raises(ConfigError) as caught:
-        manager.annotated({f"org.systemd.property.{name}": "[uint32 1]"})
+        properties.annotated({f"org.systemd.property.{name}": "[uint32 1]"})
     assert f"the property {name} is the runtime's own to set" in str(caught.value)
     assert caught.value.pointer == f"/annotations/org.systemd.property.{name}"

@@ -12,132 +12,20 @@ from errno import EACCES, EBUSY, EPERM
 from typing import TYPE_CHECKING, Any
 
 from pyrunc import cgroups
-from pyrunc.cgroups import device_rules
+from pyrunc.cgroups import hierarchies
 from pyrunc.cgroups.files import failure, make
 from pyrunc.cgroups.systemd import properties as units
 from pyrunc.cgroups.systemd.bus import Told, connect
-from pyrunc.cgroups.systemd.properties import INFINITY, share
+from pyrunc.cgroups.systemd.properties import annotated, device_properties, v1_properties
+from pyrunc.cgroups.systemd.scope import ScopeName
 from pyrunc.cgroups.v2 import limits
 from pyrunc.cgroups.v2 import manager as v2
-from pyrunc.errors import ConfigError, PyruncError
+from pyrunc.errors import PyruncError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pyrunc.cgroups.systemd.properties import Property
-
-
-class Place:
-    """Where a container's scope is: from linux.cgroupsPath "slice:prefix:name". Raises ConfigError.
-
-    user: of a user's manager. slice_: its slice; unit: its name.
-    """
-
-    __slots__ = ("slice_", "unit", "user")
-
-    def __init__(self, cgroups_path: str | None, container_id: str, *, user: bool) -> None:
-        parts = (cgroups_path or ":pyrunc:" + container_id).split(":")
-        if len(parts) != 3:
-            raise ConfigError(
-                'expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got '
-                + repr(cgroups_path)
-                + " instead",
-                pointer="/linux/cgroupsPath",
-            )
-        self.user = user
-        self.slice_ = parts[0] or ("user.slice" if user else "system.slice")
-        name = parts[2] or container_id
-        self.unit = name if name.endswith(".slice") else (parts[1] + "-" if parts[1] else "") + name + ".scope"
-        if "/" in self.unit or ".." in self.unit or "\0" in self.unit:
-            raise ConfigError("invalid name of a unit: " + repr(self.unit), pointer="/linux/cgroupsPath")
-        expand_slice(self.slice_)
-
-    def below(self) -> str:
-        """The scope's cgroup below the manager's."""
-        return expand_slice(self.slice_) + "/" + self.unit
-
-
-def expand_slice(name: str) -> str:
-    """ "a-b.slice" lies in "a.slice": "/a.slice/a-b.slice" (systemd.slice(5)). Raises ConfigError."""
-    stem = name.removesuffix(".slice")
-    if stem == name or "/" in name or not stem:
-        raise ConfigError("invalid slice name: " + repr(name), pointer="/linux/cgroupsPath")
-    if stem == "-":
-        return ""
-    path = prefix = ""
-    for part in stem.split("-"):
-        if not part:
-            raise ConfigError("invalid slice name: " + repr(name), pointer="/linux/cgroupsPath")
-        prefix += ("-" if prefix else "") + part
-        path += "/" + prefix + ".slice"
-    return path
-
-
-def properties(resources: Mapping[str, Any]) -> list[Property]:
-    """The unit properties for linux.resources on cgroup v1; v2's are those of its files (properties.py). Pure."""
-    found: list[Property] = []
-    limit = resources.get("memory", {}).get("limit") or 0
-    if limit:
-        found.append(("MemoryLimit", ("t", INFINITY if limit == -1 else limit)))
-    cpu = resources.get("cpu", {})
-    if cpu.get("shares"):
-        found.append(("CPUShares", ("t", cpu["shares"])))
-    quota, period = cpu.get("quota") or 0, cpu.get("period") or 0
-    if period:
-        found.append(("CPUQuotaPeriodUSec", ("t", period)))
-    if quota or period:
-        found.append(("CPUQuotaPerSecUSec", ("t", share(quota, period))))
-    limit = resources.get("pids", {}).get("limit")
-    if limit is not None:
-        # systemd has no limit of none at all.
-        found.append(("TasksMax", ("t", INFINITY if limit < 0 else max(limit, 1))))
-    weight = resources.get("blockIO", {}).get("weight") or 0
-    if weight:
-        found.append(("BlockIOWeight", ("t", weight)))
-    return found
-
-
-def device_properties(resources: Mapping[str, Any]) -> list[Property]:
-    """The device rules for systemd on cgroup v1, which writes its own idea of them at every daemon-reload: without
-    these it would allow all. On v2 it leaves a program that it has not attached alone. Raises ConfigError.
-    """
-    everything, exceptions = device_rules.reduce(device_rules.parse(resources.get("devices", [])))
-    if everything:
-        return []
-    allowed = []
-    for (kind, major, minor), access in exceptions.items():
-        letters = "".join(letter for letter in "rwm" if device_rules.ACCESS[letter] & access)
-        for name in ("char", "block") if kind == "a" else ("char",) if kind == "c" else ("block",):
-            if minor == device_rules.ANY:
-                allowed.append((name + "-" + ("*" if major == device_rules.ANY else str(major)), letters))
-            elif major != device_rules.ANY:
-                allowed.append((f"/dev/{name}/{major}:{minor}", letters))
-            # Of all majors one minor: there is no word for it, so it is lost at a reload.
-    return [("DevicePolicy", ("s", "strict")), ("DeviceAllow", ("a(ss)", allowed))]
-
-
-def annotated(annotations: Mapping[str, str]) -> list[Property]:
-    """The properties of org.systemd.property.* annotations. Raises ConfigError."""
-    from pyrunc.cgroups.systemd import gvariant
-
-    found: list[Property] = []
-    for key, text in annotations.items():
-        name = key.removeprefix("org.systemd.property.")
-        if name == key:
-            continue
-        pointer = "/annotations/" + key
-        if not name.isascii() or not name.isalpha() or len(name) < 3:
-            raise ConfigError("not a property's name: " + repr(name), pointer=pointer)
-        if name in ("Slice", "Description", "DefaultDependencies") or name.startswith(("PID", "Delegate", "Device")):
-            raise ConfigError("the property " + name + " is the runtime's own to set", pointer=pointer)
-        signature, value = gvariant.parse(text, pointer)
-        if name.endswith("Sec") and not name.endswith("USec") and signature in "nqiuxt":
-            # In seconds for people, in microseconds on the bus.
-            name, signature, value = name[:-3] + "USec", "t", value * 1_000_000
-            if not 0 <= value <= INFINITY:
-                raise ConfigError("a time below zero, or beyond what systemd can count", pointer=pointer)
-        found.append((name, (signature, value)))
-    return found
 
 
 class Manager:
@@ -156,7 +44,7 @@ class Manager:
 
     def __init__(
         self,
-        place: Place,
+        place: ScopeName,
         inner: cgroups.FilesManager,
         container_id: str,
         extra: list[Property],
@@ -174,8 +62,67 @@ class Manager:
         # The properties of resources that it was started with.
         self.given: list[Property] = []
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+    # --- what the manager of the files does alone
+
+    def check(self) -> None:
+        self.inner.check()
+
+    def release(self) -> None:
+        self.inner.release()
+
+    def give_to(self, uid: int) -> None:
+        self.inner.give_to(uid)
+
+    def clone_fd(self, sub: Mapping[str, str] | None = None) -> int:
+        return self.inner.clone_fd(sub)
+
+    def join_fds(self, sub: Mapping[str, str] | None = None) -> list[int]:
+        return self.inner.join_fds(sub)
+
+    def nested_fds(self, pid: int) -> list[int]:
+        return self.inner.nested_fds(pid)
+
+    def born(self, fds: list[int]) -> list[int]:
+        return self.inner.born(fds)
+
+    def join(self, fds: Sequence[int]) -> None:
+        self.inner.join(fds)
+
+    def exists(self) -> bool:
+        return self.inner.exists()
+
+    def complete(self) -> bool:
+        return self.inner.complete()
+
+    def reachable(self, sub: Mapping[str, str] | None = None) -> bool:
+        return self.inner.reachable(sub)
+
+    def freeze(self) -> None:
+        self.inner.freeze()
+
+    def thaw(self) -> None:
+        self.inner.thaw()
+
+    def thaw_all(self) -> None:
+        self.inner.thaw_all()
+
+    def frozen(self) -> bool:
+        return self.inner.frozen()
+
+    def pids(self, recursive: bool = True) -> list[int]:
+        return self.inner.pids(recursive)
+
+    def oom_kills(self) -> int | None:
+        return self.inner.oom_kills()
+
+    def watch_oom(self) -> int:
+        return self.inner.watch_oom()
+
+    def ran_out_of_memory(self, watch: int) -> bool | None:
+        return self.inner.ran_out_of_memory(watch)
+
+    def stats(self) -> dict[str, Any]:
+        return self.inner.stats()
 
     # --- birth
 
@@ -187,7 +134,7 @@ class Manager:
                 settings = limits.settings(resources, "/linux/resources", self.paths[""])
                 self.given = units.properties(settings, self.paths[""], bus.version, starting=True)
             else:
-                self.given = properties(resources)
+                self.given = v1_properties(resources)
             # One that failed may still have the name.
             bus.forget_failure(self.place.unit)
             self.first = pid
@@ -292,7 +239,7 @@ class Manager:
             if isinstance(self.inner, v2.Manager):
                 return self.inner.update(resources, pointer, told)
             self.inner.check_usage(resources, pointer)
-            told.set(properties(resources))
+            told.set(v1_properties(resources))
             try:
                 return self.inner.update(resources, pointer)
             except PyruncError:
@@ -386,9 +333,9 @@ def is_users(in_user_namespace: bool) -> bool:
     return posix.geteuid() != 0 or (in_user_namespace and owner != 0)
 
 
-def manager(place: Place, container_id: str, annotations: Mapping[str, str], *, rootless: bool) -> Manager:
+def manager(place: ScopeName, container_id: str, annotations: Mapping[str, str], *, rootless: bool) -> Manager:
     """The manager for a container that is to be made. Raises PyruncError, ConfigError."""
-    host = cgroups.detect()
+    host = hierarchies.detect()
     top = ""
     if place.user:
         bus = connect(True)
@@ -396,12 +343,12 @@ def manager(place: Place, container_id: str, annotations: Mapping[str, str], *, 
             top = bus.control_group()
         finally:
             bus.close()
-    paths = cgroups.paths(host, top + place.below(), container_id)
+    paths = hierarchies.paths(host, top + place.below(), container_id)
     return Manager(place, cgroups.files_manager(paths, rootless), container_id, annotated(annotations))
 
 
 def reopen(saved: Mapping[str, Any], paths: dict[str, str], container_id: str, *, rootless: bool) -> Manager:
     """The manager of a container that state.json has kept."""
-    place = Place(saved["slice"] + ":x:x", container_id, user=saved["user"])
+    place = ScopeName(saved["slice"] + ":x:x", container_id, user=saved["user"])
     place.unit = saved["unit"]
     return Manager(place, cgroups.files_manager(paths, rootless), container_id, [], saved.get("invocation"))

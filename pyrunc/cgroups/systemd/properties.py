@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from pyrunc.cgroups import device_rules
 from pyrunc.cgroups.files import read_file
 from pyrunc.errors import ConfigError
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pyrunc.cgroups.v2.limits import Setting
 
     Property = tuple[str, tuple[str, Any]]
+    from collections.abc import Mapping
+
 
 INFINITY: Final = 2**64 - 1
 
@@ -192,3 +195,70 @@ def mask(text: str, pointer: str) -> bytes:
             raise ConfigError("no machine has a number " + str(most) + " of these", pointer=pointer)
         bits |= ((1 << most - least + 1) - 1) << least
     return bits.to_bytes((bits.bit_length() + 7) // 8 or (1 if text else 0), "little")
+
+
+def v1_properties(resources: Mapping[str, Any]) -> list[Property]:
+    """The unit properties for linux.resources on cgroup v1; v2's are those of its files (properties.py). Pure."""
+    found: list[Property] = []
+    limit = resources.get("memory", {}).get("limit") or 0
+    if limit:
+        found.append(("MemoryLimit", ("t", INFINITY if limit == -1 else limit)))
+    cpu = resources.get("cpu", {})
+    if cpu.get("shares"):
+        found.append(("CPUShares", ("t", cpu["shares"])))
+    quota, period = cpu.get("quota") or 0, cpu.get("period") or 0
+    if period:
+        found.append(("CPUQuotaPeriodUSec", ("t", period)))
+    if quota or period:
+        found.append(("CPUQuotaPerSecUSec", ("t", share(quota, period))))
+    limit = resources.get("pids", {}).get("limit")
+    if limit is not None:
+        # systemd has no limit of none at all.
+        found.append(("TasksMax", ("t", INFINITY if limit < 0 else max(limit, 1))))
+    weight = resources.get("blockIO", {}).get("weight") or 0
+    if weight:
+        found.append(("BlockIOWeight", ("t", weight)))
+    return found
+
+
+def device_properties(resources: Mapping[str, Any]) -> list[Property]:
+    """The device rules for systemd on cgroup v1, which writes its own idea of them at every daemon-reload: without
+    these it would allow all. On v2 it leaves a program that it has not attached alone. Raises ConfigError.
+    """
+    everything, exceptions = device_rules.reduce(device_rules.parse(resources.get("devices", [])))
+    if everything:
+        return []
+    allowed = []
+    for (kind, major, minor), access in exceptions.items():
+        letters = "".join(letter for letter in "rwm" if device_rules.ACCESS[letter] & access)
+        for name in ("char", "block") if kind == "a" else ("char",) if kind == "c" else ("block",):
+            if minor == device_rules.ANY:
+                allowed.append((name + "-" + ("*" if major == device_rules.ANY else str(major)), letters))
+            elif major != device_rules.ANY:
+                allowed.append((f"/dev/{name}/{major}:{minor}", letters))
+            # Of all majors one minor: there is no word for it, so it is lost at a reload.
+    return [("DevicePolicy", ("s", "strict")), ("DeviceAllow", ("a(ss)", allowed))]
+
+
+def annotated(annotations: Mapping[str, str]) -> list[Property]:
+    """The properties of org.systemd.property.* annotations. Raises ConfigError."""
+    from pyrunc.cgroups.systemd import gvariant
+
+    found: list[Property] = []
+    for key, text in annotations.items():
+        name = key.removeprefix("org.systemd.property.")
+        if name == key:
+            continue
+        pointer = "/annotations/" + key
+        if not name.isascii() or not name.isalpha() or len(name) < 3:
+            raise ConfigError("not a property's name: " + repr(name), pointer=pointer)
+        if name in ("Slice", "Description", "DefaultDependencies") or name.startswith(("PID", "Delegate", "Device")):
+            raise ConfigError("the property " + name + " is the runtime's own to set", pointer=pointer)
+        signature, value = gvariant.parse(text, pointer)
+        if name.endswith("Sec") and not name.endswith("USec") and signature in "nqiuxt":
+            # In seconds for people, in microseconds on the bus.
+            name, signature, value = name[:-3] + "USec", "t", value * 1_000_000
+            if not 0 <= value <= INFINITY:
+                raise ConfigError("a time below zero, or beyond what systemd can count", pointer=pointer)
+        found.append((name, (signature, value)))
+    return found

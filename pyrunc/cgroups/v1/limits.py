@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyrunc.cgroups import device_rules
 from pyrunc.cgroups.files import failure, read_file, write_file
+from pyrunc.cgroups.v1.cpuset import fill
 from pyrunc.errors import ConfigError, PyruncError, at
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     # (file, value, config pointer below resources)
     Setting = tuple[str, object, str]
+
 
 # Parts of resources that few containers have, in a module of their own.
 RARE = ("blockIO", "hugepageLimits", "network", "rdma")
@@ -99,9 +101,9 @@ class Limits:
                         continue
                     except OSError:
                         # Perhaps a parent is empty still.
-                        _fill_cpuset(directory.rpartition("/")[0], file)
+                        fill(directory.rpartition("/")[0], file)
                 else:
-                    _fill_cpuset(directory, file, directory not in self.existed)
+                    fill(directory, file, directory not in self.existed)
             except OSError as exc:
                 raise failure(f"copy {file} down to {directory}", exc) from exc
             if value:
@@ -145,8 +147,6 @@ class Limits:
             # 0 as 1, which forbids as much (as runc).
             self.put("pids", "pids.max", max(limit, 1) if limit >= 0 else "max", "/pids/limit")
         if any(resources.get(name) for name in RARE):
-            from pyrunc.cgroups.v1.limits_rare import apply
-
             apply(self, resources)
 
     def _memory(self, memory: Mapping[str, Any]) -> None:
@@ -310,26 +310,6 @@ def _current(directory: str, file: str, value: str) -> str:
     return key + (" default" if file.endswith("weight_device") else " 0")
 
 
-def _fill_cpuset(directory: str, file: str, empty: bool = False) -> str:
-    """Copy cpuset.cpus or mems down to directory from the nearest cgroup above that has any; returns what it has then.
-
-    empty: it is known to have none. Raises OSError.
-    """
-    if not empty:
-        value = read_file(directory + "/" + file)
-        if value:
-            return value
-    parent = directory.rpartition("/")[0]
-    try:
-        value = _fill_cpuset(parent, file)
-    except FileNotFoundError:
-        # Above the mount point.
-        return ""
-    if value:
-        write_file(directory + "/" + file, value)
-    return value
-
-
 def with_quota(resources: Mapping[str, Any], directory: str, known: Callable[[], int]) -> Mapping[str, Any]:
     """Manager.with_quota() for a cpu cgroup."""
     cpu = resources.get("cpu", {})
@@ -342,3 +322,61 @@ def with_quota(resources: Mapping[str, Any], directory: str, known: Callable[[],
     if cpu.get("period"):
         return {**resources, "cpu": {**cpu, "quota": quota}}
     return {**resources, "cpu": {**cpu, "period": (quota < 0 and known()) or period}}
+
+
+def apply(limits: Limits, resources: Mapping[str, Any]) -> None:
+    """Write what is asked. Raises ConfigError and PyruncError."""
+    if resources.get("blockIO"):
+        _block_io(limits, resources["blockIO"])
+    for index, entry in enumerate(resources.get("hugepageLimits", [])):
+        _hugepages(limits, entry, "/hugepageLimits/" + str(index))
+    network = resources.get("network", {})
+    if network.get("classID"):
+        limits.put("net_cls", "net_cls.classid", network["classID"], "/network/classID")
+    for index, entry in enumerate(network.get("priorities", [])):
+        value = entry["name"] + " " + str(entry["priority"])
+        limits.put("net_prio", "net_prio.ifpriomap", value, "/network/priorities/" + str(index))
+    for device, entry in resources.get("rdma", {}).items():
+        value = device
+        for key, name in (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object")):
+            if entry.get(key) is not None:
+                value += " " + name + "=" + str(entry[key])
+        limits.put("rdma", "rdma.max", value, "/rdma/" + device.replace("~", "~0").replace("/", "~1"))
+
+
+def _block_io(limits: Limits, block: Mapping[str, Any]) -> None:
+    prefix = ""
+    if block.get("weight") or block.get("weightDevice"):
+        # CFQ's files are older, BFQ's newer; a kernel has one of the two or neither.
+        prefix = "blkio." if limits.has("blkio", "blkio.weight") else "blkio.bfq."
+    if block.get("weight"):
+        limits.put("blkio", prefix + "weight", block["weight"], "/blockIO/weight")
+    if block.get("leafWeight"):
+        limits.put("blkio", "blkio.leaf_weight", block["leafWeight"], "/blockIO/leafWeight")
+    for index, entry in enumerate(block.get("weightDevice", [])):
+        pointer = "/blockIO/weightDevice/" + str(index)
+        for file, key in ((prefix + "weight_device", "weight"), ("blkio.leaf_weight_device", "leafWeight")):
+            if entry.get(key):
+                limits.put("blkio", file, f"{entry['major']}:{entry['minor']} {entry[key]}", pointer)
+    for key, file in (
+        ("throttleReadBpsDevice", "read_bps"),
+        ("throttleWriteBpsDevice", "write_bps"),
+        ("throttleReadIOPSDevice", "read_iops"),
+        ("throttleWriteIOPSDevice", "write_iops"),
+    ):
+        for index, entry in enumerate(block.get(key) or ()):
+            value = f"{entry['major']}:{entry['minor']} {entry['rate']}"
+            limits.put("blkio", "blkio.throttle." + file + "_device", value, "/blockIO/" + key + "/" + str(index))
+
+
+def _hugepages(limits: Limits, entry: Mapping[str, Any], pointer: str) -> None:
+    size = entry["pageSize"]
+    # It becomes a part of a file's name.
+    if not (size.isascii() and size.isalnum()):
+        raise ConfigError(
+            f"invalid huge page size {size!r}: such as 2MB", pointer=limits.pointer(pointer + "/pageSize")
+        )
+    limits.put("hugetlb", "hugetlb." + size + ".limit_in_bytes", entry["limit"], pointer)
+    # What mmap(2) reserves is counted apart since Linux 5.7.
+    if limits.has("hugetlb", "hugetlb." + size + ".rsvd.limit_in_bytes"):
+        limits.put("hugetlb", "hugetlb." + size + ".rsvd.limit_in_bytes", entry["limit"], pointer)

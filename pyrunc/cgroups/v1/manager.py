@@ -7,20 +7,16 @@ processes or child cgroups to look at, stats.py for events.
 from __future__ import annotations
 
 import posix
-from errno import EBUSY, EINVAL
+from errno import EINVAL
 from typing import TYPE_CHECKING, Any
 
-from pyrunc.cgroups.files import REFUSED, WRITE, failure, make, read_file, write_file
+from pyrunc.cgroups.files import REFUSED, WRITE, failure, make, read_file, rmdir, write_file
+from pyrunc.cgroups.hierarchies import HYBRID
 from pyrunc.errors import ConfigError, PyruncError
 from pyrunc.linux import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-# The key of a hybrid host's unified hierarchy, the last of a manager's paths.
-HYBRID = "unified"
-# How long delete() waits for processes to be gone, in seconds.
-_PATIENCE = 5.0
 
 
 class Manager:
@@ -115,7 +111,7 @@ class Manager:
                 raise failure("read " + str(freezer) + "/freezer.state", exc) from exc
         except PyruncError:
             for directory in made:
-                _rmdir(directory)
+                rmdir(directory)
             raise
 
     def release(self) -> None:
@@ -337,31 +333,13 @@ class Manager:
         What is gone already, or goes meanwhile, is no error. Waits at most 5 s for processes to end.
         Raises PyruncError.
         """
-        left = [] if self.foreign else [directory for directory in self._directories() if not _rmdir(directory)]
+        left = [] if self.foreign else [directory for directory in self._directories() if not rmdir(directory)]
         if not left:
             return
-        from time import monotonic, sleep
+        from pyrunc.cgroups.walk import remove_left
 
-        from pyrunc.cgroups import walk
-
-        give_up = monotonic() + _PATIENCE
-        pause = 0.0001
-        while True:
-            # Mostly the last process is just about to be gone by itself.
-            sleep(pause)
-            left = [directory for directory in left if not _rmdir(directory)]
-            if left and kill:
-                self.kill_all()
-            left = [directory for directory in left if not walk.remove(directory)]
-            if not left:
-                return
-            if monotonic() > give_up:
-                pids = sorted(walk.pids(left))
-                what = "remove cgroup " + left[0] + ": " + posix.strerror(EBUSY)
-                if pids:
-                    what += ": processes " + " ".join(str(pid) for pid in pids[:10])
-                raise PyruncError(what, step="cgroup", errno=EBUSY)
-            pause = min(pause * 2, 0.2)
+        # Mostly the last process is just about to be gone by itself.
+        remove_left(left, self.kill_all if kill else None)
 
     # --- directories
 
@@ -403,14 +381,3 @@ class Manager:
             from pyrunc.cgroups import refusals
 
             raise refusals.frozen(directory)
-
-
-def _rmdir(directory: str) -> bool:
-    """Whether it is gone."""
-    try:
-        posix.rmdir(directory)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True

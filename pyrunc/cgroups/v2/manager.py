@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import posix
-import select
-import time
-from errno import EACCES, EBUSY, EINVAL, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP, EPERM, EROFS
+from errno import EACCES, EPERM
 from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc.cgroups.files import REFUSED, failure, read_file, write_file
@@ -15,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pyrunc.cgroups.v2 import limits
+    from pyrunc.cgroups.v2.oom import OomWatch
 
 # The key of the one hierarchy in state.json.
 UNIFIED: Final = ""
-_PATIENCE: Final = 5.0
 _DIRECTORY: Final = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
@@ -26,9 +24,7 @@ class Manager:
     """paths: {"": directory}, or {} when the container does without. rootless, optional, foreign: as of v1.Manager."""
 
     __slots__ = (
-        "_epoll",
-        "_kills",
-        "_watched",
+        "_watch",
         "directory",
         "existed",
         "foreign",
@@ -55,9 +51,7 @@ class Manager:
         self.foreign = False
         # Of take(): from create() on, until release().
         self.lock_fd = -1
-        self._watched: list[int] = []
-        self._kills = 0
-        self._epoll: Any = None
+        self._watch: OomWatch | None = None
 
     # The cgroup is made before there is a process.
     needs_process = False
@@ -96,6 +90,7 @@ class Manager:
         anything.
         """
         from pyrunc.cgroups.lock import take
+        from pyrunc.cgroups.v2.controllers import enable
 
         if not self.paths:
             return
@@ -105,7 +100,7 @@ class Manager:
         made = ""
         try:
             for index, name in enumerate(below):
-                self._enable(current)
+                enable(current)
                 current += "/" + name
                 try:
                     posix.mkdir(current, 0o755)
@@ -165,32 +160,12 @@ class Manager:
 
     def enable_above(self) -> None:
         """Pass all controllers down to this cgroup, which somebody else has made, as far as that can be."""
+        from pyrunc.cgroups.v2.controllers import enable
+
         current = self.mount
         for name in self.directory[len(self.mount) + 1 :].split("/"):
-            self._enable(current)
+            enable(current)
             current += "/" + name
-
-    def _enable(self, directory: str) -> None:
-        """Pass all controllers on to the children. What another runtime enables meanwhile is enabled all the same."""
-        available = read_file(directory + "/cgroup.controllers").split()
-        enabled = read_file(directory + "/cgroup.subtree_control").split()
-        missing = [name for name in available if name not in enabled]
-        if not missing:
-            return
-        path = directory + "/cgroup.subtree_control"
-        try:
-            write_file(path, " ".join("+" + name for name in missing))
-            return
-        except OSError:
-            pass
-        # One cannot be: the others one by one. A cgroup with processes of its own (EBUSY) takes none, or only threaded
-        # ones; what then is missing is told by whoever needs it.
-        for name in missing:
-            try:
-                write_file(path, "+" + name)
-            except OSError as exc:
-                if exc.errno not in (EBUSY, EOPNOTSUPP, EINVAL, EACCES, EPERM, EROFS, ENOENT):
-                    raise
 
     def set(
         self,
@@ -244,25 +219,10 @@ class Manager:
         return limits.with_period(resources, self.directory, known)
 
     def give_to(self, uid: int) -> None:
-        """Let a user make cgroups below and move processes there: the directory and the kernel's list of files.
+        """Let a user make cgroups below and move processes there. Raises PyruncError."""
+        from pyrunc.cgroups.v2.delegation import give
 
-        config-linux.md, "Cgroup ownership". Raises PyruncError.
-        """
-        try:
-            names = read_file("/sys/kernel/cgroup/delegate").split()
-        except OSError:
-            names = ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"]
-        try:
-            posix.chown(self.directory, uid, -1)
-            for name in names:
-                try:
-                    posix.chown(self.directory + "/" + name, uid, -1)
-                except FileNotFoundError:
-                    continue
-        except OSError as exc:
-            # An ordinary user gives nothing away; what it made is its own already.
-            if not self.rootless:
-                raise failure(f"give cgroup {self.directory} to uid {uid}", exc, "/linux/cgroupsPath") from exc
+        give(self.directory, uid, self.rootless)
 
     def clone_fd(self, sub: Mapping[str, str] | None = None) -> int:
         """A descriptor of the directory, for clone3(2) to make the process there, without waiting for any lock."""
@@ -364,49 +324,16 @@ class Manager:
         return not self.paths or self.exists()
 
     def reachable(self, sub: Mapping[str, str] | None = None) -> bool:
-        """Whether this process may move itself to the cgroup: it must be allowed to write to what is above both, too.
+        """Whether this process may move itself there: it must be allowed to write to what is above both, too."""
+        from pyrunc.cgroups.v2.delegation import is_reachable
 
-        admin-guide/cgroup-v2.rst, "Delegation Containment".
-        """
-        try:
-            own = read_file("/proc/self/cgroup").partition("0::")[2].partition("\n")[0]
-        except OSError:
-            return False
-        above = self.mount
-        for mine, other in zip(own.split("/")[1:], self._below(sub)[len(self.mount) + 1 :].split("/"), strict=False):
-            if mine != other or not mine:
-                break
-            above += "/" + mine
-        return posix.access(above + "/cgroup.procs", posix.W_OK, effective_ids=True)
+        return is_reachable(self.mount, self._below(sub))
 
     def freeze(self) -> None:
         """Stop every process inside, and wait until they stand still. On failure they run on. Raises PyruncError."""
-        try:
-            write_file(self.directory + "/cgroup.freeze", "1")
-            self._await_frozen()
-        except OSError as exc:
-            self.thaw_all()
-            raise failure("freeze cgroup " + self.directory, exc) from exc
+        from pyrunc.cgroups.v2.freezer import freeze
 
-    def _await_frozen(self) -> None:
-        fd = posix.open(self.directory + "/cgroup.events", posix.O_RDONLY | posix.O_CLOEXEC)
-        try:
-            poll = select.poll()
-            # A change of the file is announced as urgent data.
-            poll.register(fd, select.POLLPRI)
-            deadline = time.monotonic() + 10
-            while True:
-                posix.lseek(fd, 0, 0)
-                if b"frozen 1" in posix.read(fd, 4096):
-                    return
-                if time.monotonic() > deadline:
-                    self.thaw_all()
-                    raise PyruncError(
-                        "unable to freeze cgroup " + self.directory, hint="a process may be stuck in the kernel"
-                    )
-                poll.poll(100)
-        finally:
-            posix.close(fd)
+        freeze(self.directory, self.thaw_all)
 
     def thaw(self) -> None:
         """Let them run again, but for child cgroups that the container froze itself. Raises PyruncError."""
@@ -436,23 +363,9 @@ class Manager:
 
     def kill_all(self, signal: int = 9) -> None:
         """Send signal to every process inside, child cgroups included. No error when the cgroup is gone."""
-        if signal == 9:
-            try:
-                write_file(self.directory + "/cgroup.kill", "1")
-                return
-            except OSError as exc:
-                # Before Linux 5.14 the file is not there; neither is it when the cgroup is gone.
-                if exc.errno in (ENODEV,) or not self.exists():
-                    return
-        for _ in range(20 if signal == 9 else 1):
-            inside = [pid for pid in self.pids() if pid not in (0, posix.getpid())]
-            if not inside:
-                return
-            for pid in inside:
-                try:
-                    posix.kill(pid, signal)
-                except ProcessLookupError:
-                    continue
+        from pyrunc.cgroups.v2.ending import kill
+
+        kill(self.directory, signal)
 
     def oom_kills(self) -> int | None:
         """How many processes the kernel has killed here for want of memory; None when that can't be known."""
@@ -467,39 +380,16 @@ class Manager:
     def watch_oom(self) -> int:
         """A descriptor (of epoll) that becomes readable when ran_out_of_memory() has something to say.
 
-        The kernel announces each change of memory.events and cgroup.events. Raises PyruncError.
+        Raises PyruncError.
         """
-        watch = select.epoll()
-        self._watched = []
-        try:
-            for name in ("memory.events", "cgroup.events"):
-                fd = posix.open(self.directory + "/" + name, posix.O_RDONLY | posix.O_CLOEXEC)
-                self._watched.append(fd)
-                posix.read(fd, 4096)
-                watch.register(fd, select.EPOLLPRI)
-        except OSError as exc:
-            raise failure("watch " + self.directory, exc) from exc
-        self._kills = self.oom_kills() or 0
-        self._epoll = watch
-        return watch.fileno()
+        from pyrunc.cgroups.v2.oom import OomWatch
+
+        self._watch = OomWatch(self.directory, self.oom_kills() or 0)
+        return self._watch.fileno()
 
     def ran_out_of_memory(self, watch: int) -> bool | None:
         """After watch_oom()'s descriptor: whether the kernel has killed again; None when the last process is gone."""
-        try:
-            texts = []
-            for fd in self._watched:
-                posix.lseek(fd, 0, 0)
-                text = posix.read(fd, 4096)
-                texts.append(b"\n" + text)
-                if not texts[1:]:
-                    kills = int(text.partition(b"oom_kill ")[2].partition(b"\n")[0] or 0)
-                    if kills > self._kills:
-                        # Told first; what else has happened is seen at the next call.
-                        self._kills = kills
-                        return True
-        except (OSError, ValueError):
-            return None
-        return None if b"\npopulated 0" in texts[1] else False
+        return self._watch.ran_out() if self._watch is not None else None
 
     def stats(self) -> dict[str, Any]:
         """The data of a stats event, in runc's shape. Raises PyruncError."""
@@ -514,29 +404,7 @@ class Manager:
 
         Does nothing when check() or create() refused it as somebody else's. Raises PyruncError.
         """
-        if self.foreign:
-            return
-        from pyrunc.cgroups import walk
+        if not self.foreign:
+            from pyrunc.cgroups.v2.ending import remove
 
-        deadline = time.monotonic() + _PATIENCE
-        pause = 0.0001
-        while True:
-            try:
-                posix.rmdir(self.directory)
-                return
-            except OSError as exc:
-                if exc.errno == ENOENT:
-                    return
-                if exc.errno not in (EBUSY, ENOTEMPTY):
-                    raise failure("remove cgroup " + self.directory, exc) from exc
-            if pause > 0.0005 and kill:
-                self.kill_all()
-            if walk.remove(self.directory):
-                return
-            if time.monotonic() > deadline:
-                what = "remove cgroup " + self.directory + ": " + posix.strerror(EBUSY)
-                if inside := self.pids():
-                    what += ": processes " + " ".join(str(pid) for pid in inside[:10])
-                raise PyruncError(what, step="cgroup", errno=EBUSY)
-            time.sleep(pause)
-            pause = min(pause * 2, 0.1)
+            remove(self.directory, end=kill)

@@ -12,8 +12,10 @@ from pyrunc.errors import PyruncError, StateError, UsageError, reason
 from pyrunc.jsontext import dumps
 from pyrunc.lifecycle import delete, kill
 from pyrunc.lifecycle.checkpoint import criu, external_mounts
-from pyrunc.linux import files
-from pyrunc.state.store import Container, Lock, make_directories
+from pyrunc.linux import files, mountinfo
+from pyrunc.linux.directories import make_directories
+from pyrunc.state.container import Container
+from pyrunc.state.lock import Lock
 from pyrunc.steps.namespaces import TYPES, Namespaces
 
 if TYPE_CHECKING:
@@ -184,13 +186,13 @@ def _namespaces(pid: int, config: Any) -> list[str]:
 def _descriptors(pid: int, options: Options) -> list[str]:
     """Where the standard streams lead, as CRIU names it. Raises PyruncError for a terminal without --shell-job."""
     found = []
-    table = {entry.number for entry in external_mounts.entries(pid)}
+    table = {entry.number for entry in mountinfo.entries(pid)}
     for number in range(len(STREAMS)):
         path = "/proc/" + str(pid) + "/fd/" + str(number)
         try:
             name = posix.readlink(path)
             about = posix.stat(path)
-            foreign = external_mounts.mount_number("/proc/" + str(pid) + "/fdinfo/" + str(number)) not in table
+            foreign = mountinfo.mount_number("/proc/" + str(pid) + "/fdinfo/" + str(number)) not in table
         except OSError:
             found.append("")
             continue

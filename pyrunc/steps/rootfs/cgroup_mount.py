@@ -13,7 +13,8 @@ import errno
 import posix
 from typing import TYPE_CHECKING
 
-from pyrunc import _linux, cgroups
+from pyrunc import _linux
+from pyrunc.cgroups.hierarchies import HYBRID, detect, own_paths
 from pyrunc.linux import mounts
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _own(context: Context) -> dict[str, str]:
     # By mounts add the container's /proc would be asked, which can be anything.
     if context.cgroup is not None and (not context.host.rootless_cgroups or context.self_fd >= 0):
         return context.cgroup.paths
-    found = cgroups.own_paths(cgroups.detect())
+    found = own_paths(detect())
     return found if context.cgroup is None else {**found, **context.cgroup.paths}
 
 
@@ -106,7 +107,7 @@ def hierarchies(controllers: dict[str, str]) -> dict[str, str]:
     names: dict[str, list[str]] = {}
     for controller, directory in controllers.items():
         # A hybrid host's cgroup2 is a service manager's book, without controllers: nothing that a container looks for.
-        if controller != cgroups.HYBRID:
+        if controller != HYBRID:
             names.setdefault(directory, []).append(controller)
     for directory, together in names.items():
         result[",".join(together)] = directory
