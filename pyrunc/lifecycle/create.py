@@ -60,6 +60,12 @@ def prepare(store: Store, container_id: str, options: CreateOptions) -> Creation
         from pyrunc.lifecycle import notify_socket as notify
 
         notify.into(config, directory)
+    context = Context(container_id, options.bundle, config, host, directory)
+    context.rootfs = rootfs
+    context.cgroup = manager
+    context.preserve_fds = preserve
+    container = _container(store, directory, context, manager, options)
+    state_step = StateDirectory(container, raw, manager, notified)
     plan = order.compile_create(
         config,
         options.bundle,
@@ -72,20 +78,14 @@ def prepare(store: Store, container_id: str, options: CreateOptions) -> Creation
             relay=not options.detach,
         ),
         manager,
+        state_step,
     )
     plan.warnings += rules.warnings(config)
-    context = Context(container_id, options.bundle, config, host, directory)
     if config.get("annotations"):
         from pyrunc.steps import annotations
 
         context.annotations = annotations.heeded(config["annotations"], options.trust_annotations, host)
         plan.warnings += annotations.warnings(config["annotations"], context.annotations)
-    context.rootfs = rootfs
-    context.cgroup = manager
-    context.preserve_fds = preserve
-    container = _container(store, directory, context, manager, options)
-    state_step = StateDirectory(container, raw, manager, notified)
-    plan.steps.insert(0, state_step)
     context.on_pid = _recorder(container)
 
     def record(name: str, value: Any) -> None:

@@ -11,17 +11,12 @@ from pyrunc.errors import EXIT_EXEC_FAILURE, ConfigError, PyruncError, StateErro
 from pyrunc.lifecycle import handover
 from pyrunc.linux import procfs
 from pyrunc.plan import order, perform
+from pyrunc.plan.exec_parts import ExecParts
 from pyrunc.state.container import Container
-from pyrunc.steps import cgroup, clone, namespaces
+from pyrunc.steps import clone, namespaces
 from pyrunc.steps.context import Context
-from pyrunc.steps.enter import AdoptTerminal, Affinity, AttachToScope, OpenCgroup, OpenContainer, OpenRoot
 from pyrunc.steps.host import read_host
-from pyrunc.steps.process import capabilities, init, labels
-from pyrunc.steps.process.keyring import Keyring
-from pyrunc.steps.process.rlimits import OomScore, Rlimits
-from pyrunc.steps.rootfs.console import Terminal
-from pyrunc.steps.rootfs.root import ChangeRoot
-from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
+from pyrunc.steps.step import Plan
 
 if TYPE_CHECKING:
     from pyrunc.lifecycle.options import ExecOptions
@@ -162,83 +157,9 @@ def compile_exec(
         context.annotations = annotations.heeded(config["annotations"], trusted, host)
     context.on_pid = _nothing
     linux = config.get("linux", {})
-    steps: list[Step] = []
     joined = _namespaces(container, linux)
-    # In the runtime.
-    steps.append(OpenContainer(joined, container.pid, pidfd))
-    again = "pid" in joined
-    late = again and order.is_scheduled_late(wanted, "user" in joined, host)
-    if again:
-        steps += order.host_procfs(wanted, {}, "user" in joined, host)
-    if linux.get("seccomp"):
-        from pyrunc.steps.seccomp.step import CompileFilter
-
-        steps.append(CompileFilter(linux["seccomp"], container.store.root + "/@seccomp"))
-    small = order.has_small_memory(linux)
-    opened = OpenCgroup(container, options.cgroup, small)
-    steps.append(opened)
-    pipes = not options.detach and not wanted.get("terminal")
-    if pipes:
-        from pyrunc.steps.process import streams
-
-        steps.append(streams.MakePipes(wanted, linux))
-    steps.append(clone.Clone(0, [], None))
-    if pipes:
-        steps.append(streams.TakePipes())
-    if (container.fields.get("systemd") or {}).get("user"):
-        steps.append(AttachToScope(opened))
-    if wanted.get("oomScoreAdj") is not None:
-        steps.append(OomScore(wanted["oomScoreAdj"]))
-    if container.fields.get("intelRdt"):
-        from pyrunc.steps import intel_rdt
-
-        steps.append(intel_rdt.EnterClos(container.fields["intelRdt"]))
-    steps.append(Meet(RUNTIME, order.RECORDED))
-    # In the new process: the cgroup while the host's tree is there, then all namespaces, the pid namespace last.
-    affinity = wanted.get("execCPUAffinity", {})
-    if affinity.get("initial"):
-        steps.append(Affinity(affinity["initial"], "/process/execCPUAffinity/initial"))
-    if small:
-        steps.append(cgroup.Populate())
-    steps.append(cgroup.JoinCgroup())
-    if affinity.get("final"):
-        steps.append(Affinity(affinity["final"], "/process/execCPUAffinity/final"))
-    elif not affinity.get("initial"):
-        steps.append(cgroup.AllCpus())
-    kinds = [kind for kind in joined if kind != "pid"]
-    if kinds:
-        steps.append(namespaces.JoinNamespaces(kinds))
-    if container.fields.get("ownKeyring", True):
-        # The container's, by its name; the caller's own keys are none of its business.
-        steps.append(Keyring(wanted.get("selinuxLabel") or ""))
-    steps.append(OpenRoot() if "mount" in joined else ChangeRoot())
-    if wanted.get("terminal"):
-        size = wanted.get("consoleSize", {})
-        uid = wanted.get("user", {}).get("uid") or 0
-        steps.append(Terminal(size.get("height") or 0, size.get("width") or 0, uid, False, controls=not again))
-    steps += labels.labels(wanted, host)
-    steps += init.tune(wanted, linux, late)
-    if wanted.get("noNewPrivileges"):
-        steps.append(init.NoNewPrivileges())
-    if again:
-        steps.append(clone.EnterPids())
-    steps.append(Meet(CONTAINER, order.READY))
-    if wanted.get("terminal") and not options.detach:
-        steps.append(AdoptTerminal())
-    if wanted.get("rlimits"):
-        steps.append(Rlimits(wanted["rlimits"]))
-    program = init.BecomeProgram(wanted, has_fifo=False, again=again)
-    steps += [Meet(RUNTIME, order.LIMITED), program]
-    if again:
-        steps += order.settled(wanted if late else None)
-    return context, Plan(steps, _warnings(program.caps, -1 if "user" in joined else host.capabilities))
-
-
-def _warnings(caps: capabilities.Caps | None, available: int) -> list[str]:
-    """What cannot be given, as create tells it: a --cap without CAP_, for one."""
-    if caps is None or not caps.odd(available):
-        return []
-    return capabilities.warnings(caps, available, "")
+    parts = ExecParts(container, linux, wanted, host, joined, pidfd, options.cgroup, detach=options.detach)
+    return context, Plan(order.exec_(parts), parts.warnings(parts.program, ""))
 
 
 def _nothing(context: Context) -> None:

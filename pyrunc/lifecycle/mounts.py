@@ -15,15 +15,15 @@ from pyrunc.lifecycle import handover
 from pyrunc.plan import order, perform
 from pyrunc.state.container import Container
 from pyrunc.state.lock import Lock
-from pyrunc.steps import clone, namespaces
+from pyrunc.steps import namespaces
 from pyrunc.steps.context import Context
-from pyrunc.steps.enter import OpenContainer, OpenRoot
+from pyrunc.steps.enter import OpenContainer
 from pyrunc.steps.host import read_host
 from pyrunc.steps.rootfs import mount as mounts
 from pyrunc.steps.rootfs import mount_record
 from pyrunc.steps.rootfs.source import OpenTree
-from pyrunc.steps.rootfs.unmount import OwnDescriptors, Unmount
-from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
+from pyrunc.steps.rootfs.unmount import Unmount
+from pyrunc.steps.step import Plan, Step
 
 if TYPE_CHECKING:
     from pyrunc.state.store import Store
@@ -86,7 +86,7 @@ def _compile(container: Container, wanted: list[Any], add: bool, pidfd: int) -> 
         if entry["type"] in ("user", "mount", "network", "ipc", "cgroup", "pid"):
             path = directory + namespaces.TYPES[entry["type"]][1]
             joined[entry["type"]] = (path, "/linux/namespaces/" + str(index))
-    steps: list[Step] = [OpenContainer(joined, container.pid, pidfd)]
+    sources: list[Step] = []
     made: list[Step] = []
     for index, mount in enumerate(wanted):
         pointer = "/mounts/" + str(index)
@@ -99,20 +99,14 @@ def _compile(container: Container, wanted: list[Any], add: bool, pidfd: int) -> 
         if step.options.bind and not step.options.remount:
             step.tree = OpenTree(step.source, step.options.recursive, pointer)
             step.tree.follow = not step.options.keeps_link()
-            steps.append(step.tree)
+            sources.append(step.tree)
         step.locked = "user" in joined or host.rootless or host.in_user_namespace
         made.append(step)
-    steps += [clone.Clone(0, [], None), Meet(RUNTIME, order.RECORDED)]
-    steps.append(OwnDescriptors())
-    steps.append(namespaces.JoinNamespaces([kind for kind in joined if kind != "pid"]))
-    steps.append(OpenRoot())
-    steps += made
     late = [step for step in made if isinstance(step, mounts.MountStep) and step.fstype in mounts.READ_ONLY_LATE]
     late = [step for step in late if step.read_only()]
-    if late:
-        steps.append(mounts.ReadOnlyMounts(late, False, "/mounts"))
-    steps.append(Meet(CONTAINER, order.MOUNTED))
-    return context, Plan(steps, [])
+    read_only: list[Step] = [mounts.ReadOnlyMounts(late, False, "/mounts")] if late else []
+    opened = OpenContainer(joined, container.pid, pidfd)
+    return context, Plan(order.mounts(opened, sources, made, read_only), [])
 
 
 def _nothing(context: Context) -> None:

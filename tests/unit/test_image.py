@@ -26,7 +26,7 @@ ASKED_FOR = {
     ("pyrunc/cli/parse.py", "pyrunc.cli.duration"): "parsing",
     ("pyrunc/config/load.py", "pyrunc.linux.patient"): "before a pipe is opened, which can be read but once",
     ("pyrunc/config/schema.py", "pyrunc.config.explain"): "a config that is refused",
-    ("pyrunc/plan/order.py", "pyrunc.steps.network_devices"): "compiling the plan",
+    ("pyrunc/plan/create_parts.py", "pyrunc.steps.network_devices"): "compiling the plan",
     ("pyrunc/steps/seccomp/libseccomp.py", "pyrunc.steps.seccomp.extension"): "foreseen",
     ("pyrunc/steps/seccomp/step.py", "pyrunc.steps.seccomp.extension"): "foresee()",
 }

@@ -17,7 +17,7 @@ from pyrunc.config.default import default_config
 from pyrunc.errors import ConfigError
 from pyrunc.lifecycle.exec import compile_exec
 from pyrunc.lifecycle.options import ExecOptions
-from pyrunc.plan import order
+from pyrunc.plan import meetings, order
 from pyrunc.state.container import Container
 from pyrunc.state.store import Store
 from pyrunc.steps import cgroup, hooks, namespaces
@@ -108,7 +108,7 @@ def test_a_plain_container_from_its_first_step_to_its_last() -> None:
         (RUNTIME, "MakeCgroup"),
         (RUNTIME, "Clone"),
         (RUNTIME, "Record"),
-        (RUNTIME, order.RECORDED),
+        (RUNTIME, meetings.RECORDED),
         (CONTAINER, "Keyring"),
         (CONTAINER, "JoinCgroup"),
         (CONTAINER, "AllCpus"),
@@ -126,9 +126,9 @@ def test_a_plain_container_from_its_first_step_to_its_last() -> None:
         (CONTAINER, "ReadOnlyPaths"),
         (CONTAINER, "MaskedPaths"),
         (CONTAINER, "NoNewPrivileges"),
-        (CONTAINER, order.READY),
+        (CONTAINER, meetings.READY),
         (RUNTIME, "Rlimits"),
-        (RUNTIME, order.LIMITED),
+        (RUNTIME, meetings.LIMITED),
         (CONTAINER, "BecomeProgram"),
     ]
 
@@ -154,11 +154,11 @@ def test_the_root_is_written_to_before_it_is_read_only() -> None:
         Sysctl,
         ReadOnlyPaths,
     )
-    in_order(plan, Sysctl, MaskedPaths, meeting(order.READY))
+    in_order(plan, Sysctl, MaskedPaths, meeting(meetings.READY))
 
 
 def test_limits_of_the_process_come_after_its_set_up() -> None:
-    in_order(plan_of(default_config()), meeting(order.READY), Rlimits, meeting(order.LIMITED), init.BecomeProgram)
+    in_order(plan_of(default_config()), meeting(meetings.READY), Rlimits, meeting(meetings.LIMITED), init.BecomeProgram)
 
 
 # ---- no_new_privs and seccomp ----
@@ -179,7 +179,7 @@ def test_the_filter_before_or_after_the_capabilities(no_new_privs: bool) -> None
     words = last.describe()
     assert (words.index("seccomp") > words.index("drop capabilities")) is no_new_privs
     if no_new_privs:
-        in_order(plan, MaskedPaths, init.NoNewPrivileges, meeting(order.READY))
+        in_order(plan, MaskedPaths, init.NoNewPrivileges, meeting(meetings.READY))
     else:
         assert absent(plan, init.NoNewPrivileges)
 
@@ -199,9 +199,9 @@ def test_new_namespaces_are_flags_of_the_one_clone() -> None:
 
 def test_nothing_is_done_by_a_process_that_is_not_recorded() -> None:
     plan = plan_of(spaces(default_config(), "user", "pid", "mount"))
-    in_order(plan, birth.Clone, birth.Record, meeting(order.RECORDED))
+    in_order(plan, birth.Clone, birth.Record, meeting(meetings.RECORDED))
     first = next(index for index, step in enumerate(plan.steps) if step.side == CONTAINER)
-    assert first > place(plan, meeting(order.RECORDED))
+    assert first > place(plan, meeting(meetings.RECORDED))
 
 
 def test_a_user_namespace() -> None:
@@ -210,11 +210,11 @@ def test_a_user_namespace() -> None:
     config["mounts"].append({"destination": "/mnt", "source": "/srv", "options": ["bind"]})
     plan = plan_of(config)
     # Both need privilege over the process that its user namespace does not give; the maps come before anybody is root.
-    in_order(plan, birth.Record, WriteMappings, OomScore, meeting(order.RECORDED), BecomeRoot)
+    in_order(plan, birth.Record, WriteMappings, OomScore, meeting(meetings.RECORDED), BecomeRoot)
     # The cgroup's files belong to the host's root.
     in_order(plan, cgroup.JoinCgroup, BecomeRoot, namespaces.UnshareCgroup, namespaces.LoopbackUp, Rootfs)
     # What the namespace's root may not reach is opened by the runtime, from within the new mount namespace.
-    in_order(plan, birth.Clone, host_sources.OpenSources, meeting(order.RECORDED), host_sources.TakeSources, Rootfs)
+    in_order(plan, birth.Clone, host_sources.OpenSources, meeting(meetings.RECORDED), host_sources.TakeSources, Rootfs)
     opens = plan.steps[place(plan, host_sources.OpenSources)]
     assert isinstance(opens, host_sources.OpenSources)
     opened = opens.trees
@@ -249,12 +249,12 @@ def test_a_joined_pid_namespace_is_entered_last_of_all() -> None:
         Hostname,
         init.NoNewPrivileges,
         birth.EnterPids,
-        meeting(order.READY),
-        meeting(order.LIMITED),
+        meeting(meetings.READY),
+        meeting(meetings.LIMITED),
         init.BecomeProgram,
         birth.RecordAgain,
         scheduling.Tune,
-        meeting(order.SETTLED),
+        meeting(meetings.SETTLED),
     )
     clone, program = plan.steps[place(plan, birth.Clone)], plan.steps[place(plan, init.BecomeProgram)]
     assert isinstance(clone, birth.Clone) and not clone.flags & _linux.CLONE_NEWPID
@@ -277,7 +277,7 @@ def test_new_namespaces_below_a_joined_user_namespace() -> None:
         namespaces.JoinNamespaces,
         birth.CloneAgain,
         birth.RecordAgain,
-        meeting(order.RECORDED_AGAIN),
+        meeting(meetings.RECORDED_AGAIN),
         namespaces.UnshareCgroup,
         namespaces.LoopbackUp,
         Rootfs,
@@ -318,7 +318,7 @@ def test_a_time_namespace_below_a_user_namespace(offsets: bool) -> None:
     plan = plan_of(config)
     steps: list[Is] = [BecomeRoot, UnshareTime]
     if offsets:
-        steps += [meeting("the time namespace is made"), WriteTimeOffsets, meeting(order.TIME_OFFSETS)]
+        steps += [meeting("the time namespace is made"), WriteTimeOffsets, meeting(meetings.TIME_OFFSETS)]
     in_order(plan, *steps, EnterTime, Rootfs)
     assert absent(plan, TimeNamespace)
 
@@ -354,10 +354,10 @@ def test_hooks_of_the_set_up() -> None:
     in_order(
         plan,
         devices.DeviceLinks,
-        meeting(order.MOUNTED),
+        meeting(meetings.MOUNTED),
         hooks_of("prestart"),
         hooks_of("createRuntime"),
-        meeting(order.HOOKS_RUN),
+        meeting(meetings.HOOKS_RUN),
         hooks_of("createContainer"),
         PivotRoot,
     )
@@ -487,7 +487,7 @@ def test_exec_enters_the_pid_namespace_last_and_with_the_containers_root() -> No
         namespaces.OpenNamespaces,
         CompileFilter,
         birth.Clone,
-        meeting(order.RECORDED),
+        meeting(meetings.RECORDED),
         cgroup.JoinCgroup,
         namespaces.JoinNamespaces,
         Keyring,
@@ -496,16 +496,16 @@ def test_exec_enters_the_pid_namespace_last_and_with_the_containers_root() -> No
         Terminal,
         init.NoNewPrivileges,
         birth.EnterPids,
-        meeting(order.READY),
+        meeting(meetings.READY),
         Rlimits,
-        meeting(order.LIMITED),
+        meeting(meetings.LIMITED),
         init.BecomeProgram,
     ]
     in_order(plan, *before, *after, birth.RecordAgain)
     assert absent(plan, birth.CloneAgain) and not terminal_of(plan).controls
     # Whatever is asked for, that clone is the last thing; only the runtime does anything more.
     late = exec_plan(config, {**config["process"], "scheduler": {"policy": "SCHED_BATCH"}})
-    in_order(late, *before, *after, birth.RecordAgain, scheduling.Tune, meeting(order.SETTLED))
+    in_order(late, *before, *after, birth.RecordAgain, scheduling.Tune, meeting(meetings.SETTLED))
     few = exec_plan(config, {**config["process"], "user": {"uid": 5}, "rlimits": FEW_PROCESSES})
     with_user = copy.deepcopy(config)
     with_user["linux"]["namespaces"].append({"type": "user"})
@@ -525,7 +525,7 @@ def test_exec_moves_between_cpus_around_the_cgroup() -> None:
     plan = exec_plan(config, wanted)
     affinity = [index for index, step in enumerate(plan.steps) if step.name == "execCPUAffinity"]
     assert len(affinity) == 2 and affinity[0] < place(plan, cgroup.JoinCgroup) < affinity[1]
-    in_order(plan, OomScore, meeting(order.RECORDED))
+    in_order(plan, OomScore, meeting(meetings.RECORDED))
     check(plan)
 
 

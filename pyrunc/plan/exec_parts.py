@@ -1,0 +1,88 @@
+"""The parts of an exec: each a list of steps, empty when nothing is asked. Order: order.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pyrunc.plan.process_parts import ProcessParts
+from pyrunc.steps import cgroup, namespaces
+from pyrunc.steps.enter import AdoptTerminal, Affinity, AttachToScope, OpenCgroup, OpenContainer, OpenRoot
+from pyrunc.steps.process import init
+from pyrunc.steps.process.keyring import Keyring
+from pyrunc.steps.rootfs.root import ChangeRoot
+from pyrunc.steps.step import Step
+
+if TYPE_CHECKING:
+    from pyrunc.state.container import Container
+    from pyrunc.steps.host import Host
+
+
+class ExecParts(ProcessParts):
+    """joined: the namespaces of the init process, by type: (path, pointer). program: the last step."""
+
+    def __init__(
+        self,
+        container: Container,
+        linux: Any,
+        process: Any,
+        host: Host,
+        joined: dict[str, tuple[str, str]],
+        pidfd: int,
+        cgroup_paths: dict[str, str],
+        *,
+        detach: bool,
+    ) -> None:
+        """pidfd: of the init process, -1 for a plan that is not carried out. cgroup_paths: as of OpenCgroup."""
+        ProcessParts.__init__(
+            self,
+            process,
+            linux,
+            host,
+            has_userns="user" in joined,
+            joins_pids="pid" in joined,
+            is_relayed=not detach,
+        )
+        self.container = container
+        self.joined = joined
+        self.detach = detach
+        self.cache = container.store.root + "/@seccomp"
+        self.affinity: dict[str, str] = process.get("execCPUAffinity", {})
+        self.opened = OpenContainer(joined, container.pid, pidfd)
+        self.cgroup = OpenCgroup(container, cgroup_paths, self.has_small_memory)
+        self.program = init.BecomeProgram(process, has_fifo=False, again=self.joins_pids)
+
+    def attach_to_scope(self) -> list[Step]:
+        return [AttachToScope(self.cgroup)] if (self.container.fields.get("systemd") or {}).get("user") else []
+
+    def enter_clos(self) -> list[Step]:
+        if not self.container.fields.get("intelRdt"):
+            return []
+        from pyrunc.steps import intel_rdt
+
+        return [intel_rdt.EnterClos(self.container.fields["intelRdt"])]
+
+    def initial_affinity(self) -> list[Step]:
+        return self._affinity("initial")
+
+    def final_affinity(self) -> list[Step]:
+        """As asked for, or that of the cpuset."""
+        return self._affinity("final") or ([] if self.affinity.get("initial") else [cgroup.AllCpus()])
+
+    def _affinity(self, which: str) -> list[Step]:
+        wanted = self.affinity.get(which)
+        return [Affinity(wanted, "/process/execCPUAffinity/" + which)] if wanted else []
+
+    def join_namespaces(self) -> list[Step]:
+        kinds = [kind for kind in self.joined if kind != "pid"]
+        return [namespaces.JoinNamespaces(kinds)] if kinds else []
+
+    def keyring(self) -> list[Step]:
+        """The container's, by its name; the caller's own keys are none of its business."""
+        own = self.container.fields.get("ownKeyring", True)
+        return [Keyring(self.process.get("selinuxLabel") or "")] if own else []
+
+    def change_root(self) -> list[Step]:
+        return [OpenRoot() if "mount" in self.joined else ChangeRoot()]
+
+    def adopt_terminal(self) -> list[Step]:
+        return [AdoptTerminal()] if self.process.get("terminal") and not self.detach else []

@@ -1,0 +1,126 @@
+"""The parts that processes of create and of exec have in common: lists of steps, empty when nothing is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pyrunc.plan import meetings
+from pyrunc.steps import cgroup, clone
+from pyrunc.steps.process import init, labels
+from pyrunc.steps.process.rlimits import OomScore, Rlimits
+from pyrunc.steps.procfs import OpenProcfs
+from pyrunc.steps.rootfs.console import Terminal
+from pyrunc.steps.step import RUNTIME, Meet, Step
+
+if TYPE_CHECKING:
+    from pyrunc.steps.host import Host
+    from pyrunc.steps.process.init import BecomeProgram
+
+
+class ProcessParts:
+    """process: the process object, {} for none. linux: that of the container's config.
+
+    has_userns: whether the container has a user namespace. joins_pids: whether the process enters a pid namespace that
+    is there already. is_relayed: whether its streams are relayed, not passed on.
+    """
+
+    def __init__(
+        self, process: Any, linux: Any, host: Host, *, has_userns: bool, joins_pids: bool, is_relayed: bool
+    ) -> None:
+        self.process = process
+        self.linux = linux
+        self.host = host
+        self.has_userns = has_userns
+        self.joins_pids = joins_pids
+        self.has_pipes = bool(is_relayed and process and not process.get("terminal"))
+        self.has_small_memory = _has_small_memory(linux)
+        # A clone ends a real-time policy with reset-on-fork, and is refused to a deadline policy, but the new process
+        # shall not have CAP_SYS_NICE for that: so the runtime sets process.scheduler after the clone into a joined pid
+        # namespace. In a user namespace that would be worth nothing anyway.
+        self.is_scheduled_late = bool(joins_pids and process.get("scheduler") and not (has_userns or host.rootless))
+
+    def seccomp(self, cache: str | None) -> list[Step]:
+        if not self.linux.get("seccomp"):
+            return []
+        from pyrunc.steps.seccomp.step import CompileFilter
+
+        return [CompileFilter(self.linux["seccomp"], cache)]
+
+    def host_procfs(self, sysctl: Any = None) -> list[Step]:
+        """What labels and sysctls need while the process is in a user namespace, but not yet in its pid namespace."""
+        if not (self.joins_pids and (self.has_userns or self.host.rootless or self.host.in_user_namespace)):
+            return []
+        needed = self.process.get("apparmorProfile") or self.process.get("selinuxLabel") or sysctl
+        return [OpenProcfs()] if needed else []
+
+    def make_pipes(self) -> list[Step]:
+        if not self.has_pipes:
+            return []
+        from pyrunc.steps.process import streams
+
+        return [streams.MakePipes(self.process, self.linux)]
+
+    def take_pipes(self) -> list[Step]:
+        if not self.has_pipes:
+            return []
+        from pyrunc.steps.process import streams
+
+        return [streams.TakePipes()]
+
+    def oom_score(self) -> list[Step]:
+        return [] if self.process.get("oomScoreAdj") is None else [OomScore(self.process["oomScoreAdj"])]
+
+    def populate(self) -> list[Step]:
+        return [cgroup.Populate()] if self.has_small_memory else []
+
+    def terminal(self, *, bind: bool) -> list[Step]:
+        """bind: with /dev/console."""
+        if not self.process.get("terminal"):
+            return []
+        size = self.process.get("consoleSize", {})
+        uid = self.process.get("user", {}).get("uid") or 0
+        return [Terminal(size.get("height") or 0, size.get("width") or 0, uid, bind, not self.joins_pids)]
+
+    def labels(self) -> list[Step]:
+        return labels.labels(self.process, self.host)
+
+    def tune(self) -> list[Step]:
+        return init.tune(self.process, self.linux, self.is_scheduled_late) if self.process else []
+
+    def no_new_privileges(self) -> list[Step]:
+        return [init.NoNewPrivileges()] if self.process.get("noNewPrivileges") else []
+
+    def enter_pids(self) -> list[Step]:
+        return [clone.EnterPids()] if self.joins_pids else []
+
+    def rlimits(self) -> list[Step]:
+        return [Rlimits(self.process["rlimits"])] if self.process.get("rlimits") else []
+
+    def settled(self) -> list[Step]:
+        """What the runtime does for the process that BecomeProgram has cloned, which waits for it."""
+        if not self.joins_pids:
+            return []
+        if not self.is_scheduled_late:
+            return [clone.RecordAgain(let_go=True)]
+        from pyrunc.steps.process import scheduling
+
+        late = scheduling.schedule(self.process["scheduler"], RUNTIME)
+        return [clone.RecordAgain(), late, Meet(RUNTIME, meetings.SETTLED)]
+
+    def warnings(self, program: BecomeProgram, pointer: str) -> list[str]:
+        """What of the capabilities cannot be given: a --cap without CAP_, for one.
+
+        pointer: where they are in config.json, "" for elsewhere.
+        """
+        from pyrunc.steps.process import capabilities
+
+        available = -1 if self.has_userns else self.host.capabilities
+        if program.caps is None or not program.caps.odd(available):
+            return []
+        return capabilities.warnings(program.caps, available, pointer)
+
+
+def _has_small_memory(linux: Any) -> bool:
+    """Whether the memory limit is so small that the set-up itself counts."""
+    limit = linux.get("resources", {}).get("memory", {}).get("limit")
+    return isinstance(limit, int) and 0 < limit < cgroup.SMALL_MEMORY
