@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pyrunc import log
-from pyrunc.cli.version import SPEC, VERSION, commit, libseccomp
+from pyrunc.cli.version import VERSION, commit, libseccomp
+from pyrunc.config import OCI_VERSION
 
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
@@ -70,7 +71,7 @@ def features() -> dict[str, Any]:
         annotations["io.github.seccomp.libseccomp.version"] = seccomp
     return {
         "ociVersionMin": "1.0.0",
-        "ociVersionMax": SPEC,
+        "ociVersionMax": OCI_VERSION,
         "hooks": list(HOOKS),
         "mountOptions": _MOUNT_OPTIONS.split(),
         "linux": {

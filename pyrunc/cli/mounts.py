@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pyrunc.config import OCI_VERSION
 from pyrunc.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def load(data: bytes, add: bool) -> list[Any]:
     if not add:
         # Whatever else stands there: it need not say what is mounted.
         wanted = [{**mount, "type": "none", "options": []} if isinstance(mount, dict) else mount for mount in wanted]
-    config: Any = {"ociVersion": "1.3.0", "root": {"path": "/"}, "mounts": wanted}
+    config: Any = {"ociVersion": OCI_VERSION, "root": {"path": "/"}, "mounts": wanted}
     config["linux"] = {"namespaces": [{"type": "mount"}, {"type": "user", "path": "/"}]}
     schema.check(config)
     rules.check_nul(config)

@@ -16,10 +16,9 @@ from pyrunc.cli import plan_style
 from pyrunc.cli.paint import plain
 from pyrunc.cli.plan_words import PHASES, parts, phases, undo
 from pyrunc.cli.version import VERSION
-from pyrunc.config import load
+from pyrunc.config import OCI_VERSION, load
 from pyrunc.config.lines import Lines
 from pyrunc.errors import ConfigError
-from pyrunc.state.container import OCI_VERSION
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Step
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyrunc import log
+from pyrunc.config import OCI_VERSION
 
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
 
 VERSION = "0.1.0"
-SPEC = "1.3.0"  # the newest runtime-spec that we follow
 
 
 def commit() -> str:
@@ -42,7 +42,7 @@ def libseccomp() -> str:
 def text(program: str) -> str:
     import sys
 
-    lines = [program + " version " + VERSION, "commit: " + commit(), "spec: " + SPEC]
+    lines = [program + " version " + VERSION, "commit: " + commit(), "spec: " + OCI_VERSION]
     lines.append("python: " + ".".join([str(number) for number in sys.version_info[:3]]))
     seccomp = libseccomp()
     if seccomp:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pyrunc.config import OCI_VERSION
+
 _CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
 
 # What of procfs and sysfs tells about the host or lets it be changed, although no namespace holds it apart.
@@ -57,7 +59,7 @@ def default_config(*, rootless: tuple[int, int] | None = None, cgroup_namespace:
     linux["maskedPaths"] = list(_MASKED)
     linux["readonlyPaths"] = list(_READONLY)
     return {
-        "ociVersion": "1.3.0",
+        "ociVersion": OCI_VERSION,
         "process": {
             "terminal": True,
             "user": {"uid": 0, "gid": 0},

@@ -24,8 +24,8 @@ _VERSION: Final = "abcdefghijklmnopqrstuvwxyz0123456789.-+"
 # Of the sysctls that live in an IPC namespace, beside fs.mqueue.*.
 _IPC_SYSCTLS: Final = ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
 
-# What a mount may cover within /proc: the files that LXCFS serves, and two of CRIU and of FIPS mode.
-_PROC_FILES: Final = (
+#: What a mount may cover within /proc: the files that LXCFS serves, and two of CRIU and of FIPS mode.
+PROC_FILES: Final = (
     "cpuinfo",
     "diskstats",
     "meminfo",
@@ -169,7 +169,7 @@ def _mount(mount: Mount, place: str, kinds: dict[str, str]) -> Broken:
     elif path == ["proc"]:
         if not bind and mount.get("type") != "proc":
             yield place, '"/proc" cannot be mounted because it is not of type proc'
-    elif path[0] == "proc" and ".." not in path and "/".join(path[1:]) not in _PROC_FILES:
+    elif path[0] == "proc" and ".." not in path and "/".join(path[1:]) not in PROC_FILES:
         yield place + "/destination", quote("/" + "/".join(path)) + " cannot be mounted because it is inside /proc"
     if bind:
         if not mount.get("source"):

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from pyrunc import _linux, cgroups, log
 from pyrunc.cgroups import hierarchies
-from pyrunc.config import rules
+from pyrunc.config import OCI_VERSION, rules
 from pyrunc.config.load import load_bundle
 from pyrunc.errors import ConfigError, PyruncError, reason
 from pyrunc.jsontext import dumps
 from pyrunc.lifecycle.handover import connect, freeze_gc, inherited, send_fd, write_pid_file
 from pyrunc.linux import procfs
 from pyrunc.plan import order, perform
-from pyrunc.state.container import OCI_VERSION, Container, timestamp
+from pyrunc.state.container import Container, timestamp
 from pyrunc.state.state_file import FORMAT
 from pyrunc.steps import clone, exec_fifo
 from pyrunc.steps.context import Context

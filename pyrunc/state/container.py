@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pyrunc.cgroups.protocol import CgroupManager
     from pyrunc.state.store import Store
 
-OCI_VERSION: Final = "1.3.0"
 #: In a state directory: see store.py.
 FIFO: Final = "exec.fifo"
 

@@ -6,25 +6,14 @@ import posix
 from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
+from pyrunc.config.rules import PROC_FILES
 from pyrunc.errors import PyruncError
 from pyrunc.linux import paths
 
 if TYPE_CHECKING:
     from pyrunc.steps.context import Context
 
-# What a mount may cover within /proc: the files that LXCFS serves, and two of CRIU and of FIPS mode.
-_PROC_FILES: Final = (
-    "/proc/cpuinfo",
-    "/proc/diskstats",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/swaps",
-    "/proc/uptime",
-    "/proc/loadavg",
-    "/proc/slabinfo",
-    "/proc/sys/kernel/ns_last_pid",
-    "/proc/sys/crypto/fips_enabled",
-)
+_PROC_FILES: Final = frozenset("/proc/" + name for name in PROC_FILES)
 
 
 def place(context: Context, fd: int) -> str:
