@@ -67,7 +67,6 @@ ENTRIES: Final[dict[str, Entry]] = {
     "criu ended unexpectedly": ("criu", IMAGES, _LOG),
     "criu ended unexpectedly: {}": ("criu", IMAGES, _LOG),
     "speak with criu: {}": ("criu", IMAGES, _LOG),
-    "start criu: {}": ("criu", HOST, "`criu check` on the host"),
     "criu did not say which process it restored": ("criu", IMAGES, _LOG),
     "the process that was to become criu ended": ("criu", IMAGES, "somebody killed it: dmesg may say"),
     "checkpoint directory {}: {}": ("{0}", FILE, path(0, "the caller must be able to write there")),
@@ -97,6 +96,5 @@ ENTRIES: Final[dict[str, Entry]] = {
         CALL,
         "leave --console-socket out: the container had no terminal when it was saved",
     ),
-    "restore the processes: {}": ("processes", STEP, _LOG),
     "{} cannot be done in the restored container": ("{0}", STEP, "a filter or a limit of its own is in the way"),
 }

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyrunc.errors import PyruncError
-from pyrunc.state.store import Container, Store
+from pyrunc.state.container import Container
+from pyrunc.state.store import Store
 
 #: What rows() can be sorted by; all but the name from the most to the least.
 KEYS = ("cpu", "memory", "pids", "io", "pressure", "oom", "throttled", "name")

@@ -43,7 +43,7 @@ def execute(plan: Plan, context: Context) -> None:
                 if log.is_debug():
                     log.debug(step.describe())
                 try:
-                    _apply(step, context)
+                    apply(step, context)
                 except PyruncError as error:
                     raise _cause(plan, context, error) from None
                 if context.in_container:
@@ -68,7 +68,8 @@ def undo(context: Context) -> None:
             context.warnings.append("undo of " + step.name + ": " + str(error))
 
 
-def _apply(step: Step, context: Context) -> None:
+def apply(step: Step, context: Context) -> None:
+    """Do one step. Raises PyruncError, with the step's name and config pointer."""
     try:
         step.apply(context)
     except PyruncError as error:

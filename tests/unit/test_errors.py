@@ -22,9 +22,9 @@ HANDED_ON = {
     ("pyrunc/config/schema.py", "check"): "a schema's, whose remedies explain.py has",
     ("pyrunc/library.py", "_error"): "the launcher's",
     ("pyrunc/cli/validate.py", "run"): "a rule's or a schema's, to look up its remedy",
-    ("pyrunc/lifecycle/restore.py", "go_on"): "CRIU's process's",
+    ("pyrunc/lifecycle/checkpoint/criu_process.py", "go_on"): "CRIU's process's",
     ("pyrunc/lifecycle/start.py", "_problem"): "a startContainer hook's",
-    ("pyrunc/lifecycle/store.py", "manager"): "of a cgroup that a state names",
+    ("pyrunc/state/container.py", "manager"): "of a cgroup that a state names",
 }
 
 #: Words that engines look for (docs/compatibility.md): no remedy may hold them, they would be taken for the error.

@@ -13,20 +13,21 @@ pytest.importorskip("pyrunc._linux")
 PROGRAM = """
 from pyrunc.config.default import default_config
 from pyrunc.lifecycle import trace
-from pyrunc.plan import perform, sync
+from pyrunc.plan import perform, sync, waiting
 from pyrunc.steps.context import Context
 from tests.unit.test_plan_order import HOST
 from tests.unit.test_plan_text import plan_of
 
-names = ("send_rights", "take_rights", "report_meeting", "await_meeting", "await_waiting", "take_over")
-before = {name: getattr(sync, name) for name in names}
+names = {"send_rights": sync, "take_rights": sync, "report_meeting": sync}
+names |= {"await_meeting": waiting, "await_waiting": waiting, "take_over": waiting}
+before = {name: getattr(module, name) for name, module in names.items()}
 config = default_config()
 plan = plan_of(config)
 kinds = [type(step) for step in plan.steps]
 measured = trace.Trace()
 trace.watch(measured)
 measured.watch_plan(plan, Context("box", "/bundle", config, HOST, "/state"))
-assert all(getattr(sync, name) is not function for name, function in before.items())
+assert all(getattr(names[name], name) is not function for name, function in before.items())
 # Where they are called: by the module, so that what stands there now is called.
 assert not set(names) & set(vars(perform)), vars(perform).keys()
 assert all(isinstance(step, kind) for step, kind in zip(plan.steps, kinds, strict=True))

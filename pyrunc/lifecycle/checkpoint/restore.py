@@ -11,13 +11,14 @@ import posix
 from typing import TYPE_CHECKING, Any
 
 from pyrunc import _linux, log
-from pyrunc.errors import PyruncError, UsageError, reason
+from pyrunc.errors import PyruncError, UsageError
 from pyrunc.lifecycle import create, handover, start
 from pyrunc.lifecycle.checkpoint import criu
 from pyrunc.lifecycle.checkpoint.criu_process import CriuProcess, RestorePipes
 from pyrunc.lifecycle.checkpoint.images import descriptors
 from pyrunc.lifecycle.checkpoint.restored import RestoreProcesses
 from pyrunc.linux import files
+from pyrunc.plan import perform
 from pyrunc.steps import cgroup, namespaces
 from pyrunc.steps.host import read_host
 from pyrunc.steps.rootfs.source import OpenTree
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from pyrunc.lifecycle.create import Creation
     from pyrunc.lifecycle.options import CreateOptions
     from pyrunc.state.store import Store
-    from pyrunc.steps.context import Context
 
 
 def restore(store: Store, container_id: str, options: CreateOptions, wanted: Options) -> int:
@@ -85,7 +85,7 @@ def _carry_out(creation: Creation, wanted: Options) -> None:
     try:
         for step in _steps(creation, wanted):
             context.done.append(step)
-            _apply(step, context)
+            perform.apply(step, context)
         if console is not None:
             if context.console_fd < 0:
                 raise PyruncError("the restored process has no terminal to send to the console socket")
@@ -103,19 +103,6 @@ def _carry_out(creation: Creation, wanted: Options) -> None:
     if creation.state_step.lock is not None:
         creation.state_step.lock.release()
     log.debug("restored " + container.id)
-
-
-def _apply(step: Step, context: Context) -> None:
-    try:
-        step.apply(context)
-    except PyruncError as error:
-        error.step = error.step or step.name
-        error.pointer = error.pointer or step.pointer or None
-        raise
-    except OSError as error:
-        raise PyruncError(
-            step.describe() + ": " + reason(error), step=step.name, pointer=step.pointer or None, errno=error.errno
-        ) from None
 
 
 def _steps(creation: Creation, wanted: Options) -> list[Step]:
