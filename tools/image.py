@@ -158,14 +158,8 @@ def main(arguments: list[str]) -> int:
     trained = arguments[3:] != ["--untrained"]
     maker, image, launcher = [Path(word).absolute() for word in arguments[:3]]
     if os.geteuid() != 0 and subprocess.run([*_AS_ROOT, "true"], capture_output=True, check=False).returncode == 0:
-        again: list[str | Path] = [
-            sys.executable,
-            __file__,
-            maker,
-            image,
-            launcher,
-            "--untrained",
-        ]  # without cgroups there are no containers
+        # Without cgroups of theirs there are no containers to train with.
+        again: list[str | Path] = [sys.executable, __file__, maker, image, launcher, "--untrained"]
         return subprocess.run([*_AS_ROOT, *again], check=False).returncode
     try:
         make(maker, image, launcher, trained)

@@ -45,7 +45,7 @@ def kill(store: Store, container_id: str, signal: int, everything: bool = False)
             send(pidfd, signal)
         if signal == SIGKILL:
             # A frozen process takes its death only when it is thawed.
-            container.manager().thaw_all()
+            container.freezer().thaw_all()
     finally:
         posix.close(pidfd)
 
@@ -99,7 +99,7 @@ def kill_everything(container: Container, timeout: float = 10.0) -> bool:
                 send(pidfd, SIGKILL)
             except StateError:
                 pass
-            container.manager().thaw_all()
+            container.freezer().thaw_all()
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
             if not poll.poll(timeout * 1000):

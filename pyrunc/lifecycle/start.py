@@ -114,7 +114,7 @@ def _check(container: Container) -> int:
         raise StateError(_STOPPED)
     if not container.fields.get("hasProcess", True):
         raise StateError("cannot start a container without a process", pointer="/process")
-    if container.manager().frozen():
+    if container.freezer().frozen():
         raise StateError("cannot start a paused container")
     return pidfd
 

@@ -91,8 +91,7 @@ class Container:
             return "creating" if self.is_locked() else "stopped"
         if not self.is_alive():
             return "stopped"
-        # Of a hierarchy for each controller that is one.
-        if self.manager(("", "freezer")).frozen():
+        if self.freezer().frozen():
             return "paused"
         return "created" if self.waits_for_start() else "running"
 
@@ -124,6 +123,10 @@ class Container:
         except PyruncError as error:
             raise state_file.Malformed(error.message, fields) from None
         return manager(fields["cgroup"], bool(fields.get("rootless")), fields.get("systemd"), self.id)
+
+    def freezer(self) -> CgroupManager:
+        """The manager, for frozen() and thaw_all() alone: of v1's many directories one is checked. As manager()."""
+        return self.manager(("", "freezer"))
 
     def annotations(self) -> dict[str, str]:
         """Those that hooks heed: all or none, as the create was told."""
