@@ -39,6 +39,7 @@ _NO_CONTAINER = (
     "diff",
     "trace",
     "validate",
+    "doctor",
     "completion",
     "version",
     "help",
@@ -119,7 +120,7 @@ _{name}() {{
     case $command in
         help) COMPREPLY=($(compgen -W "{" ".join(COMMANDS)}" -- "$cur")) ;;
         completion) COMPREPLY=($(compgen -W "bash zsh fish" -- "$cur")) ;;
-        plan|diff|validate) COMPREPLY=($(compgen -d -- "$cur")) ;;
+        plan|diff|validate|doctor) COMPREPLY=($(compgen -d -- "$cur")) ;;
         trace) COMPREPLY=($(compgen -W "{_TRACED}" -- "$cur")) ;;
         create|run|restore|list|spec|features|version) ;;
         *)
@@ -170,7 +171,7 @@ def zsh(program: str) -> str:
             rest = {"completion": "'1:shell:(bash zsh fish)'", "help": "'1:command:(" + " ".join(COMMANDS) + ")'"}.get(
                 command, ""
             )
-            if command in ("plan", "diff", "validate"):
+            if command in ("plan", "diff", "validate", "doctor"):
                 rest = "'1:bundle:_files -/'" + (" '2:bundle:_files -/'" if command == "diff" else "")
             elif command == "trace":
                 rest = f"'1:command:({_TRACED})'"
@@ -235,6 +236,7 @@ def fish(program: str) -> str:
             "trace": "'" + _TRACED + "'",
             "diff": "'(__fish_complete_directories)'",
             "validate": "'(__fish_complete_directories)'",
+            "doctor": "'(__fish_complete_directories)'",
         }.get(command, "" if command in _NO_CONTAINER else f"'({program} list -q 2>/dev/null)'")
         if words:
             text += f"complete -c {program} -n {when} -a {words}\n"

@@ -231,6 +231,15 @@ measured of a failure is told as well. Exits as the command that is traced does.
         "[bundle]",
         "Prints everything that is wrong with config.json, each with a JSON pointer. Exits 1 when something is.",
     ),
+    "doctor": (
+        "tell what this host lacks, for a bundle or at all",
+        "[bundle]",
+        """Looks at the kernel, cgroups, LSMs, seccomp, namespaces and id maps, the caller's
+rights and limits, the root, systemd, CRIU, libraries and engines, and changes nothing.
+Each finding is "ok", a "note" (some containers need it) or a "problem", with what to
+do. With a bundle, also what that needs and this host lacks. Exits 1 when there is a
+problem.""",
+    ),
     "completion": (
         "print a shell's completion script",
         "<bash|zsh|fish>",

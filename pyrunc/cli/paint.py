@@ -3,6 +3,8 @@
 import posix
 
 _CODES = {"strong": "1", "faint": "2", "bad": "1;31", "good": "32", "runtime": "36", "container": "33", "head": "1;4"}
+# Of what doctor finds.
+_CODES |= {"ok": "32", "note": "33", "problem": "1;31"}
 
 
 class Paint:
@@ -32,6 +34,10 @@ class Paint:
 
     def head(self, text: str) -> str:
         return self._in("head", text)
+
+    def level(self, name: str) -> str:
+        """ok, note or problem, nine columns wide."""
+        return self._in(name, f"{name:<9}")
 
     def side(self, name: str) -> str:
         """The name of one of the two processes, ten columns wide."""

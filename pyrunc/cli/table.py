@@ -96,6 +96,7 @@ COMMANDS = {
         ),
     ),
     "diff": (2, 2, True, (("exit-code", "", "bool"), ("json", "", "bool"), _HELP)),
+    "doctor": (0, 1, True, (("bundle", "b", "str"), ("config", "", "str"), ("json", "", "bool"), _HELP)),
     "events": (1, 1, True, (("interval", "", "duration"), ("stats", "", "bool"), _HELP)),
     "inspect": (1, 1, True, (("syscall", "", "strs"), ("check", "", "bool"), ("json", "", "bool"), _HELP)),
     "kill": (1, 2, True, (("all", "a", "bool"), ("regex", "r", "bool"), _HELP)),

@@ -6,6 +6,7 @@ import posix
 from typing import TYPE_CHECKING, Any
 
 from pyrunc import log
+from pyrunc.cli import paint
 from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.lifecycle import endings
 
@@ -36,7 +37,7 @@ def run(call: Call) -> int:
 
         log.output(dumps({"id": name, "now": now, "events": events}, 2) + "\n")
     else:
-        log.output(_plain("\n".join(text(name, now, events))) + "\n")
+        log.output("".join([paint.plain(line) + "\n" for line in text(name, now, events)]))
     return 0
 
 
@@ -53,7 +54,7 @@ def _list(call: Call) -> int:
     rows: list[tuple[str, ...]] = [("ID", "TIME", "WHAT")]
     for entry in entries:
         last = entry["events"][-1]
-        rows.append((entry["id"], _moment(last["time"]), _plain(summary(last)[:_SUMMARY])))
+        rows.append((entry["id"], _moment(last["time"]), paint.plain(summary(last)[:_SUMMARY])))
     log.output(table(rows))
     return 0
 
@@ -259,8 +260,3 @@ def _call_name(number: int) -> str:
         return str(seccomp.resolve_syscall(seccomp.Arch(), number).decode())
     except (ImportError, OSError, ValueError, RuntimeError, AttributeError):
         return "system call " + str(number)
-
-
-def _plain(words: str) -> str:
-    """Without what would speak to a terminal: what failed may be named by an image."""
-    return "".join([one if one.isprintable() or one == "\n" else "\\u" + format(ord(one), "04x") for one in words])

@@ -50,6 +50,7 @@ CALLS = {
     "checkpoint": (["x"], 1, "container does not exist"),
     "create": (["--bundle", "/nonexistent", "x"], 1, "bundle /nonexistent: no such file or directory"),
     "delete": (["x"], 1, "container does not exist"),
+    "doctor": (["/nonexistent"], 1, "no such file or directory"),
     "exec": (["x", "true"], 255, "exec failed: container does not exist"),
     "diff": (["/nonexistent", "/"], 1, "bundle /nonexistent: no such file or directory"),
     "events": (["x"], 1, "container does not exist"),
