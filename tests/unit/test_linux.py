@@ -50,7 +50,7 @@ def in_child(body: Callable[[], int], flags: int = 0) -> int:
 
 def test_failure_names_the_call() -> None:
     with pytest.raises(FileNotFoundError) as caught:
-        _linux.open_tree(_linux.AT_FDCWD, "/nowhere/at/all", _linux.OPEN_TREE_CLOEXEC)
+        _linux.open_tree(_linux.AT_FDCWD, "/proc/nowhere/at/all", _linux.OPEN_TREE_CLOEXEC)
     assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, "open_tree")
 
 
@@ -65,9 +65,9 @@ def test_what_an_optional_path_gave_is_taken_back() -> None:
     text = """
 from pyrunc import _linux
 for call in (
-    lambda: _linux.mount(None, "/nowhere", None, 0, 5),
-    lambda: _linux.mount("a", "/nowhere", "b", 0, "c\\0"),
-    lambda: _linux.mount("a", "/nowhere", None, -1, None),
+    lambda: _linux.mount(None, "/proc/nowhere", None, 0, 5),
+    lambda: _linux.mount("a", "/proc/nowhere", "b", 0, "c\\0"),
+    lambda: _linux.mount("a", "/proc/nowhere", None, -1, None),
     lambda: _linux.fsconfig(-1, 0, None, None, "x"),
     lambda: _linux.fsconfig(-1, 0, "key", None, "x"),
 ):
@@ -84,14 +84,14 @@ for call in (
 
 #: Calls with one number that its argument cannot hold, all of which would fail in the kernel if they came to it.
 TOO_WIDE: list[tuple[str, tuple[object, ...]]] = [
-    *[("open_tree", (-1, "/nowhere", flags)) for flags in (2**32, -1, 2**64)],
+    *[("open_tree", (-1, "/proc/nowhere", flags)) for flags in (2**32, -1, 2**64)],
     *[("fsopen", ("nothing", flags)) for flags in (2**32, -1)],
-    *[("umount2", ("/nowhere", flags)) for flags in (2**32, -1)],
-    *[("move_mount", (-1, "/nowhere", -1, "/nowhere", flags)) for flags in (2**32, -1)],
+    *[("umount2", ("/proc/nowhere", flags)) for flags in (2**32, -1)],
+    *[("move_mount", (-1, "/proc/nowhere", -1, "/proc/nowhere", flags)) for flags in (2**32, -1)],
     *[("fsconfig", (-1, command, None, None)) for command in (2**32, -1)],
-    *[("mount_setattr", (-1, "/nowhere", 0, number, 0)) for number in (2**64, -1)],
-    *[("mount", (None, "/nowhere", None, flags, None)) for flags in (2**64, -1)],
-    *[("openat2", (-1, "/nowhere", flags)) for flags in (2**64, -1)],
+    *[("mount_setattr", (-1, "/proc/nowhere", 0, number, 0)) for number in (2**64, -1)],
+    *[("mount", (None, "/proc/nowhere", None, flags, None)) for flags in (2**64, -1)],
+    *[("openat2", (-1, "/proc/nowhere", flags)) for flags in (2**64, -1)],
     *[("close_range", (first, 2**32 - 1, 1 << 31)) for first in (2**32, -1)],
     *[("fsmount", (-1, flags, 0)) for flags in (2**32, -1)],
     *[("pidfd_open", (pid, 1 << 31)) for pid in (2**32 + 1, -(2**31) - 1)],
@@ -553,7 +553,7 @@ def test_finish_in_halves(tmp_path: Path) -> None:
 
 
 def test_finish_says_that_execve_failed(tmp_path: Path) -> None:
-    box = Container(tmp_path, ["/nowhere"])
+    box = Container(tmp_path, ["/proc/nowhere"])
     assert box.message() == ENOENT_RECORD
     assert box.wait() == 1 << 8
 
@@ -562,7 +562,7 @@ def test_finish_reports_after_the_fifo(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("no interpreter line")
     for path, mode, number, status in (
-        ("/nowhere", 0, errno.ENOENT, 127),
+        ("/proc/nowhere", 0, errno.ENOENT, 127),
         (str(script), 0o644, errno.EACCES, 126),
         (str(script), 0o755, errno.ENOEXEC, 126),
     ):
@@ -730,9 +730,9 @@ def test_no_memory_is_lost() -> None:
 
     def calls() -> None:
         for call in (
-            lambda: _linux.open_tree(-1, "/nowhere", 0),
-            lambda: _linux.move_mount(-1, "/nowhere", -1, "b\0", 0),
-            lambda: _linux.mount("a", "/nowhere", "b", 0, "c\0"),
+            lambda: _linux.open_tree(-1, "/proc/nowhere", 0),
+            lambda: _linux.move_mount(-1, "/proc/nowhere", -1, "b\0", 0),
+            lambda: _linux.mount("a", "/proc/nowhere", "b", 0, "c\0"),
             lambda: _linux.fsconfig(-1, _linux.FSCONFIG_SET_BINARY, "key", "text"),
             lambda: _linux.fsconfig(-1, _linux.FSCONFIG_SET_STRING, "key", "a\0"),
             lambda: _linux.bpf(0, bytes(300)),
