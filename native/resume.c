@@ -10,7 +10,6 @@
 #define _GNU_SOURCE
 #include "dump.h"
 
-#include <cpuid.h>
 #include <elf.h>
 #include <features.h>
 #include <stdlib.h>
@@ -21,6 +20,8 @@
 void _start(void), resume(void);
 
 #if defined(CPU_FEATURES) && __GLIBC__ == 2 && __GLIBC_MINOR__ == 36
+
+#include <cpuid.h>
 
 /* libc's; hidden, which a static link does not mind. */
 extern char _dl_x86_cpu_features[];

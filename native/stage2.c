@@ -131,6 +131,8 @@ int main(int argc, char **argv)
 	PyStatus status = start(argc, argv);
 	if (PyStatus_Exception(status))
 		return report(argv, status.err_msg ? status.err_msg : "Python cannot be started", 0, "");
+	if (codec_errors() < 0)
+		return report(argv, "Python cannot be started", ENOMEM, "");
 	PyGC_Disable(); /* a command ends before garbage matters; one that runs long may turn it on */
 	int imported = PyImport_ImportFrozenModule("_pyrunc_boot"); /* which ends the process, if it is no maker of an image */
 #if IMAGE

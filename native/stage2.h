@@ -12,6 +12,9 @@ PyObject *PyInit__launcher(void);
 extern char **arguments;
 PyObject *argument_list(void);
 
+/* What is done about text that cannot be decoded, before the second step of the start (codecs.c). 0, or -1 with an error. */
+int codec_errors(void);
+
 /* Whether this process goes on from an image. */
 extern int image_is_restored;
 

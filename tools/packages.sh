@@ -54,6 +54,8 @@ for group in "$@"; do
         wanted="$wanted dpkg-dev binutils" ;;
     compilers) # besides gcc and glibc, for tests/unit/test_native.py
         wanted="$wanted clang musl-dev" ;;
+    watch) # what tests look with
+        wanted="$wanted strace" ;;
     peers) # runtimes to compare with, and to build runc
         wanted="$wanted crun libseccomp-dev pkg-config ca-certificates" ;;
     bats) # what runc's own suite calls

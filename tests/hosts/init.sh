@@ -25,6 +25,7 @@ random 1 8
 urandom 1 9
 tty 5 0
 END
+mount -t tmpfs -o mode=1777 tmpfs tmp
 mkdir dev/pts dev/shm dev/mqueue run/lock
 mount -t devpts -o newinstance,ptmxmode=666,mode=620 devpts dev/pts
 mount -t tmpfs -o mode=1777 tmpfs dev/shm

@@ -17,6 +17,7 @@ TREE = "/root/pyrunc"
 RESULTS = TOP / "build/hosts"
 #: The short form of tests/lifecycle: each command once or twice, mounts, namespaces and the process.
 SHORT = "tests/lifecycle/test_create_start.py tests/lifecycle/test_run.py tests/lifecycle/test_kill_delete.py"
+SHORT += " tests/lifecycle/test_bad_configs.py"
 LONG = f"{SHORT} tests/lifecycle/test_exec.py tests/lifecycle/test_mounts.py tests/lifecycle/test_process.py"
 #: Where nothing of a package may be left.
 PLACES = "/usr /etc /var/lib/dpkg/info /var/lib/pyrunc /run/pyrunc /opt"
@@ -78,7 +79,7 @@ def test_the_life_of_the_package(host: Host) -> None:
         host.ok("apt-get -qq install -y --no-install-recommends lintian zsh fish >/dev/null")
         assert "E: " not in host.ok(f"lintian --fail-on error,warning {first}")
     assert host.ok(f"dpkg-deb -f {first} Maintainer") == "A Builder <builder@example.org>\n"
-    assert host.ok(f"dpkg-deb --info {first} conffiles 2>&1 || true").startswith("dpkg-deb: error: ")
+    assert "no control component 'conffiles'" in host.ok(f"dpkg-deb --info {first} conffiles || true")
     before = host.ok(f"find {PLACES} -xdev -path '*pyrunc*' 2>/dev/null || true")
     host.ok(f"apt-get -qq install -y --no-install-recommends {first}")
     assert "pyrunc version 0.0.1" in host.ok("pyrunc --version")
@@ -192,6 +193,8 @@ if os.environ.get("PYRUNC_HOSTS") == "all":
     def test_make_test(host: Host) -> None:
         """The second of the README's commands, on Debian 13. A tree has no engines, machines and other trees."""
         if host.suite == "trixie":
+            # Ordinary users are among the tests, and start what is built here.
+            host.ok("chmod 711 /root")
             done = host.run("make test WITHOUT='engines hosts vm'", folder=TREE, patience=2 * PATIENCE)
             RESULTS.mkdir(parents=True, exist_ok=True)
             (RESULTS / f"{host.suite}.txt").write_text(done.stdout)

@@ -59,8 +59,16 @@ def test_no_compiler_warns(compiler: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("python", OTHERS, ids=[path.parent.parent.name for path in OTHERS])
 def test_other_interpreters(python: Path, tmp_path: Path) -> None:
-    """Each with its own headers and library; the launcher says which one it has in it."""
+    """Each with its own headers and library; the launcher says which one it has in it.
+
+    Text that cannot be decoded is an error before all of the interpreter has started, too.
+    """
     build(tmp_path, f"PYTHON={python}")
+    for text in (b'{"ociVersion": "\xff"}', b'{"ociVersion": "\\ud800"}', b'{"\xed\xa0\x80": 1}'):
+        (tmp_path / "config.json").write_bytes(text)
+        argv = [f"{tmp_path}/pyrunc-ordinary", f"--root={tmp_path}/state", "create", f"--bundle={tmp_path}", "c0"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1) and "config.json" in done.stderr, done
     said = subprocess.run([tmp_path / "pyrunc", "--version"], capture_output=True, text=True, check=True)
     version = subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout.split()[1]
     assert f"python: {version}" in said.stdout
