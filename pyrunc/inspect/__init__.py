@@ -11,7 +11,7 @@ from pyrunc.state.container import Container
 
 
 def inspect(container: Container, syscalls: Sequence[str] = ()) -> dict[str, Any]:
-    """All that is known of a container, as data: docs/pyrunc.1.md has its shape.
+    """All that is known of a container, as data: docs/library.md has its shape.
 
     syscalls: names or numbers of system calls that the seccomp filter is asked about. Of a stopped container only what
     was requested. Raises PyruncError, StateError, UsageError for an unknown system call.

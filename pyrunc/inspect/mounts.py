@@ -24,15 +24,20 @@ _ALL = sum(_WORDS.values())
 _SIZES = ("size", "nr_inodes", "nr_blocks")
 _MODES = ("mode", "ptmxmode")
 _UNITS = "kmgtp"
+# File systems that tell of other devices for their files than mountinfo does.
+_MANY_DEVICES = ("btrfs", "overlay")
 _READ_ONLY = 1  # ST_RDONLY (linux/statfs.h)
 
 
 class Line:
-    """A line of mountinfo. options: of the mount; super_options: of the file system; peers: how it propagates."""
+    """A line of mountinfo. device: of its file system; options: of the mount; super_options: of the file system; peers:
+    how it propagates."""
 
     def __init__(self, text: str) -> None:
         head, _, tail = text.partition(" - ")
         fields, rest = head.split(" "), tail.split(" ")
+        major, minor = fields[2].split(":")
+        self.device = os.makedev(int(major), int(minor))
         self.root, self.point = procfs.unescape(fields[3]), procfs.unescape(fields[4])
         self.options = fields[5].split(",")
         self.peers = fields[6:]
@@ -58,8 +63,8 @@ class Mounts:
         self.at: dict[str, list[Line]] = {}
         for line in map(Line, lines):
             self.at.setdefault(line.point, []).append(line)
-        #: Our own mounts that were found so far, by place.
-        self.used: dict[str, list[Row]] = {}
+        #: Our own mounts that were found so far, by place: their rows, and their lines that there are.
+        self.used: dict[str, list[tuple[Row, Line | None]]] = {}
         kinds = {entry["type"] for entry in self.linux.get("namespaces", [])}
         #: Whether attributes may stay that nobody asked for: a user namespace may not clear them.
         self.locked = "user" in kinds or bool(container.fields.get("rootless"))
@@ -101,17 +106,17 @@ class Mounts:
             row = self.report.add("mounts", destination, _request(entry, options), None, pointer)
             if record is not None:
                 records.remove(record)
-                self._judge(row, record["path"], entry, options, exact=destination not in remounted)
+                self._judge(row, record, entry, options, exact=destination not in remounted)
             elif options.copy_symlink:
                 row.note = "a symbolic link"
             elif is_recorded:
                 row.note = "taken away by `mounts remove`"
             else:
                 # An older state, or one of a restore: by its path alone.
-                self._judge(row, destination, entry, options, exact=False)
+                self._judge(row, {"path": destination}, entry, options, exact=False)
         for record in records:
             row = self.report.add("mounts", record["destination"], "by `mounts add`", None, "")
-            self._judge(row, record["path"], {}, mount_options.Options(), exact=False)
+            self._judge(row, record, {}, mount_options.Options(), exact=False)
         if is_recorded:
             self._covered()
 
@@ -122,18 +127,18 @@ class Mounts:
             destination = destination[len(rootfs) :]
         return mount_record.plain(destination)
 
-    def _judge(self, row: Row, place: str, entry: Any, options: mount_options.Options, *, exact: bool) -> None:
-        """Compare one mount with the next line of mountinfo at its place."""
+    def _judge(
+        self, row: Row, record: dict[str, Any], entry: Any, options: mount_options.Options, *, exact: bool
+    ) -> None:
+        """Compare one mount with its line of mountinfo. record: what state.json has of it, at least its path."""
         if self.process is None or not self.at:
             return
-        rows = self.used.setdefault(place, [])
-        number, lines = len(rows), self.at.get(place) or []
-        rows.append(row)
-        if number >= len(lines):
+        line = self._line_of(record)
+        self.used.setdefault(record["path"], []).append((row, line))
+        if line is None:
             row.differs = True
             row.note = "nothing is mounted there"
             return
-        line = lines[number]
         row.effective = line.words()
         problems = _attributes(line, options, exact=exact and not self.locked) + _parameters(line, options)
         fstype = entry.get("type") or ""
@@ -142,15 +147,30 @@ class Mounts:
         row.differs = bool(problems)
         row.note = "; ".join(problems)
 
+    def _line_of(self, record: dict[str, Any]) -> Line | None:
+        """The first line at its place that no earlier mount of ours has, and that may be it.
+
+        A recursive bind brings mounts of the host along, on which ours may stand.
+        """
+        place, device = record["path"], record.get("device")
+        taken = [line for _, line in self.used.get(place, [])]
+        for line in self.at.get(place, []):
+            if line not in taken and (device in (None, line.device) or line.fstype in _MANY_DEVICES):
+                return line
+        return None
+
     def _covered(self) -> None:
         """Mounts on top of ours that are none of ours."""
         others = [*(self.linux.get("maskedPaths", [])), *(self.linux.get("readonlyPaths", []))]
         expected = [mount_record.plain(path) for path in others]
-        for place, rows in self.used.items():
-            more = self.at.get(place, [])[len(rows) + expected.count(place) :]
+        for place, found in self.used.items():
+            row, line = found[-1]
+            lines = self.at.get(place, [])
+            if line is None:
+                continue
+            more = lines[lines.index(line) + 1 + expected.count(place) :]
             if more:
                 # What anybody in the container sees there is the other one.
-                row = rows[-1]
                 row.effective, row.differs = more[-1].words(), True
                 row.note = "another mount is on top of it"
 

@@ -151,3 +151,19 @@ def test_a_pod_of_two(session: Session) -> None:
     got = session.ok("run", "--bundle", other, "d").split()
     assert got[0] == os.readlink(f"/proc/{pid}/ns/pid")
     session.ok("delete", "--force", "c")
+
+
+def test_inspect(session: Session) -> None:
+    """No capability over the process is needed, but the kernel does not give its filter."""
+    rule = {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13}
+    session.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    session.config["linux"]["sysctl"] = {"kernel.msgmax": "9000"}
+    session.create()
+    found = json.loads(session.ok("inspect", "--json", "--syscall=mkdir", "c"))
+    # /sys is a recursive bind, which brings the host's /sys/fs/cgroup along, below the container's own.
+    assert [row for row in found["properties"] if row["differs"]] == []
+    values = {row["name"]: row["effective"] for row in found["properties"]}
+    assert (values["uid"], values["uidMappings"], values["kernel.msgmax"]) == (0, [f"0 {USER} 1"], "9000")
+    (call,) = found["syscalls"]
+    assert (call["source"], call["verdicts"][0]["error"]) == ("config.json", "EACCES")
+    assert json.loads(session.ok("top", "--json", "--interval=1ms"))[0]["id"] == "c"

@@ -52,6 +52,8 @@ def commands_of(box: Bundle) -> list[tuple[str, ...]]:
         ("resume", box.id),
         ("update", "--pids-limit", "33", box.id),
         ("events", "--stats", box.id),
+        ("inspect", box.id),
+        ("top", box.id),
         ("delete", box.id),
     ]
 
