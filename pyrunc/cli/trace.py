@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyrunc import log
 from pyrunc.cli.output import open_output
-from pyrunc.errors import UsageError, reason
+from pyrunc.errors import PyruncError, UsageError, reason
 
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
@@ -49,6 +49,7 @@ def run(call: Call) -> int:
     if inner is None:
         return 0
     out = open_output(call.flags["output"]) if call.flags["output"] else 2
+    from pyrunc.cli.main import _complete, _failed
     from pyrunc.lifecycle import trace
 
     measured = trace.Trace()
@@ -60,11 +61,11 @@ def run(call: Call) -> int:
         status = module.run(inner)
     except BaseException as error:
         failure = error
+        if isinstance(error, PyruncError):
+            _complete(error, inner.program, inner)  # the trace has it as the log does
     _report(measured, inner, call.flags["format"] or "table", out, status, failure)
     if failure is None:
         return status
-    from pyrunc.cli.main import _failed
-
     return _failed(failure, inner.program, inner)
 
 
