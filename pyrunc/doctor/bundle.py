@@ -6,7 +6,8 @@ import errno
 import posix
 from typing import Any, Final
 
-from pyrunc import _linux, cgroups
+from pyrunc import _linux
+from pyrunc.cgroups import hierarchies
 from pyrunc.doctor import control_groups, spaces, state_root
 from pyrunc.doctor.finding import NOTE, OK, PROBLEM, Finding, has_capability, text
 from pyrunc.errors import PyruncError
@@ -138,7 +139,7 @@ def _cgroup(creation: Creation) -> list[Finding]:
 
 def _controllers(resources: Any) -> list[Finding]:
     try:
-        host = cgroups.detect()
+        host = hierarchies.detect()
     except PyruncError:
         return []
     here = control_groups.controllers(host)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 from typing import Final
 
-from pyrunc import cgroups
+from pyrunc.cgroups import hierarchies
 from pyrunc.doctor.finding import NOTE, OK, PROBLEM, Finding, text
 from pyrunc.errors import PyruncError
 from pyrunc.linux import files
@@ -19,21 +19,21 @@ _DELEGATE: Final = (
 
 def check() -> list[Finding]:
     try:
-        host = cgroups.detect()
+        host = hierarchies.detect()
     except PyruncError as error:
         return [Finding(PROBLEM, "cgroups", error.message, "mount procfs at /proc")]
     if host.mode == "v1":
         # What was mounted over another hides it, and stays in mountinfo.
         host.mounts = {name: at for name, at in host.mounts.items() if files.exists(at[0] + "/cgroup.procs")}
-    if not host.mounts and not files.exists(cgroups.TOP + "/cgroup.procs"):
+    if not host.mounts and not files.exists(hierarchies.TOP + "/cgroup.procs"):
         return [Finding(PROBLEM, "cgroups", "no hierarchy is mounted", "mount -t cgroup2 none /sys/fs/cgroup")]
     return _v2(host) if host.mode == "v2" else _v1(host)
 
 
-def controllers(host: cgroups.Host) -> set[str]:
+def controllers(host: hierarchies.Hierarchies) -> set[str]:
     """The controllers that containers can have here, by the names of their hierarchy's version."""
     if host.mode == "v2":
-        return set((text(cgroups.TOP + "/cgroup.controllers") or "").split())
+        return set((text(hierarchies.TOP + "/cgroup.controllers") or "").split())
     return {name for name in host.mounts if not name.startswith("name=")}
 
 
@@ -44,7 +44,7 @@ def _missing(found: set[str]) -> list[Finding]:
     return [Finding(NOTE, "controllers", "not here: " + ", ".join(absent) + "; their limits cannot be set")]
 
 
-def _v1(host: cgroups.Host) -> list[Finding]:
+def _v1(host: hierarchies.Hierarchies) -> list[Finding]:
     found = controllers(host)
     kind = "v1" if host.unified is None else "hybrid: v1, and a cgroup2 for systemd at " + host.unified[0]
     result = [Finding(OK, "cgroups", kind + "; controllers: " + ", ".join(sorted(found)))]
@@ -58,19 +58,19 @@ def _v1(host: cgroups.Host) -> list[Finding]:
             )
         )
     result += _missing(found)
-    own = cgroups.own_paths(host)
+    own = hierarchies.own_paths(host)
     closed = sorted([name for name, path in own.items() if not posix.access(path, posix.W_OK)])
     if closed:
         result.append(_closed("v1: " + ", ".join(closed), "limits for ordinary users need cgroup v2 with systemd"))
     return result
 
 
-def _v2(host: cgroups.Host) -> list[Finding]:
+def _v2(host: hierarchies.Hierarchies) -> list[Finding]:
     found = controllers(host)
     result = [Finding(OK, "cgroups", "v2; controllers: " + ", ".join(sorted(found))), *_missing(found)]
-    own = cgroups.own_paths(host)[""]
+    own = hierarchies.own_paths(host)[""]
     # Beside our own cgroup, not below it: one that has processes can't pass controllers on.
-    parent = own.rpartition("/")[0] if own != cgroups.TOP else own
+    parent = own.rpartition("/")[0] if own != hierarchies.TOP else own
     if not posix.access(parent, posix.W_OK):
         result.append(_closed(parent, _DELEGATE))
     elif posix.geteuid() != 0:
@@ -92,7 +92,7 @@ def _closed(what: str, remedy: str) -> Finding:
 def _delegated(own: str) -> str:
     """The cgroup that systemd has marked as delegated, which ours is or is in; "" for none."""
     path = own
-    while path.startswith(cgroups.TOP + "/"):
+    while path.startswith(hierarchies.TOP + "/"):
         for name in ("user.delegate", "trusted.delegate"):
             try:
                 if posix.getxattr(path, name) == b"1":
