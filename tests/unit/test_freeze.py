@@ -148,4 +148,4 @@ def test_native_code_stays_small() -> None:
     """Comments and all: it is what nobody's type checker reads. A quarter is _linux, half the image and its stages."""
     native = Path(__file__).parents[2] / "native"
     files = [*native.glob("*.c"), *native.glob("*.h")]
-    assert len(files) > 5 and sum(len(file.read_text().splitlines()) for file in files) < 2800
+    assert len(files) > 5 and sum(len(file.read_text().splitlines()) for file in files) < 2900

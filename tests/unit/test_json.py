@@ -214,7 +214,7 @@ def of_the_package(text: str) -> object:
     return value
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(TEXTS, st.integers(0, 10_000), st.sampled_from('{}[]",:\\u0dD8-+.eE1 \n\tantfr/\x00\x7fé😀'), st.integers(0, 2))
 def test_whatever_the_text(text: str, where: int, letter: str, cut: int) -> None:
     """A text with one letter changed, put in or taken out is read, or refused, as by Python's own package."""

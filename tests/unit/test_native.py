@@ -89,7 +89,18 @@ def test_headers_of_an_older_kernel_and_another_libc(tmp_path: Path) -> None:
     build(tmp_path / "build", f"{tmp_path}/build/native/constants.inc")
     places = [
         f'-D{name}=""'
-        for name in ("STAGE2", "LIBPYTHON", "PYTHON", "STDLIB", "DYNLOAD", "SITE", "PACKAGE", "IMAGE_PATH", "SEALED")
+        for name in (
+            "STAGE2",
+            "LIBPYTHON",
+            "LIBC",
+            "PYTHON",
+            "STDLIB",
+            "DYNLOAD",
+            "SITE",
+            "PACKAGE",
+            "IMAGE_PATH",
+            "SEALED",
+        )
     ]
     triplet = sysconfig.get_config_var("MULTIARCH")
     folders = [f"-I{tmp_path}/build/native", f"-I{sysconfig.get_path('include')}", "-isystem", str(tmp_path)]
@@ -101,7 +112,8 @@ def test_headers_of_an_older_kernel_and_another_libc(tmp_path: Path) -> None:
         *flags,
         "-DDEBUG=0",
         "-DIMAGE=1",
-        "-DLIBRARY_FACTS=0",
+        "-DLIBPYTHON_FACTS=0",
+        "-DLIBC_FACTS=0",
         *places,
         *folders,
         *libc,
