@@ -85,14 +85,15 @@ def test_a_wrong_signature(signature: str) -> None:
 def test_a_real_bus(tmp_path: Path) -> None:
     """Hello, a call with its answer, an error, a signal that came before it was waited for, and a deadline."""
     path = tmp_path / "bus"
+    command = ["dbus-daemon", "--session", "--nofork", "--address", f"unix:path={path}", "--print-address=1"]
     try:
-        bus = subprocess.Popen(["dbus-daemon", "--session", "--nofork", "--address", f"unix:path={path}"])
+        bus = subprocess.Popen(command, stdout=subprocess.PIPE)
     except FileNotFoundError:
         pytest.skip("no dbus-daemon here")
     try:
-        deadline = time.monotonic() + 10
-        while not path.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        assert bus.stdout is not None
+        # It says so when it listens; the socket is there before.
+        assert bus.stdout.readline().startswith(b"unix:path=")
         connection = wire.Connection(str(path))
         fields = {wire.PATH: "/org/freedesktop/DBus", wire.INTERFACE: "org.freedesktop.DBus"}
         fields |= {wire.DESTINATION: "org.freedesktop.DBus"}
@@ -119,6 +120,8 @@ def test_a_real_bus(tmp_path: Path) -> None:
         connection.close()
     finally:
         bus.kill()
+        if bus.stdout is not None:
+            bus.stdout.close()
         bus.wait(10)
     with pytest.raises(OSError):
         wire.Connection(str(path))
