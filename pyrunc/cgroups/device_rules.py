@@ -6,12 +6,14 @@ match, the last decides (config-linux.md "Allowed Device list"); before the firs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrunc.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from pyrunc.config.types import DeviceRule
 
     # (type "a", "c" or "b"; major; minor; access). Major and minor: ANY for all. access: bits of ACCESS.
     Device = tuple[str, int, int]
@@ -40,7 +42,7 @@ DEFAULTS: tuple[Rule, ...] = (
 )
 
 
-def parse(configured: Sequence[Mapping[str, Any]], pointer: str = "/linux/resources/devices") -> list[Rule]:
+def parse(configured: Sequence[DeviceRule], pointer: str = "/linux/resources/devices") -> list[Rule]:
     """The configured rules in order, checked. An absent type is "a", an absent (or -1) number means all.
 
     runc takes type "a" for every device and access whatever else stands in the rule; here its numbers and access count.
@@ -53,9 +55,7 @@ def parse(configured: Sequence[Mapping[str, Any]], pointer: str = "/linux/resour
         if kind not in ("a", "b", "c"):
             raise ConfigError(f"invalid device type {kind!r}: a, b or c", pointer=where + "/type")
         numbers = []
-        for name in ("major", "minor"):
-            number = entry.get(name)
-            number = ANY if number is None else number
+        for name, number in (("major", entry.get("major", ANY)), ("minor", entry.get("minor", ANY))):
             if not ANY <= number <= _MAX:
                 raise ConfigError(f"invalid device number {number}: 0 to {_MAX}", pointer=where + "/" + name)
             numbers.append(number)

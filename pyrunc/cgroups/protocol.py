@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pyrunc.config.types import Resources
+
 
 class CgroupManager(Protocol):
     """One container's cgroups. Everything raises PyruncError, unless it says that it never fails.
@@ -28,7 +30,7 @@ class CgroupManager(Protocol):
     def check(self) -> None:
         """Refuse cgroups that have processes or are frozen, before state.json records their paths."""
 
-    def start(self, pid: int, resources: Mapping[str, Any]) -> None:
+    def start(self, pid: int, resources: Resources) -> None:
         """With needs_process: have the cgroup made, with the process in it."""
 
     def unit(self) -> dict[str, Any] | None:
@@ -37,7 +39,7 @@ class CgroupManager(Protocol):
     def create(self) -> None:
         """Make the directories; on failure they are removed again. No other create takes them until release()."""
 
-    def set(self, resources: Mapping[str, Any], pointer: str | None = "/linux/resources") -> list[str]:
+    def set(self, resources: Resources, pointer: str | None = "/linux/resources") -> list[str]:
         """Apply linux.resources, the default device rules with them. Returns warnings.
 
         To be called before the first process joins, with {} too. pointer: where they stand in config.json, or None.
@@ -78,7 +80,7 @@ class CgroupManager(Protocol):
     def reachable(self, sub: Mapping[str, str] | None = None) -> bool:
         """Whether the calling process may move itself there. Never fails."""
 
-    def update(self, resources: Mapping[str, Any], pointer: str | None = None) -> list[str]:
+    def update(self, resources: Resources, pointer: str | None = None) -> list[str]:
         """Other limits; what is not named stays, devices always. On failure the old ones hold. Returns warnings."""
 
     def freeze(self) -> None:

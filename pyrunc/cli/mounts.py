@@ -9,6 +9,7 @@ from pyrunc.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
+    from pyrunc.config.types import Config
 
 
 def load(data: bytes, add: bool) -> list[Any]:
@@ -26,7 +27,7 @@ def load(data: bytes, add: bool) -> list[Any]:
     if not add:
         # Whatever else stands there: it need not say what is mounted.
         wanted = [{**mount, "type": "none", "options": []} if isinstance(mount, dict) else mount for mount in wanted]
-    config: Any = {"ociVersion": OCI_VERSION, "root": {"path": "/"}, "mounts": wanted}
+    config: Config = {"ociVersion": OCI_VERSION, "root": {"path": "/"}, "mounts": wanted}
     config["linux"] = {"namespaces": [{"type": "mount"}, {"type": "user", "path": "/"}]}
     schema.check(config)
     rules.check_nul(config)

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import html
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc.cli import plan_style
 from pyrunc.cli.paint import plain
@@ -104,7 +104,7 @@ def _head(creation: Creation, config: str) -> str:
     steps = [step for step in creation.plan.steps if not isinstance(step, Meet)]
     counts = {side: len([step for step in steps if step.side == side]) for side in (RUNTIME, CONTAINER)}
     meetings = len(creation.plan.steps) - len(steps)
-    process: Any = creation.context.config.get("process") or {}
+    process = creation.context.config.get("process", {})
     facts = [
         ("Bundle", _text(creation.context.bundle)),
         ("Config", _text(config)),

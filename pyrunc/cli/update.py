@@ -10,6 +10,7 @@ from pyrunc.linux import files
 
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
+    from pyrunc.config.types import Resources
 
 # flag: (object of linux.resources, its property, least, most). Wide as runc: the kernel has the last word.
 _NUMBERS = {
@@ -47,12 +48,12 @@ def size(text: str) -> int:
     return value
 
 
-def from_flags(flags: dict[str, Any], given: set[str]) -> dict[str, Any]:
+def from_flags(flags: dict[str, Any], given: set[str]) -> Resources:
     """The linux.resources object of the flags; an empty value asks for nothing. Raises UsageError."""
-    resources: dict[str, Any] = {}
+    groups: Any = {}
 
     def put(group: str, name: str, value: int | str) -> None:
-        resources.setdefault(group, {})[name] = value
+        groups.setdefault(group, {})[name] = value
 
     for flag, (group, name, least, most) in _NUMBERS.items():
         text = flags[flag]
@@ -83,6 +84,7 @@ def from_flags(flags: dict[str, Any], given: set[str]) -> dict[str, Any]:
         put("blockIO", "weight", weight)
     if "pids-limit" in given:
         put("pids", "limit", flags["pids-limit"])
+    resources: Resources = groups
     return resources
 
 
@@ -120,7 +122,7 @@ def run(call: Call) -> int:
     if call.flags["resources"]:
         from pyrunc.config.load import load_resources
 
-        resources: dict[str, Any] = dict(load_resources(_read(call.flags["resources"])))
+        resources = load_resources(_read(call.flags["resources"]))
     else:
         resources = from_flags(call.flags, call.given)
         schemas = (call.flags["l3-cache-schema"], call.flags["mem-bw-schema"])

@@ -183,6 +183,11 @@ class ThrottleDevice(TypedDict):
     rate: int
 
 
+Throttle = Literal[
+    "throttleReadBpsDevice", "throttleWriteBpsDevice", "throttleReadIOPSDevice", "throttleWriteIOPSDevice"
+]
+
+
 class BlockIO(TypedDict, total=False):
     weight: int
     leafWeight: int

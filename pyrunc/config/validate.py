@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pyrunc.config import load, rules
 from pyrunc.config.explain import Violation, explain, respelled, section, unknown
 from pyrunc.errors import ConfigError, at
 from pyrunc.jsontext import pointer, quote
 from pyrunc.nearest import unknown_capability
+
+if TYPE_CHECKING:
+    from pyrunc.config.types import Config
 
 
 def problems(bundle: str, config: str | None = None) -> tuple[list[Violation], list[str]]:
@@ -38,7 +41,7 @@ def problems(bundle: str, config: str | None = None) -> tuple[list[Violation], l
     return found, odd + rules.warnings(value) + _unknown_capabilities(value)
 
 
-def _unknown_capabilities(config: Any) -> list[str]:
+def _unknown_capabilities(config: Config) -> list[str]:
     """As the plan warns of them (config.md, "Linux Process": a warning, no error)."""
     try:
         from pyrunc._linux import CAPS

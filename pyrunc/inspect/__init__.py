@@ -17,7 +17,7 @@ def inspect(container: Container, syscalls: Sequence[str] = ()) -> dict[str, Any
     was requested. Raises PyruncError, StateError, UsageError for an unknown system call.
     """
     status = container.status()
-    config = container.config()
+    config: Any = container.config()
     init = open_process(container) if status != "creating" else None
     report = Report()
     try:
@@ -48,7 +48,7 @@ def _fill(
     """Add all rows; gives the verdicts on syscalls."""
     linux = config.get("linux", {})
     wanted = config.get("process", {})
-    resources = updated.merged(linux.get("resources", {}), container.fields.get("updated"))
+    resources: Any = updated.merged(linux.get("resources", {}), container.fields.get("updated"))
     spaces.namespaces(report, linux, init)
     if wanted:
         process.ids(report, wanted, init, container)

@@ -60,7 +60,7 @@ class Wanted(Limits):
     def put(self, controller: str, file: str, value: object, pointer: str) -> None:
         self.settings.append((controller, file, str(value), _BASE + pointer))
 
-    def collect(self, resources: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    def collect(self, resources: Any) -> list[tuple[str, str, str, str]]:
         """Raises PyruncError, ConfigError."""
         for name in ("cpus", "mems"):
             value = resources.get("cpu", {}).get(name)
@@ -70,7 +70,7 @@ class Wanted(Limits):
         return self.settings
 
 
-def compare(report: Report, resources: Mapping[str, Any], container: Container, process: Process | None) -> None:
+def compare(report: Report, resources: Any, container: Container, process: Process | None) -> None:
     """resources: of config.json, with what `update` made of them."""
     manager = container.manager()
     paths = manager.paths

@@ -26,6 +26,7 @@ from pyrunc.steps.step import Plan
 
 if TYPE_CHECKING:
     from pyrunc.cgroups.protocol import CgroupManager
+    from pyrunc.config.types import Config
     from pyrunc.lifecycle.options import CreateOptions
     from pyrunc.state.store import Store
     from pyrunc.steps.host import Host
@@ -98,10 +99,10 @@ def prepare(store: Store, container_id: str, options: CreateOptions) -> Creation
     return Creation(container, context, plan, state_step, options)
 
 
-def _manager(config: Any, container_id: str, options: CreateOptions, host: Host) -> CgroupManager | None:
+def _manager(config: Config, container_id: str, options: CreateOptions, host: Host) -> CgroupManager | None:
     if options.no_cgroup:
         limits = config.get("linux", {}).get("resources", {})
-        if any(limits[name] for name in limits if name != "devices"):
+        if any(limit for name, limit in limits.items() if name != "devices"):
             raise ConfigError("resources cannot be limited without a cgroup", pointer="/linux/resources")
         return None
     path = config.get("linux", {}).get("cgroupsPath")
@@ -123,7 +124,7 @@ def _container(
     manager: CgroupManager | None,
     options: CreateOptions,
 ) -> Container:
-    config: Any = context.config
+    config: Config = context.config
     hooks = config.get("hooks", {})
     entries = config.get("linux", {}).get("namespaces", [])
     private = any(entry["type"] == "pid" and not entry.get("path") for entry in entries)
@@ -170,7 +171,7 @@ def _recorder(container: Container) -> Any:
     return record
 
 
-def _rootfs(config: Any, bundle: str) -> str:
+def _rootfs(config: Config, bundle: str) -> str:
     """The absolute path of the rootfs: a directory reached without a symbolic link. Raises ConfigError."""
     root = config.get("root")
     if not root:
@@ -194,7 +195,7 @@ def _rootfs(config: Any, bundle: str) -> str:
     return path
 
 
-def _check_terminal(config: Any, options: CreateOptions) -> None:
+def _check_terminal(config: Config, options: CreateOptions) -> None:
     """A detached terminal needs a socket to send its master to, and only that does. Raises PyruncError."""
     terminal = bool(config.get("process", {}).get("terminal"))
     if options.detach and terminal and not options.console_socket:
@@ -269,6 +270,6 @@ def take_back(creation: Creation) -> None:
         delete.poststop(container)
 
 
-def config_text(config: Any) -> bytes:
+def config_text(config: Config) -> bytes:
     """A config as the bytes of a config.json."""
     return dumps(config).encode("utf-8", "surrogateescape")

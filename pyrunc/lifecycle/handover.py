@@ -7,16 +7,20 @@ import errno
 import gc
 import posix
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import files, sockets
+
+if TYPE_CHECKING:
+    from pyrunc.config.types import Process
+
 
 # Seconds that a socket of the caller's may take to be there.
 _PATIENCE: Final = 0.05
 
 
-def inherited(process: Any, preserve_fds: int) -> int:
+def inherited(process: Process | None, preserve_fds: int) -> int:
     """How many descriptors from 3 on the process keeps, each seen to be there. Raises PyruncError."""
     count = _listen_fds(process) + preserve_fds
     for number in range(3, 3 + count):
@@ -32,7 +36,7 @@ def inherited(process: Any, preserve_fds: int) -> int:
     return count
 
 
-def _listen_fds(process: Any) -> int:
+def _listen_fds(process: Process | None) -> int:
     """LISTEN_FDS of socket activation (sd_listen_fds(3)), if meant for this process: handed on to the container's."""
     environ = posix.environ
     count, pid = environ.get(b"LISTEN_FDS", b""), environ.get(b"LISTEN_PID", b"")

@@ -9,11 +9,15 @@ from __future__ import annotations
 import _socket
 import posix
 import select
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import sockets
+
+if TYPE_CHECKING:
+    from pyrunc.config.types import Config
+
 
 # Where the container finds the socket, as with runc.
 PLACE: Final = "/run/notify"
@@ -22,7 +26,7 @@ _NAME: Final = "notify.sock"
 _BARRIER: Final = 30000
 
 
-def into(config: Any, directory: str) -> None:
+def into(config: Config, directory: str) -> None:
     """Give the config of a container the socket's directory, below its state directory, and the variable."""
     config["mounts"] = [
         *(config.get("mounts", [])),

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, StateError
 from pyrunc.state.lock import Lock, stands_at
 
 if TYPE_CHECKING:
+    from pyrunc.config.types import Resources
     from pyrunc.state.container import Container
     from pyrunc.state.store import Store
 
 
-def update(store: Store, container_id: str, resources: dict[str, Any], schemas: tuple[str, str] = ("", "")) -> None:
+def update(store: Store, container_id: str, resources: Resources, schemas: tuple[str, str] = ("", "")) -> None:
     """Apply linux.resources to the container's cgroup, all or nothing. Device rules are left as they are, as in runc.
 
     schemas: for L3 cache and memory bandwidth (linux.intelRdt), "" for as it is. Raises StateError for a stopped
@@ -35,7 +36,7 @@ def update(store: Store, container_id: str, resources: dict[str, Any], schemas: 
         lock.release()
 
 
-def _keep(container: Container, resources: dict[str, Any], lock: Lock) -> None:
+def _keep(container: Container, resources: Resources, lock: Lock) -> None:
     """Note what was asked for, for inspect. The new limits hold, whether or not that can be written."""
     from pyrunc.state import updated
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import posix
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import files
 
+if TYPE_CHECKING:
+    from pyrunc.config.types import IDMapping
+
+
 _PATHS: Final = ("/usr/bin/", "/bin/", "/usr/local/bin/")
 
 
-def write(pid: int, uids: list[Any], gids: list[Any]) -> None:
+def write(pid: int, uids: list[IDMapping], gids: list[IDMapping]) -> None:
     """Write uid_map and gid_map of a process. Raises PyruncError.
 
     A map of nothing but the user's own id needs no helper; then setgroups(2) must be denied first
@@ -33,15 +37,15 @@ def write(pid: int, uids: list[Any], gids: list[Any]) -> None:
         raise PyruncError("write id mappings: " + reason(error), errno=error.errno) from None
 
 
-def _own(mappings: list[Any], own: int) -> bool:
+def _own(mappings: list[IDMapping], own: int) -> bool:
     return len(mappings) == 1 and mappings[0]["hostID"] == own and mappings[0]["size"] == 1
 
 
-def _line(mapping: Any) -> bytes:
+def _line(mapping: IDMapping) -> bytes:
     return (str(mapping["containerID"]) + " " + str(mapping["hostID"]) + " " + str(mapping["size"])).encode("ascii")
 
 
-def _helper(name: str, pid: int, mappings: list[Any]) -> None:
+def _helper(name: str, pid: int, mappings: list[IDMapping]) -> None:
     program = next((path + name for path in _PATHS if files.exists(path + name)), None)
     if program is None:
         raise PyruncError(name + " is not installed", hint="apt-get install uidmap")

@@ -16,6 +16,7 @@ from pyrunc.state import state_file
 
 if TYPE_CHECKING:
     from pyrunc.cgroups.protocol import CgroupManager
+    from pyrunc.config.types import Config
     from pyrunc.state.store import Store
 
 #: In a state directory: see store.py.
@@ -136,16 +137,16 @@ class Container:
         """All processes in the container's cgroup, as the runtime's pid namespace counts them."""
         return self.manager().pids()
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """The config that the container was created from. Raises OSError, ConfigError, StateError when it is gone."""
         from pyrunc.config.load import parse
 
         try:
-            config: Any = parse(files.read(self.directory + "/config.json", limit=16 << 20))
+            config: Config = parse(files.read(self.directory + "/config.json", limit=16 << 20))
         except FileNotFoundError as error:
             # Deleted since its state was read.
             raise StateError("container does not exist", errno=error.errno) from None
-        return dict(config)
+        return config
 
     def state_json(self, status: str | None = None) -> dict[str, Any]:
         """The state object of the specification, with runc's additions."""

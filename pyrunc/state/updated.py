@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pyrunc.jsontext import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pyrunc.config.types import Resources
+
 
 # What a 0 or false asks for; elsewhere engines say by it that nothing is asked.
 _MEANT = (
@@ -19,27 +20,27 @@ _MEANT = (
 )
 
 
-def merged(resources: Mapping[str, Any], text: str | None) -> dict[str, Any]:
+def merged(resources: Resources, text: str | None) -> Resources:
     """resources with what later updates asked for. text: as add() gives it; what is no such text counts for nothing."""
     from pyrunc.config.load import load_resources
     from pyrunc.errors import PyruncError
 
     if not text:
-        return dict(resources)
+        return resources
     try:
         later = load_resources(text.encode("utf-8", "surrogateescape"))
     except PyruncError:
-        return dict(resources)
-    return _merge(resources, dict(later))
+        return resources
+    return _merge(resources, later)
 
 
-def add(text: str | None, resources: Mapping[str, Any]) -> str:
+def add(text: str | None, resources: Resources) -> str:
     """The updates so far, as JSON, and one more."""
     return dumps(_merge(merged({}, text), resources))
 
 
-def _merge(before: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(before)
+def _merge(before: Resources, later: Resources) -> Resources:
+    result: Any = {**before}
     for group, value in later.items():
         if group == "devices" or not value:
             continue  # update leaves the devices as they are
@@ -50,4 +51,5 @@ def _merge(before: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any
             result[group] = {**(result.get(group) or {}), **asked}
         else:
             result[group] = value
-    return result
+    merged: Resources = result
+    return merged

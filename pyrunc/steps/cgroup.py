@@ -7,7 +7,7 @@ the number of another process to cgroup.procs waits for most of a container's bi
 from __future__ import annotations
 
 import posix
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError
@@ -16,6 +16,7 @@ from pyrunc.steps.step import CONTAINER, Step
 
 if TYPE_CHECKING:
     from pyrunc.cgroups.protocol import CgroupManager
+    from pyrunc.config.types import Resources
     from pyrunc.steps.context import Context
 
 # Below this many bytes a copy of our own pages, made when the child writes to them, is too much for the cgroup.
@@ -32,7 +33,7 @@ class MakeCgroup(Step):
     def __init__(
         self,
         manager: CgroupManager,
-        resources: dict[str, Any],
+        resources: Resources,
         small: bool = False,
         owner: int | None = None,
         private_pids: bool = True,
@@ -95,7 +96,7 @@ class MakeCgroup(Step):
             context.warnings.append("delete cgroup: " + str(error))
 
 
-def _resource_words(resources: dict[str, Any]) -> str:
+def _resource_words(resources: Resources) -> str:
     return " and limit " + ", ".join(sorted(resources)) if resources else ""
 
 

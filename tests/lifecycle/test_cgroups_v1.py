@@ -19,6 +19,7 @@ import pytest
 
 from pyrunc.cgroups import device_rules, hierarchies
 from pyrunc.cgroups.v1.manager import Manager
+from pyrunc.config.types import CPU, DeviceRule, Memory
 from pyrunc.errors import ConfigError, PyruncError
 
 TOP = Path(__file__).parents[2]
@@ -46,10 +47,10 @@ class Place:
     def manager(self, name: str = "box", **more: Any) -> Manager:
         return Manager(hierarchies.paths(HOST, self.path + "/" + name, "unused"), **more)
 
-    def made(self, resources: dict[str, Any] | None = None, name: str = "box") -> Manager:
+    def made(self, resources: Any = None, name: str = "box") -> Manager:
         manager = self.manager(name)
         manager.create()
-        assert manager.set(resources or {}) == []
+        assert manager.set(resources if resources is not None else {}) == []
         return manager
 
     def start(self, manager: Manager, *args: str) -> subprocess.Popen[bytes]:
@@ -342,7 +343,7 @@ MEMORY_STEPS = [
 def test_memory_and_swap_in_any_order(place: Place) -> None:
     manager = place.made()
     for limit, swap in MEMORY_STEPS:
-        memory = {"limit": limit * MIB if limit > 0 else limit}
+        memory: Memory = {"limit": limit * MIB if limit > 0 else limit}
         if swap is not None:
             memory["swap"] = swap * MIB if swap > 0 else swap
         manager.update({"memory": memory})
@@ -529,7 +530,8 @@ def test_update_takes_back(place: Place) -> None:
     ]
     before = [value(manager, *file) for file in files]
     every = Path(HOST.mounts["cpuset"][0] + place.path, "cpuset.cpus").read_text().strip()
-    for cpu in ({"shares": 999}, {"idle": 1}):
+    last: tuple[CPU, ...] = ({"shares": 999}, {"idle": 1})
+    for cpu in last:
         with pytest.raises(PyruncError, match="the rdma cgroup is not mounted"):
             manager.update(
                 {
@@ -621,7 +623,7 @@ def test_device_rules_in_order(place: Place, tmp_path: Path) -> None:
     dice = random.Random(4)
     tried = refused = 0
     while tried < 250:
-        configured = []
+        configured: list[Any] = []
         for _ in range(dice.randrange(1, 7)):
             rule: dict[str, Any] = {
                 "allow": dice.random() < 0.55,
@@ -686,7 +688,7 @@ def test_default_devices(place: Place, tmp_path: Path) -> None:
 def test_device_rule_of_v1_that_cannot_be(place: Place) -> None:
     manager = place.manager()
     manager.create()
-    rules = [
+    rules: list[DeviceRule] = [
         {"allow": False, "access": "rwm"},
         {"allow": True, "type": "c", "major": 136, "access": "rwm"},
         {"allow": False, "type": "c", "major": 136, "minor": 5, "access": "w"},

@@ -6,6 +6,7 @@ import pytest
 
 from pyrunc.cgroups.v1.limits import apply
 from pyrunc.cgroups.v2 import limits
+from pyrunc.config.types import Resources
 from pyrunc.errors import ConfigError
 
 
@@ -38,7 +39,7 @@ def test_rdma() -> None:
 
 
 def test_rdma_on_v2() -> None:
-    resources = {"rdma": {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}}}
+    resources: Resources = {"rdma": {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}}}
     found = limits.settings(resources, "/linux/resources", "/no/such/cgroup")
     assert found == [("rdma.max", "mlx5_1 hca_handle=3 hca_object=10000", "/rdma")]
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -534,7 +535,7 @@ def test_bad_sizes(text: str) -> None:
         size(text)
 
 
-def resources(*argv: str) -> dict[str, object]:
+def resources(*argv: str) -> Any:
     call = call_of("update", *argv, "id")
     return from_flags(call.flags, call.given)
 

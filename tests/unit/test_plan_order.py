@@ -364,7 +364,7 @@ def test_hooks_of_the_set_up() -> None:
     sides = {step.kind: step.side for step in plan.steps if isinstance(step, hooks.HooksStep)}
     assert sides == {"prestart": RUNTIME, "createRuntime": RUNTIME, "createContainer": CONTAINER}
     last = plan.steps[-1]
-    assert isinstance(last, init.BecomeProgram) and last.hooks.hooks == HOOK
+    assert isinstance(last, init.BecomeProgram) and last.hooks and last.hooks.hooks == HOOK
 
 
 def test_no_new_keyring_and_no_pivot() -> None:

@@ -7,6 +7,7 @@ import pytest
 from pyrunc.cgroups.systemd import gvariant, properties
 from pyrunc.cgroups.systemd.scope import ScopeName
 from pyrunc.cgroups.v2 import limits
+from pyrunc.config.types import DeviceRule
 from pyrunc.errors import ConfigError
 
 
@@ -26,7 +27,7 @@ def test_bad_places(path: str) -> None:
         ScopeName(path, "id", user=False)
 
 
-def found(resources: dict[str, Any], version: int = 253, *, starting: bool = False) -> dict[str, Any]:
+def found(resources: Any, version: int = 253, *, starting: bool = False) -> dict[str, Any]:
     settings = limits.settings(resources, "/linux/resources", "/no/such/cgroup")
     return dict(properties.properties(settings, "/no/such/cgroup", lambda: version, starting=starting))
 
@@ -110,7 +111,7 @@ def test_properties_of_unified() -> None:
         ({"cpu": {"idle": 1, "shares": 1024}, "unified": {"cpu.idle": "0"}}, 100),
     ],
 )
-def test_an_idle_cgroup_has_no_weight(resources: dict[str, Any], weight: int) -> None:
+def test_an_idle_cgroup_has_no_weight(resources: Any, weight: int) -> None:
     assert found(resources) == {"CPUWeight": ("t", weight)}
     assert found(resources, 251) == {}
     words = [text for text in limits.warnings(resources) if "unable to apply both" in text]
@@ -151,7 +152,10 @@ def test_the_longest_list_of_processors() -> None:
 
 def test_device_rules_as_properties() -> None:
     """Of cgroup v1, where systemd would allow all at a daemon-reload."""
-    rules = [{"allow": False, "access": "rwm"}, {"allow": True, "type": "b", "major": 259, "minor": 4, "access": "r"}]
+    rules: list[DeviceRule] = [
+        {"allow": False, "access": "rwm"},
+        {"allow": True, "type": "b", "major": 259, "minor": 4, "access": "r"},
+    ]
     found = dict(properties.device_properties({"devices": rules}))
     assert found["DevicePolicy"] == ("s", "strict")
     allowed = found["DeviceAllow"][1]

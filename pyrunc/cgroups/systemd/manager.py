@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pyrunc.cgroups.systemd.properties import Property
+    from pyrunc.config.types import Resources
 
 
 class Manager:
@@ -126,7 +127,7 @@ class Manager:
 
     # --- birth
 
-    def start(self, pid: int, resources: Mapping[str, Any]) -> None:
+    def start(self, pid: int, resources: Resources) -> None:
         """Start the scope with a process in it. Raises PyruncError."""
         bus = connect(self.place.user)
         try:
@@ -150,7 +151,7 @@ class Manager:
         finally:
             bus.close()
 
-    def _wanted(self, pid: int, resources: Mapping[str, Any]) -> list[Property]:
+    def _wanted(self, pid: int, resources: Resources) -> list[Property]:
         unified = "" in self.paths
         wanted: list[Property] = [
             ("Description", ("s", "pyrunc container " + self.container_id)),
@@ -194,7 +195,7 @@ class Manager:
             # Of what systemd does not pass on: hugetlb, misc, rdma.
             self.inner.enable_above()
 
-    def set(self, resources: Mapping[str, Any], pointer: str | None = "/linux/resources") -> list[str]:
+    def set(self, resources: Resources, pointer: str | None = "/linux/resources") -> list[str]:
         if isinstance(self.inner, v2.Manager):
             # Some words depend on what files there are, which was not to be seen before the start.
             with Told(self, self.given) as told:
@@ -232,7 +233,7 @@ class Manager:
 
     # --- life
 
-    def update(self, resources: Mapping[str, Any], pointer: str | None = None) -> list[str]:
+    def update(self, resources: Resources, pointer: str | None = None) -> list[str]:
         """As properties, then to the files, which have the last word. Raises PyruncError; the old values hold then."""
         with Told(self) as told:
             resources = self.inner.with_quota(resources, told.period)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pyrunc.cgroups.v2.limits import Setting
+    from pyrunc.config.types import Resources
 
     Property = tuple[str, tuple[str, Any]]
     from collections.abc import Mapping
@@ -197,7 +198,7 @@ def mask(text: str, pointer: str) -> bytes:
     return bits.to_bytes((bits.bit_length() + 7) // 8 or (1 if text else 0), "little")
 
 
-def v1_properties(resources: Mapping[str, Any]) -> list[Property]:
+def v1_properties(resources: Resources) -> list[Property]:
     """The unit properties for linux.resources on cgroup v1; v2's are those of its files (properties.py). Pure."""
     found: list[Property] = []
     limit = resources.get("memory", {}).get("limit") or 0
@@ -211,17 +212,17 @@ def v1_properties(resources: Mapping[str, Any]) -> list[Property]:
         found.append(("CPUQuotaPeriodUSec", ("t", period)))
     if quota or period:
         found.append(("CPUQuotaPerSecUSec", ("t", share(quota, period))))
-    limit = resources.get("pids", {}).get("limit")
-    if limit is not None:
+    pids = resources.get("pids", {}).get("limit")
+    if pids is not None:
         # systemd has no limit of none at all.
-        found.append(("TasksMax", ("t", INFINITY if limit < 0 else max(limit, 1))))
+        found.append(("TasksMax", ("t", INFINITY if pids < 0 else max(pids, 1))))
     weight = resources.get("blockIO", {}).get("weight") or 0
     if weight:
         found.append(("BlockIOWeight", ("t", weight)))
     return found
 
 
-def device_properties(resources: Mapping[str, Any]) -> list[Property]:
+def device_properties(resources: Resources) -> list[Property]:
     """The device rules for systemd on cgroup v1, which writes its own idea of them at every daemon-reload: without
     these it would allow all. On v2 it leaves a program that it has not attached alone. Raises ConfigError.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posix
 from errno import EACCES, EBUSY, EINVAL, ENOENT, EPERM
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc.cgroups import device_rules
 from pyrunc.cgroups.files import failure, read_file, write_file
@@ -16,6 +16,8 @@ from pyrunc.errors import ConfigError, PyruncError, at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from pyrunc.config.types import CPU, BlockIO, DeviceRule, HugepageLimit, Memory, Resources, Throttle
 
     # (file, value, config pointer below resources)
     Setting = tuple[str, object, str]
@@ -47,12 +49,12 @@ class Limits:
         self.old: list[tuple[str, str]] | None = None
         self.warnings: list[str] = []
 
-    def set(self, resources: Mapping[str, Any]) -> None:
+    def set(self, resources: Resources) -> None:
         self._cpuset(resources.get("cpu", {}))
         self._devices(resources.get("devices", []))
         self._limits(resources)
 
-    def update(self, resources: Mapping[str, Any]) -> None:
+    def update(self, resources: Resources) -> None:
         """Without devices, and with the old values written back on failure."""
         self.old = []
         try:
@@ -72,7 +74,7 @@ class Limits:
         finally:
             self.old = None
 
-    def check_usage(self, resources: Mapping[str, Any]) -> None:
+    def check_usage(self, resources: Resources) -> None:
         """memory.checkBeforeUpdate. Raises PyruncError."""
         memory = resources.get("memory", {})
         limit = memory.get("limit") or 0
@@ -85,11 +87,11 @@ class Limits:
                     pointer=self.pointer("/memory/limit"),
                 )
 
-    def _cpuset(self, cpu: Mapping[str, Any]) -> None:
+    def _cpuset(self, cpu: CPU) -> None:
         """cpuset.cpus and mems must not be empty before a process joins: as configured, else as the parent's."""
         directory = self.paths.get("cpuset")
-        for name in ("cpus", "mems"):
-            file, value = "cpuset." + name, cpu.get(name)
+        for name, value in (("cpus", cpu.get("cpus")), ("mems", cpu.get("mems"))):
+            file = "cpuset." + name
             if not directory:
                 if value:
                     self.put("cpuset", file, value, "/cpu/" + name)
@@ -109,7 +111,7 @@ class Limits:
             if value:
                 self.put("cpuset", file, value, "/cpu/" + name)
 
-    def _devices(self, configured: Sequence[Mapping[str, Any]]) -> None:
+    def _devices(self, configured: Sequence[DeviceRule]) -> None:
         pointer = self.pointer("/devices")
         default, exceptions = device_rules.reduce(device_rules.parse(configured, pointer or ""), pointer=pointer or "")
         directory = self.paths.get("devices")
@@ -132,7 +134,7 @@ class Limits:
             if not (self.rootless and exc.errno in (EACCES, EPERM)):
                 raise failure(f"write {value!r} to {path}", exc, pointer) from exc
 
-    def _limits(self, resources: Mapping[str, Any]) -> None:
+    def _limits(self, resources: Resources) -> None:
         """All settings but cpuset and devices."""
         if resources.get("unified"):
             raise ConfigError(
@@ -149,7 +151,7 @@ class Limits:
         if any(resources.get(name) for name in RARE):
             apply(self, resources)
 
-    def _memory(self, memory: Mapping[str, Any]) -> None:
+    def _memory(self, memory: Memory) -> None:
         limit, swap = memory.get("limit") or 0, memory.get("swap") or 0
         if limit > 0 and 0 < swap < limit:
             raise ConfigError(
@@ -199,7 +201,7 @@ class Limits:
                 at("Kernel memory settings are ignored and will be removed", self.pointer(place) or "")
             )
 
-    def _cpu(self, cpu: Mapping[str, Any]) -> None:
+    def _cpu(self, cpu: CPU) -> None:
         shares, idle = cpu.get("shares") or 0, cpu.get("idle")
         if shares and not 2 <= shares <= 262144:
             # The kernel would take another value without a word.
@@ -310,7 +312,7 @@ def _current(directory: str, file: str, value: str) -> str:
     return key + (" default" if file.endswith("weight_device") else " 0")
 
 
-def with_quota(resources: Mapping[str, Any], directory: str, known: Callable[[], int]) -> Mapping[str, Any]:
+def with_quota(resources: Resources, directory: str, known: Callable[[], int]) -> Resources:
     """Manager.with_quota() for a cpu cgroup."""
     cpu = resources.get("cpu", {})
     if bool(cpu.get("quota")) == bool(cpu.get("period")):
@@ -324,27 +326,35 @@ def with_quota(resources: Mapping[str, Any], directory: str, known: Callable[[],
     return {**resources, "cpu": {**cpu, "period": (quota < 0 and known()) or period}}
 
 
-def apply(limits: Limits, resources: Mapping[str, Any]) -> None:
+def apply(limits: Limits, resources: Resources) -> None:
     """Write what is asked. Raises ConfigError and PyruncError."""
     if resources.get("blockIO"):
         _block_io(limits, resources["blockIO"])
-    for index, entry in enumerate(resources.get("hugepageLimits", [])):
-        _hugepages(limits, entry, "/hugepageLimits/" + str(index))
+    for index, page in enumerate(resources.get("hugepageLimits", [])):
+        _hugepages(limits, page, "/hugepageLimits/" + str(index))
     network = resources.get("network", {})
     if network.get("classID"):
         limits.put("net_cls", "net_cls.classid", network["classID"], "/network/classID")
     for index, entry in enumerate(network.get("priorities", [])):
         value = entry["name"] + " " + str(entry["priority"])
         limits.put("net_prio", "net_prio.ifpriomap", value, "/network/priorities/" + str(index))
-    for device, entry in resources.get("rdma", {}).items():
+    for device, most in resources.get("rdma", {}).items():
         value = device
-        for key, name in (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object")):
-            if entry.get(key) is not None:
-                value += " " + name + "=" + str(entry[key])
+        for name, number in (("hca_handle", most.get("hcaHandles")), ("hca_object", most.get("hcaObjects"))):
+            if number is not None:
+                value += " " + name + "=" + str(number)
         limits.put("rdma", "rdma.max", value, "/rdma/" + device.replace("~", "~0").replace("/", "~1"))
 
 
-def _block_io(limits: Limits, block: Mapping[str, Any]) -> None:
+_THROTTLES: Final[tuple[tuple[Throttle, str], ...]] = (
+    ("throttleReadBpsDevice", "read_bps"),
+    ("throttleWriteBpsDevice", "write_bps"),
+    ("throttleReadIOPSDevice", "read_iops"),
+    ("throttleWriteIOPSDevice", "write_iops"),
+)
+
+
+def _block_io(limits: Limits, block: BlockIO) -> None:
     prefix = ""
     if block.get("weight") or block.get("weightDevice"):
         # CFQ's files are older, BFQ's newer; a kernel has one of the two or neither.
@@ -355,21 +365,19 @@ def _block_io(limits: Limits, block: Mapping[str, Any]) -> None:
         limits.put("blkio", "blkio.leaf_weight", block["leafWeight"], "/blockIO/leafWeight")
     for index, entry in enumerate(block.get("weightDevice", [])):
         pointer = "/blockIO/weightDevice/" + str(index)
-        for file, key in ((prefix + "weight_device", "weight"), ("blkio.leaf_weight_device", "leafWeight")):
-            if entry.get(key):
-                limits.put("blkio", file, f"{entry['major']}:{entry['minor']} {entry[key]}", pointer)
-    for key, file in (
-        ("throttleReadBpsDevice", "read_bps"),
-        ("throttleWriteBpsDevice", "write_bps"),
-        ("throttleReadIOPSDevice", "read_iops"),
-        ("throttleWriteIOPSDevice", "write_iops"),
-    ):
-        for index, entry in enumerate(block.get(key) or ()):
-            value = f"{entry['major']}:{entry['minor']} {entry['rate']}"
+        for file, weight in (
+            (prefix + "weight_device", entry.get("weight")),
+            ("blkio.leaf_weight_device", entry.get("leafWeight")),
+        ):
+            if weight:
+                limits.put("blkio", file, f"{entry['major']}:{entry['minor']} {weight}", pointer)
+    for key, file in _THROTTLES:
+        for index, throttle in enumerate(block.get(key, [])):
+            value = f"{throttle['major']}:{throttle['minor']} {throttle['rate']}"
             limits.put("blkio", "blkio.throttle." + file + "_device", value, "/blockIO/" + key + "/" + str(index))
 
 
-def _hugepages(limits: Limits, entry: Mapping[str, Any], pointer: str) -> None:
+def _hugepages(limits: Limits, entry: HugepageLimit, pointer: str) -> None:
     size = entry["pageSize"]
     # It becomes a part of a file's name.
     if not (size.isascii() and size.isalnum()):

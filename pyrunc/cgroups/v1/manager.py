@@ -18,6 +18,8 @@ from pyrunc.linux import files
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from pyrunc.config.types import Resources
+
 
 class Manager:
     """One container's cgroups.
@@ -48,7 +50,7 @@ class Manager:
         """No service manager's unit."""
         return None
 
-    def start(self, pid: int, resources: Mapping[str, Any]) -> None:
+    def start(self, pid: int, resources: Resources) -> None:
         """Nothing to start."""
 
     # --- birth
@@ -120,7 +122,7 @@ class Manager:
             posix.close(self.lock_fd)
             self.lock_fd = -1
 
-    def set(self, resources: Mapping[str, Any], pointer: str | None = "/linux/resources") -> list[str]:
+    def set(self, resources: Resources, pointer: str | None = "/linux/resources") -> list[str]:
         """Apply linux.resources. To be called before the first process joins, with {} too: the default device rules and
         the cpuset, which must not be empty, are set here.
 
@@ -132,7 +134,7 @@ class Manager:
         limits.set(resources)
         return limits.warnings
 
-    def update(self, resources: Mapping[str, Any], pointer: str | None = None) -> list[str]:
+    def update(self, resources: Resources, pointer: str | None = None) -> list[str]:
         """Change limits of a container that runs; what is not named stays, devices always (as runc).
 
         On failure the old values are written back. Returns warnings. Raises ConfigError and PyruncError.
@@ -143,13 +145,13 @@ class Manager:
         limits.update(resources)
         return limits.warnings
 
-    def check_usage(self, resources: Mapping[str, Any], pointer: str | None = None) -> None:
+    def check_usage(self, resources: Resources, pointer: str | None = None) -> None:
         """memory.checkBeforeUpdate: refuse a limit below what is in use. Raises PyruncError."""
         from pyrunc.cgroups.v1.limits import Limits
 
         Limits(self.paths, self.rootless, self.optional, self.existed, pointer).check_usage(resources)
 
-    def with_quota(self, resources: Mapping[str, Any], known: Callable[[], int]) -> Mapping[str, Any]:
+    def with_quota(self, resources: Resources, known: Callable[[], int]) -> Resources:
         """resources with both of cpu.quota and cpu.period where one is asked for: the other as it is now.
 
         known: the period that a service manager knows, 0 for none; it counts where there is no quota.

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 import posix
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pyrunc.cgroups.files import failure, read_file, write_file
 from pyrunc.errors import ConfigError, PyruncError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
+
+    from pyrunc.config.types import CPU, BlockIO, Memory, Resources, Throttle
 
     # (file, one line for it, config pointer below resources)
     Setting = tuple[str, str, str]
@@ -58,7 +60,7 @@ def _text(value: int) -> str:
     return "max" if value == -1 else str(value)
 
 
-def settings(resources: Mapping[str, Any], base: str, directory: str) -> list[Setting]:
+def settings(resources: Resources, base: str, directory: str) -> list[Setting]:
     """All writes for resources, in order; directory: the cgroup, to see which files it has. Raises ConfigError."""
     found: list[Setting] = []
     found += _memory(resources.get("memory", {}), base)
@@ -77,9 +79,9 @@ def settings(resources: Mapping[str, Any], base: str, directory: str) -> list[Se
         found.append((name + ".max", str(page["limit"]), pointer))
     for device, limits in resources.get("rdma", {}).items():
         words = [device]
-        for key, word in (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object")):
-            if limits.get(key) is not None:
-                words.append(word + "=" + str(limits[key]))
+        for word, number in (("hca_handle", limits.get("hcaHandles")), ("hca_object", limits.get("hcaObjects"))):
+            if number is not None:
+                words.append(word + "=" + str(number))
         found.append(("rdma.max", " ".join(words), "/rdma"))
     if resources.get("network"):
         raise ConfigError("cgroup v2 has no network classes and priorities", pointer=base + "/network")
@@ -101,7 +103,7 @@ def _idles(settings: list[Setting]) -> bool:
     return values[-1:] == ["1"]
 
 
-def warnings(resources: Mapping[str, Any]) -> list[str]:
+def warnings(resources: Resources) -> list[str]:
     """What of the resources has no effect."""
     cpu, unified = resources.get("cpu", {}), resources.get("unified", {})
     weight = [name for name in _WEIGHTS if name in unified]
@@ -127,7 +129,7 @@ def _lines(name: str, value: str, pointer: str, directory: str) -> list[Setting]
     return [(name, line, pointer) for line in value.split("\n") if line.strip()] or [(name, value, pointer)]
 
 
-def _memory(memory: Mapping[str, Any], base: str) -> list[Setting]:
+def _memory(memory: Memory, base: str) -> list[Setting]:
     limit = memory.get("limit") or 0
     asked = memory.get("swap") or 0
     swap = swap_of(asked, limit, base + "/memory/swap")
@@ -146,7 +148,7 @@ def _memory(memory: Mapping[str, Any], base: str) -> list[Setting]:
     return found
 
 
-def _cpu(cpu: Mapping[str, Any], base: str, directory: str) -> list[Setting]:
+def _cpu(cpu: CPU, base: str, directory: str) -> list[Setting]:
     found: list[Setting] = []
     for name in ("realtimeRuntime", "realtimePeriod"):
         if cpu.get(name):
@@ -164,9 +166,9 @@ def _cpu(cpu: Mapping[str, Any], base: str, directory: str) -> list[Setting]:
         found.append(("cpu.max", words, "/cpu/quota" if quota else "/cpu/period"))
     if cpu.get("burst") is not None:
         found.append(("cpu.max.burst", str(cpu["burst"]), "/cpu/burst"))
-    for name in ("cpus", "mems"):
-        if cpu.get(name):
-            found.append(("cpuset." + name, cpu[name], "/cpu/" + name))
+    for name, nodes in (("cpus", cpu.get("cpus")), ("mems", cpu.get("mems"))):
+        if nodes:
+            found.append(("cpuset." + name, nodes, "/cpu/" + name))
     return found
 
 
@@ -176,7 +178,7 @@ def quota_of(directory: str) -> tuple[str, str]:
     return (words[0], words[1]) if len(words) == 2 else ("max", str(_DEFAULT_PERIOD))
 
 
-def with_period(resources: Mapping[str, Any], directory: str, known: Callable[[], int]) -> Mapping[str, Any]:
+def with_period(resources: Resources, directory: str, known: Callable[[], int]) -> Resources:
     """resources with the period for a quota that is asked for alone, where the cgroup has no quota: what known() says.
 
     0 is no period. With a quota the file has the right one.
@@ -186,7 +188,7 @@ def with_period(resources: Mapping[str, Any], directory: str, known: Callable[[]
     alone = bool(cpu.get("quota") and not cpu.get("period"))
     if not (alone or len(words) == 1) or quota_of(directory)[0] != "max" or not (period := known()):
         return resources
-    result = dict(resources)
+    result = resources.copy()
     if alone:
         result["cpu"] = {**cpu, "period": period}
     if len(words) == 1:
@@ -194,7 +196,16 @@ def with_period(resources: Mapping[str, Any], directory: str, known: Callable[[]
     return result
 
 
-def _io(block: Mapping[str, Any], directory: str) -> list[Setting]:
+# Of the specification, and of io.max.
+_THROTTLES: Final[tuple[tuple[Throttle, str], ...]] = (
+    ("throttleReadBpsDevice", "rbps"),
+    ("throttleWriteBpsDevice", "wbps"),
+    ("throttleReadIOPSDevice", "riops"),
+    ("throttleWriteIOPSDevice", "wiops"),
+)
+
+
+def _io(block: BlockIO, directory: str) -> list[Setting]:
     found: list[Setting] = []
     weight = block.get("weight") or 0
     bfq = _has(directory, "io.bfq.weight")
@@ -208,14 +219,9 @@ def _io(block: Mapping[str, Any], directory: str) -> list[Setting]:
         if device.get("weight"):
             line = f"{device['major']}:{device['minor']} {device['weight']}"
             found.append(("io.bfq.weight", line, "/blockIO/weightDevice/" + str(index)))
-    for key, word in (
-        ("throttleReadBpsDevice", "rbps"),
-        ("throttleWriteBpsDevice", "wbps"),
-        ("throttleReadIOPSDevice", "riops"),
-        ("throttleWriteIOPSDevice", "wiops"),
-    ):
-        for index, device in enumerate(block.get(key) or ()):
-            line = f"{device['major']}:{device['minor']} {word}={device['rate'] or 'max'}"
+    for key, word in _THROTTLES:
+        for index, throttle in enumerate(block.get(key, [])):
+            line = f"{throttle['major']}:{throttle['minor']} {word}={throttle['rate'] or 'max'}"
             found.append(("io.max", line, "/blockIO/" + key + "/" + str(index)))
     return found
 
@@ -228,7 +234,7 @@ def _has(directory: str, name: str) -> bool:
     return True
 
 
-def check_usage(directory: str, resources: Mapping[str, Any], base: str | None) -> None:
+def check_usage(directory: str, resources: Resources, base: str | None) -> None:
     """memory.checkBeforeUpdate: refuse limits at or below what is in use, by which the kernel would kill.
 
     Raises PyruncError.
@@ -238,8 +244,10 @@ def check_usage(directory: str, resources: Mapping[str, Any], base: str | None) 
         return
     usage = int(_before(directory, "memory.current") or 0)
     # With swap first, as in runc.
-    for name, word in (("swap", "memory+swap"), ("limit", "memory")):
-        limit = memory.get(name) or 0
+    for name, word, limit in (
+        ("swap", "memory+swap", memory.get("swap", 0)),
+        ("limit", "memory", memory.get("limit", 0)),
+    ):
         if 0 < limit <= usage:
             raise PyruncError(
                 f"rejecting {word} limit {limit} <= usage {usage}",
@@ -249,7 +257,7 @@ def check_usage(directory: str, resources: Mapping[str, Any], base: str | None) 
 
 def apply(
     directory: str,
-    resources: Mapping[str, Any],
+    resources: Resources,
     base: str | None,
     *,
     undo: bool,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from pyrunc.cgroups.v2 import limits
     from pyrunc.cgroups.v2.oom import OomWatch
+    from pyrunc.config.types import Resources
 
 # The key of the one hierarchy in state.json.
 UNIFIED: Final = ""
@@ -60,7 +61,7 @@ class Manager:
         """No service manager's unit."""
         return None
 
-    def start(self, pid: int, resources: Mapping[str, Any]) -> None:
+    def start(self, pid: int, resources: Resources) -> None:
         """Nothing to start."""
 
     # --- birth
@@ -169,7 +170,7 @@ class Manager:
 
     def set(
         self,
-        resources: Mapping[str, Any],
+        resources: Resources,
         pointer: str | None = "/linux/resources",
         teller: limits.Teller | None = None,
     ) -> list[str]:
@@ -200,7 +201,7 @@ class Manager:
         return limits.warnings(resources)
 
     def update(
-        self, resources: Mapping[str, Any], pointer: str | None = None, teller: limits.Teller | None = None
+        self, resources: Resources, pointer: str | None = None, teller: limits.Teller | None = None
     ) -> list[str]:
         """Change limits; what is not named stays, devices always. On failure the old values are written back."""
         from pyrunc.cgroups.v2 import limits
@@ -212,7 +213,7 @@ class Manager:
         """Whether the container does without a cgroup of its own. (States of older versions have the path of none.)"""
         return not self.paths or (self.rootless and not self.exists())
 
-    def with_quota(self, resources: Mapping[str, Any], known: Callable[[], int]) -> Mapping[str, Any]:
+    def with_quota(self, resources: Resources, known: Callable[[], int]) -> Resources:
         """As v1.Manager's, for a quota alone; settings() does it for a period."""
         from pyrunc.cgroups.v2 import limits
 

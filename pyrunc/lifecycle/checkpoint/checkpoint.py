@@ -19,6 +19,7 @@ from pyrunc.state.lock import Lock
 from pyrunc.steps.namespaces import TYPES, Namespaces
 
 if TYPE_CHECKING:
+    from pyrunc.config.types import Config
     from pyrunc.lifecycle.checkpoint.criu import Options
     from pyrunc.state.store import Store
 
@@ -106,7 +107,7 @@ def _dump(container: Container, options: Options) -> None:
             posix.close(work)
 
 
-def _make_directory(path: str, config: Any) -> None:
+def _make_directory(path: str, config: Config) -> None:
     """Raises PyruncError."""
     if files.exists(path):
         return
@@ -172,7 +173,7 @@ def _check_parent(options: Options) -> None:
         raise UsageError("invalid --parent-path: stat " + path + ": " + reason(error), errno=error.errno) from None
 
 
-def _namespaces(pid: int, config: Any) -> list[str]:
+def _namespaces(pid: int, config: Config) -> list[str]:
     """The namespaces that the container joined, for CRIU to leave alone."""
     told = []
     for kind in Namespaces(config.get("linux", {}).get("namespaces", [])).joined:

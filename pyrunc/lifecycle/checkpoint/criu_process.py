@@ -18,6 +18,7 @@ from pyrunc.steps.process import streams
 from pyrunc.steps.step import Step
 
 if TYPE_CHECKING:
+    from pyrunc.config.types import Config, Linux, Process
     from pyrunc.lifecycle.checkpoint.criu import Options
     from pyrunc.lifecycle.create import Creation
     from pyrunc.steps.context import Context
@@ -30,7 +31,7 @@ class RestorePipes(streams.MakePipes):
 
     __slots__ = ("names",)
 
-    def __init__(self, process: Any, linux: Any, names: list[str]) -> None:
+    def __init__(self, process: Process, linux: Linux, names: list[str]) -> None:
         streams.MakePipes.__init__(self, process, linux)
         self.names = names
 
@@ -83,7 +84,7 @@ class CriuProcess(Step):
         # So that delete --force finds what to end.
         context.on_pid(context)
 
-    def _let_through(self, config: Any) -> None:
+    def _let_through(self, config: Config) -> None:
         """In a user namespace CRIU finds its mounts by their path, as the root of that: both folders above let it pass.
 
         The other containers' own folders do not, whatever the state root does.

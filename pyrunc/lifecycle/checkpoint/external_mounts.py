@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import posix
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import paths
@@ -19,6 +19,10 @@ from pyrunc.linux.mountinfo import Entry, entries, number_of
 from pyrunc.linux.paths import is_null
 from pyrunc.steps.rootfs import devices
 from pyrunc.steps.rootfs.cgroup_mount import hierarchies
+
+if TYPE_CHECKING:
+    from pyrunc.config.types import Config
+
 
 NULL: Final = "pyrunc:null"
 _PLAIN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/")
@@ -40,7 +44,7 @@ def _escaped(path: str) -> str:
 # --- at checkpoint
 
 
-def told_at_dump(pid: int, config: Any, cgroups: dict[str, str]) -> list[str]:
+def told_at_dump(pid: int, config: Config, cgroups: dict[str, str]) -> list[str]:
     """What CRIU is to hear about the mounts of a container's process: "mnt[MOUNT POINT]:NAME" of each.
 
     Mount points are the kernel's word, whatever links the config's destinations went through. cgroups: the container's,
@@ -66,7 +70,7 @@ def told_at_dump(pid: int, config: Any, cgroups: dict[str, str]) -> list[str]:
     return ["mnt[" + point + "]:" + name for point, name in found.items()]
 
 
-def _names_at_dump(table: list[Entry], root: int, config: Any) -> dict[str, str]:
+def _names_at_dump(table: list[Entry], root: int, config: Config) -> dict[str, str]:
     """Mount point to name."""
     linux = config.get("linux", {})
     found: dict[str, str] = {}
@@ -96,7 +100,7 @@ def _names_at_dump(table: list[Entry], root: int, config: Any) -> dict[str, str]
     return found
 
 
-def cgroup_binds(config: Any, cgroups: dict[str, str]) -> dict[str, str]:
+def cgroup_binds(config: Config, cgroups: dict[str, str]) -> dict[str, str]:
     """On cgroup v1 without a cgroup namespace: where the container's cgroups are bound, and their directories."""
     spaces = [entry["type"] for entry in config.get("linux", {}).get("namespaces", [])]
     if "" in cgroups or "cgroup" in spaces:
@@ -109,7 +113,7 @@ def cgroup_binds(config: Any, cgroups: dict[str, str]) -> dict[str, str]:
     }
 
 
-def device_paths(config: Any) -> list[str]:
+def device_paths(config: Config) -> list[str]:
     wanted = config.get("linux", {}).get("devices", [])
     return [path for path, _, _ in devices.DEFAULTS] + [device["path"] for device in wanted]
 

@@ -108,7 +108,7 @@ def _carry_out(creation: Creation, wanted: Options) -> None:
 def _steps(creation: Creation, wanted: Options) -> list[Step]:
     """What create would do in the runtime, as far as CRIU does not do it."""
     manager = creation.context.cgroup
-    linux: Any = creation.context.config.get("linux", {})
+    linux = creation.context.config.get("linux", {})
     steps: list[Step] = [creation.state_step]
     for step in creation.plan.steps:
         # Sources with other ids, and the user namespaces that map them; namespaces to join.

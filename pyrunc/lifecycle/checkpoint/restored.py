@@ -22,6 +22,7 @@ from pyrunc.steps.step import Step
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyrunc.config.types import Linux
     from pyrunc.lifecycle.checkpoint.criu import Options
     from pyrunc.lifecycle.create import Creation
     from pyrunc.steps.context import Context
@@ -126,15 +127,15 @@ class RestoreProcesses(Step):
             self._record(context, pid)
 
     def _namespaces_made(self, context: Context, pid: int) -> None:
-        linux: Any = context.config.get("linux", {})
+        linux: Linux = context.config.get("linux", {})
         spaces = namespaces.Namespaces(linux.get("namespaces", []))
         if "network" in spaces.new:
             # CRIU restores no network devices (EMPTY_NAMESPACES), but this one is there in every network namespace.
             _within(pid, "network", loopback.loopback_up, "bringing the loopback interface up")
-        wanted: Any = context.config.get("hooks", {})
-        for kind in ("prestart", "createRuntime"):
-            if wanted.get(kind):
-                hooks.run(wanted[kind], kind, hooks.state_of(context, "created", pid), context.bundle)
+        wanted = context.config.get("hooks", {})
+        for kind, programs in (("prestart", wanted.get("prestart")), ("createRuntime", wanted.get("createRuntime"))):
+            if programs:
+                hooks.run(programs, kind, hooks.state_of(context, "created", pid), context.bundle)
 
     def _record(self, context: Context, pid: int) -> None:
         container = self.creation.container

@@ -16,6 +16,7 @@ from pyrunc.steps.rootfs import devices
 from pyrunc.steps.rootfs.mount import MountStep
 
 if TYPE_CHECKING:
+    from pyrunc.config.types import Config
     from pyrunc.steps.rootfs.mount_options import Options
     from pyrunc.steps.step import Step
 
@@ -92,7 +93,7 @@ class Stage:
 
     __slots__ = ("binds", "directory", "foreign", "mount_steps", "read_only", "rootfs", "slave")
 
-    def __init__(self, directory: str, rootfs: str, config: Any, steps: list[Step], cgroups: dict[str, str]) -> None:
+    def __init__(self, directory: str, rootfs: str, config: Config, steps: list[Step], cgroups: dict[str, str]) -> None:
         self.directory = directory
         self.rootfs = rootfs
         linux = config.get("linux", {})

@@ -18,15 +18,19 @@ from pyrunc.steps.rootfs.console import reopen_null
 from pyrunc.steps.step import CONTAINER, Step
 
 if TYPE_CHECKING:
-    from pyrunc.config.types import Process
+    from pyrunc.config.types import Linux, Process
     from pyrunc.steps.context import Context
+    from pyrunc.steps.hooks import StartContainerHooks
 
+
+# What waits where there is no program to start.
+_NOBODY: Final[Process] = {"cwd": "/", "args": ["/"], "env": [], "user": {"uid": 0, "gid": 0}}
 
 # A limit of processes that one more or less does not matter to.
 _MANY_PROCESSES: Final = 1024
 
 
-def tune(process: Any, linux: Any, scheduled_late: bool = False) -> list[Step]:
+def tune(process: Process, linux: Linux, scheduled_late: bool = False) -> list[Step]:
     """The steps for scheduling, personality and memory policy: of the process itself, inherited by execve(2).
 
     scheduled_late: process.scheduler is set later, by the runtime.
@@ -90,14 +94,21 @@ class BecomeProgram(Step):
     section = "config.md#process"
     side = CONTAINER
 
-    def __init__(self, process: Process | None, *, has_fifo: bool, hooks: Any = None, again: bool = False) -> None:
+    def __init__(
+        self,
+        process: Process | None,
+        *,
+        has_fifo: bool,
+        hooks: StartContainerHooks | None = None,
+        again: bool = False,
+    ) -> None:
         """again: a clone on the way, into a joined pid namespace: what goes on is the new process.
 
         Whoever may trace in there can take hold of it (CVE-2016-9962), so it comes when the capabilities are dropped.
         """
         Step.__init__(self, "/process")
         self.again = again
-        self.process: Any = process
+        self.process = process
         self.has_fifo = has_fifo
         self.hooks = hooks
         self.no_new_privs = bool(self.process and self.process.get("noNewPrivileges"))
@@ -124,7 +135,7 @@ class BecomeProgram(Step):
         return words + ", execute " + " ".join(process["args"])
 
     def apply(self, context: Context) -> None:
-        process = self.process or {"cwd": "/", "args": ["/"], "env": [], "user": {}}
+        process = self.process or _NOBODY
         user = process.get("user", {})
         uid, gid = user.get("uid") or 0, user.get("gid") or 0
         try:
@@ -142,7 +153,7 @@ class BecomeProgram(Step):
         filter_first = not self.no_new_privs
         filter_cloned = self.again and filter_first and seccomp is not None and not seccomp.allows_clone(late)
         self._identity(context, process, uid, gid, late)
-        program = self._program(context, env, masks[0]) if self.process else "/"
+        program = self._program(process["args"][0], context, env, masks[0]) if self.process else "/"
         prepared = _linux.prepare(
             program.encode("utf-8", "surrogateescape"),
             [argument.encode("utf-8", "surrogateescape") for argument in process["args"]],
@@ -169,11 +180,10 @@ class BecomeProgram(Step):
             _linux.finish_execve(prepared)
         _linux.finish(prepared)
 
-    def _program(self, context: Context, env: list[str], effective: int) -> str:
+    def _program(self, name: str, context: Context, env: list[str], effective: int) -> str:
         """The file to execute, found with the capabilities that execve(2) will have. Raises PyruncError, OSError."""
         _, permitted, inheritable = _linux.capget()
         _linux.capset(effective & permitted, permitted, inheritable)
-        name = self.process["args"][0]
         try:
             found = find_program(name, env)
         except PyruncError as error:
@@ -195,7 +205,7 @@ class BecomeProgram(Step):
         inheritable = self.caps.inheritable & self.caps.bounding & own
         return self.caps.effective & permitted, permitted, inheritable, self.caps.ambient & permitted & inheritable
 
-    def _identity(self, context: Context, process: Any, uid: int, gid: int, late: bool) -> None:
+    def _identity(self, context: Context, process: Process, uid: int, gid: int, late: bool) -> None:
         """late: the real user id stays root's for now: it may be given up later without any capability."""
         cwd = process["cwd"]
         moved = self._change_directory(context, cwd, final=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posix
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrunc.errors import ConfigError, PyruncError, reason
 from pyrunc.linux import procfs
@@ -11,6 +11,7 @@ from pyrunc.steps.procfs import open_for_writing
 from pyrunc.steps.step import CONTAINER, Step
 
 if TYPE_CHECKING:
+    from pyrunc.config.types import Process
     from pyrunc.steps.context import Context
     from pyrunc.steps.host import Host
 
@@ -55,14 +56,16 @@ def write_attribute(context: Context, attribute: str, text: str) -> None:
         posix.close(proc)
 
 
-def labels(process: Any, host: Host) -> list[Step]:
+def labels(process: Process, host: Host) -> list[Step]:
     """The steps for the labels of a process. Raises ConfigError when the host lacks the LSM."""
     steps: list[Step] = []
-    for key, lsm in (("apparmorProfile", "apparmor"), ("selinuxLabel", "selinux")):
-        label = process.get(key)
+    for lsm, label, pointer in (
+        ("apparmor", process.get("apparmorProfile"), "/process/apparmorProfile"),
+        ("selinux", process.get("selinuxLabel"), "/process/selinuxLabel"),
+    ):
         if label:
-            require_lsm(lsm, label, host, "/process/" + key)
-            steps.append(LsmLabel(lsm == "apparmor", label, "/process/" + key))
+            require_lsm(lsm, label, host, pointer)
+            steps.append(LsmLabel(lsm == "apparmor", label, pointer))
     return steps
 
 

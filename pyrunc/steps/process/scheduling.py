@@ -11,6 +11,7 @@ from pyrunc.linux import files
 from pyrunc.steps.step import CONTAINER, RUNTIME, Step
 
 if TYPE_CHECKING:
+    from pyrunc.config.types import Linux, Process
     from pyrunc.steps.context import Context
 
 _POLICIES: Final = ("OTHER", "FIFO", "RR", "BATCH", "ISO", "IDLE", "DEADLINE")
@@ -53,7 +54,7 @@ class Tune(Step):
             raise PyruncError("set " + self.what + ": " + reason(error), errno=error.errno, hint=hint) from None
 
 
-def compile(process: Any, linux: Any, scheduled_late: bool) -> list[Step]:
+def compile(process: Process, linux: Linux, scheduled_late: bool) -> list[Step]:
     """The settings that the config names, in runc's order. scheduled_late: all but process.scheduler."""
     steps: list[Step] = []
     if process.get("scheduler") and not scheduled_late:

@@ -7,11 +7,12 @@ terminal's input (TIOCSTI of ioctl_tty(2)), and own a file that had to be given 
 from __future__ import annotations
 
 import posix
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrunc.steps.step import CONTAINER, Step
 
 if TYPE_CHECKING:
+    from pyrunc.config.types import Linux, Process
     from pyrunc.steps.context import Context
 
 
@@ -84,7 +85,7 @@ class MakePipes(Step):
     name = "streams"
     section = "config.md#process"
 
-    def __init__(self, process: Any, linux: Any) -> None:
+    def __init__(self, process: Process, linux: Linux) -> None:
         Step.__init__(self)
         uid = process.get("user", {}).get("uid") or 0
         self.owner = 0

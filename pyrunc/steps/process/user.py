@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import posix
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import files, paths
 
 if TYPE_CHECKING:
+    from pyrunc.config.types import Process
     from pyrunc.steps.context import Context
 
 # /etc/passwd of a container is written by whoever made its image (moby/sys/user CVE-2026-61801).
@@ -77,7 +78,7 @@ def own_streams(uid: int) -> None:
                 raise
 
 
-def environment(process: Any, uid: int, root_fd: int) -> list[str]:
+def environment(process: Process, uid: int, root_fd: int) -> list[str]:
     """process.env, of duplicates the last, and HOME from the container's /etc/passwd when it is missing or empty."""
     values: dict[str, str] = {}
     for entry in process.get("env", []):

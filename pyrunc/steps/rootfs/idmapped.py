@@ -17,6 +17,7 @@ from pyrunc.steps.step import RUNTIME, Step
 from pyrunc.steps.user_namespace import mapping_lines, mapping_words
 
 if TYPE_CHECKING:
+    from pyrunc.config.types import Linux, Mount
     from pyrunc.steps.context import Context
     from pyrunc.steps.namespaces import Namespaces
     from pyrunc.steps.rootfs.mount_options import Options
@@ -89,13 +90,13 @@ class Mapper:
 
     __slots__ = ("_known", "linux", "spaces", "steps")
 
-    def __init__(self, linux: Any, spaces: Namespaces) -> None:
+    def __init__(self, linux: Linux, spaces: Namespaces) -> None:
         self.linux = linux
         self.spaces = spaces
         self.steps: list[Step] = []
         self._known: list[tuple[Any, Any, Mapping]] = []
 
-    def of(self, mount: Any, options: Options, pointer: str) -> Mapping | Joined:
+    def of(self, mount: Mount, options: Options, pointer: str) -> Mapping | Joined:
         """The mapping of a mount with the option idmap or ridmap. Raises ConfigError when it cannot have one."""
         if not options.bind and self.spaces.has("user"):
             raise ConfigError(
