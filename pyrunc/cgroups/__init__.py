@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pyrunc.cgroups.protocol import CgroupManager
     from pyrunc.cgroups.v1.manager import Manager as V1Manager
     from pyrunc.cgroups.v2.manager import Manager as V2Manager
+    from pyrunc.config.types import Unit
 
     #: Those that are directories and files alone, without a service manager.
     FilesManager = V1Manager | V2Manager
 
 
 def manager(
-    saved: dict[str, str], rootless: bool = False, unit: dict[str, Any] | None = None, container_id: str = ""
+    saved: dict[str, str], rootless: bool = False, unit: Unit | None = None, container_id: str = ""
 ) -> CgroupManager:
     """The manager for the paths that state.json has kept. unit: of systemd's, if it is one."""
     if unit:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pyrunc.config.types import Resources
+    from pyrunc.config.types import Resources, Unit
 
 
 class CgroupManager(Protocol):
@@ -33,7 +33,7 @@ class CgroupManager(Protocol):
     def start(self, pid: int, resources: Resources) -> None:
         """With needs_process: have the cgroup made, with the process in it."""
 
-    def unit(self) -> dict[str, Any] | None:
+    def unit(self) -> Unit | None:
         """What state.json keeps of a service manager's unit; None without one."""
 
     def create(self) -> None:

@@ -314,3 +314,58 @@ class State(TypedDict, total=False):
     pid: int
     bundle: Required[str]
     annotations: dict[str, str]
+
+
+class Unit(TypedDict, total=False):
+    """The scope of a container, for the systemd that made it."""
+
+    unit: Required[str]
+    slice: Required[str]
+    user: Required[bool]
+    invocation: str | None
+    """Its InvocationID: another one is another unit of that name."""
+
+
+class IntelRdtRecord(TypedDict):
+    clos: str
+    monitoring: str
+    remove: bool
+
+
+class MountRecord(TypedDict):
+    """A mount that was made by `create` or `mounts add`, known by the kernel's number of it."""
+
+    destination: str
+    path: str
+    id: int
+    unique: bool
+    device: int
+    inode: int
+
+
+class StateFile(TypedDict, total=False):
+    """state.json of the state root: see state/state_file.py, which holds what is read against the same."""
+
+    format: Required[int]
+    ociVersion: Required[str]
+    id: Required[str]
+    phase: Required[Literal["creating", "created"]]
+    pid: Required[int]
+    start: Required[int]
+    bundle: Required[str]
+    rootfs: Required[str]
+    created: Required[str]
+    annotations: Required[dict[str, str]]
+    cgroup: Required[dict[str, str]]
+    systemd: Unit | None
+    hooks: Required[Hooks]
+    ownMounts: bool
+    ownPids: bool
+    privatePids: bool
+    ownKeyring: bool
+    rootless: bool
+    hasProcess: bool
+    trustAnnotations: bool
+    intelRdt: IntelRdtRecord
+    mounts: list[MountRecord]
+    updated: str

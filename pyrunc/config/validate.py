@@ -57,7 +57,7 @@ def _unknown_capabilities(config: Config) -> list[str]:
     return list(found.values())
 
 
-def _strangers(config: Any) -> list[str]:
+def _strangers(config: Config) -> list[str]:
     """Properties that the specification does not have: ignored (spec.md), but perhaps a typo."""
     return [
         at(f"{quote(name)} is no property of the specification, and ignored", place + pointer(name))

@@ -127,9 +127,7 @@ class Mounts:
             destination = destination[len(rootfs) :]
         return mount_record.plain(destination)
 
-    def _judge(
-        self, row: Row, record: dict[str, Any], entry: Any, options: mount_options.Options, *, exact: bool
-    ) -> None:
+    def _judge(self, row: Row, record: Any, entry: Any, options: mount_options.Options, *, exact: bool) -> None:
         """Compare one mount with its line of mountinfo. record: what state.json has of it, at least its path."""
         if self.process is None or not self.at:
             return

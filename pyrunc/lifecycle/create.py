@@ -89,8 +89,9 @@ def prepare(store: Store, container_id: str, options: CreateOptions) -> Creation
         plan.warnings += annotations.warnings(config["annotations"], context.annotations)
     context.on_pid = _recorder(container)
 
-    def record(name: str, value: Any) -> None:
-        container.fields[name] = value
+    def record(name: str, value: object) -> None:
+        fields: Any = container.fields
+        fields[name] = value
         container.save()
 
     context.record = record
@@ -124,11 +125,12 @@ def _container(
     manager: CgroupManager | None,
     options: CreateOptions,
 ) -> Container:
-    config: Config = context.config
-    hooks = config.get("hooks", {})
+    config = context.config
+    hooks: Any = config.get("hooks", {})
+    kept: Any = {kind: hooks[kind] for kind in ("poststart", "poststop") if hooks.get(kind)}
     entries = config.get("linux", {}).get("namespaces", [])
     private = any(entry["type"] == "pid" and not entry.get("path") for entry in entries)
-    return Container(
+    container = Container(
         store,
         directory,
         {
@@ -144,16 +146,18 @@ def _container(
             "annotations": config.get("annotations", {}),
             "cgroup": manager.paths if manager is not None else {},
             "systemd": manager.unit() if manager is not None else None,
-            "hooks": {kind: hooks[kind] for kind in ("poststart", "poststop") if hooks.get(kind)},
+            "hooks": kept,
             "ownMounts": any(entry["type"] == "mount" for entry in entries),
             "ownPids": private,  # as older versions have it
             "privatePids": private,
             "ownKeyring": not options.no_new_keyring,
             "rootless": context.host.rootless_cgroups,
             "hasProcess": bool(config.get("process")),
-            **({"trustAnnotations": True} if options.trust_annotations else {}),
         },
     )
+    if options.trust_annotations:
+        container.fields["trustAnnotations"] = True
+    return container
 
 
 def _recorder(container: Container) -> Any:

@@ -180,9 +180,9 @@ def poststop(container: Container) -> None:
     state.pop("owner")
     text = dumps(state).encode("utf-8", "surrogateescape")
     failures: list[str] = []
-    bundle = container.fields["bundle"]
+    bundle: str | None = container.fields["bundle"]
     try:
-        posix.stat(bundle)
+        posix.stat(container.fields["bundle"])
     except OSError:
         bundle = None
     wanted = container.fields["hooks"]["poststop"]

@@ -52,7 +52,8 @@ class ExecParts(ProcessParts):
         self.program = init.BecomeProgram(process, has_fifo=False, again=self.joins_pids)
 
     def attach_to_scope(self) -> list[Step]:
-        return [AttachToScope(self.cgroup)] if (self.container.fields.get("systemd") or {}).get("user") else []
+        unit = self.container.fields.get("systemd")
+        return [AttachToScope(self.cgroup)] if unit and unit["user"] else []
 
     def enter_clos(self) -> list[Step]:
         if not self.container.fields.get("intelRdt"):

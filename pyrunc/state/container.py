@@ -16,7 +16,7 @@ from pyrunc.state import state_file
 
 if TYPE_CHECKING:
     from pyrunc.cgroups.protocol import CgroupManager
-    from pyrunc.config.types import Config
+    from pyrunc.config.types import Config, StateFile
     from pyrunc.state.store import Store
 
 #: In a state directory: see store.py.
@@ -37,7 +37,7 @@ class Container:
 
     __slots__ = ("directory", "fields", "is_zombie", "store")
 
-    def __init__(self, store: Store, directory: str, fields: dict[str, Any]) -> None:
+    def __init__(self, store: Store, directory: str, fields: StateFile) -> None:
         #: Whether is_alive() has found that it has ended, and nobody has waited for it yet.
         self.is_zombie = False
         self.store = store

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import errno
 import posix
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.jsontext import loads
 from pyrunc.linux import files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pyrunc.config.types import StateFile
 
 # The format of state.json. A newer pyrunc reads the older ones; an unknown one is an error.
 FORMAT: Final = 1
@@ -24,12 +29,12 @@ _LIMIT: Final = 16 << 20
 class Malformed(PyruncError):
     """A state.json of ours that is not what we write. fields: what it holds, {} when it is no JSON object."""
 
-    def __init__(self, message: str, fields: dict[str, Any]) -> None:
+    def __init__(self, message: str, fields: Mapping[str, Any]) -> None:
         PyruncError.__init__(self, message)
         self.fields = fields
 
 
-def read(directory: str, container_id: str) -> dict[str, Any]:
+def read(directory: str, container_id: str) -> StateFile:
     """The checked object of a container's state.json.
 
     Raises StateError when there is none, Malformed when it is not what we write, PyruncError when it cannot be read or
@@ -37,13 +42,14 @@ def read(directory: str, container_id: str) -> dict[str, Any]:
     """
     path = directory + "/" + NAME
     data = _read(directory, path)
-    fields: Any = {}
+    found: Any = {}
     try:
-        fields = loads(data, NAME, _LIMIT, surrogates=True)  # a bundle's path may be no UTF-8
+        found = loads(data, NAME, _LIMIT, surrogates=True)  # a bundle's path may be no UTF-8
     except PyruncError as error:
         raise Malformed(path + " is damaged, it is not what pyrunc has written: " + error.message, {}) from None
-    if not isinstance(fields, dict):
+    if not isinstance(found, dict):
         raise Malformed(path + " has a format that this pyrunc does not know", {})
+    fields: dict[str, Any] = found
     number = fields.get("format")
     if type(number) is int and number > FORMAT:
         # A newer pyrunc's, which knows what is to be taken away.
@@ -51,7 +57,9 @@ def read(directory: str, container_id: str) -> dict[str, Any]:
     problem = _problem(fields, container_id)
     if problem:
         raise Malformed(path + problem, fields)
-    return fields
+    checked: Any = found
+    state: StateFile = checked
+    return state
 
 
 def _read(directory: str, path: str) -> bytes:

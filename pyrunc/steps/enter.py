@@ -43,7 +43,8 @@ class OpenCgroup(Step):
         if not self.paths and not manager.complete():
             self._elsewhere(context, manager)
             return
-        if (self.container.fields.get("systemd") or {}).get("user") and "" in manager.paths:
+        unit = self.container.fields.get("systemd")
+        if unit and unit["user"] and "" in manager.paths:
             self.outside = not manager.reachable(self.paths)
         if not self.outside:
             self._open(context, manager)

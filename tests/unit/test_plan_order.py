@@ -14,6 +14,7 @@ pytest.importorskip("pyrunc._linux")
 from pyrunc import _linux
 from pyrunc.cgroups.v1.manager import Manager
 from pyrunc.config.default import default_config
+from pyrunc.config.types import StateFile
 from pyrunc.errors import ConfigError
 from pyrunc.lifecycle.exec import compile_exec
 from pyrunc.lifecycle.options import ExecOptions
@@ -470,7 +471,7 @@ def terminal_of(plan: Plan) -> Terminal:
 
 
 def exec_plan(config: Config, wanted: Config | None = None) -> Plan:
-    fields = {
+    fields: StateFile = {
         "format": 1, "ociVersion": "1.3.0", "id": "c", "phase": "created", "pid": 0, "start": 0, "bundle": "/bundle",
         "rootfs": "/bundle/rootfs", "created": "", "annotations": {}, "cgroup": dict(MANAGER.paths), "hooks": {},
         "ownMounts": True, "privatePids": True, "hasProcess": True,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pyrunc.cgroups.systemd.properties import Property
-    from pyrunc.config.types import Resources
+    from pyrunc.config.types import Resources, Unit
 
 
 class Manager:
@@ -38,7 +38,7 @@ class Manager:
 
     needs_process = True
 
-    def unit(self) -> dict[str, Any] | None:
+    def unit(self) -> Unit | None:
         """What state.json keeps of the scope."""
         place = self.place
         return {"unit": place.unit, "slice": place.slice_, "user": place.user, "invocation": self.identity}

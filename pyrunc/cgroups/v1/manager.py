@@ -18,7 +18,7 @@ from pyrunc.linux import files
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pyrunc.config.types import Resources
+    from pyrunc.config.types import Resources, Unit
 
 
 class Manager:
@@ -46,7 +46,7 @@ class Manager:
     # The cgroup is made before there is a process.
     needs_process = False
 
-    def unit(self) -> dict[str, Any] | None:
+    def unit(self) -> Unit | None:
         """No service manager's unit."""
         return None
 

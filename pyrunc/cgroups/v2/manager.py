@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pyrunc.cgroups.v2 import limits
     from pyrunc.cgroups.v2.oom import OomWatch
-    from pyrunc.config.types import Resources
+    from pyrunc.config.types import Resources, Unit
 
 # The key of the one hierarchy in state.json.
 UNIFIED: Final = ""
@@ -57,7 +57,7 @@ class Manager:
     # The cgroup is made before there is a process.
     needs_process = False
 
-    def unit(self) -> dict[str, Any] | None:
+    def unit(self) -> Unit | None:
         """No service manager's unit."""
         return None
 

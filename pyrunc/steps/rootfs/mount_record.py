@@ -7,12 +7,13 @@ each mount in a file in memory that it shares with the runtime, which keeps the 
 from __future__ import annotations
 
 import posix
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrunc import _linux
 from pyrunc.linux import paths
 
 if TYPE_CHECKING:
+    from pyrunc.config.types import MountRecord
     from pyrunc.steps.context import Context
 
 _FIELDS = 6
@@ -38,7 +39,7 @@ def note(context: Context, mount_fd: int, destination: str, place: str) -> None:
     posix.write(context.mounts_fd, ("\0".join(words) + "\0").encode("utf-8", "surrogateescape"))
 
 
-def take(context: Context) -> list[dict[str, Any]]:
+def take(context: Context) -> list[MountRecord]:
     """What has been noted, for state.json: destination and path (as above), id, unique (whether the id is never used
     again; else device and inode of the mount's root count as well)."""
     if context.mounts_fd < 0:
@@ -61,7 +62,7 @@ def take(context: Context) -> list[dict[str, Any]]:
     ]
 
 
-def is_same(record: dict[str, Any], fd: int) -> bool:
+def is_same(record: MountRecord, fd: int) -> bool:
     """Whether a descriptor is on the mount of this record."""
     number, unique = _linux.mount_id(fd)
     if record["id"] != number or record["unique"] != unique:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import posix
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
@@ -12,6 +12,9 @@ from pyrunc.linux import paths
 from pyrunc.steps.context import Context
 from pyrunc.steps.rootfs import mount_record
 from pyrunc.steps.step import CONTAINER, Step
+
+if TYPE_CHECKING:
+    from pyrunc.config.types import MountRecord
 
 
 class OwnDescriptors(Step):
@@ -39,7 +42,7 @@ class Unmount(Step):
     name = "unmount"
     side = CONTAINER
 
-    def __init__(self, destination: str, records: list[dict[str, Any]], pointer: str) -> None:
+    def __init__(self, destination: str, records: list[MountRecord], pointer: str) -> None:
         """records: those of the container's mounts (mount_record.take)."""
         Step.__init__(self, pointer)
         self.destination = destination
