@@ -390,7 +390,7 @@ FAULTS = [
     Fault(
         "exec with a cwd that is a file",
         ("chdir to cwd /etc/passwd",),
-        "that is a file",
+        "is a file",
         none=CALL,
         call=("exec", "--cwd", "/etc/passwd", "ID", "true"),
         status=255,

@@ -32,14 +32,14 @@ FAULTS = [
     Fault(
         "the program is not there",
         ("/bin/shh",),
-        "rootfs",
+        "in /bin there is no shh: did you mean sh?",
         pointer="/process/args/0",
         config={"/process/args": ["/bin/shh"]},
     ),
     Fault(
         "the program is a directory",
         ("/etc", "it is a directory"),
-        "executable file",
+        "/etc is a directory",
         pointer="/process/args/0",
         config={"/process/args": ["/etc"]},
     ),
@@ -54,7 +54,7 @@ FAULTS = [
     Fault(
         "the program is below a file",
         ("/etc/passwd/x",),
-        "is a file",
+        "/etc/passwd is no directory",
         pointer="/process/args/0",
         config={"/process/args": ["/etc/passwd/x"]},
     ),

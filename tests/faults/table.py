@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from . import calls, configs, limits, programs, roots, states
+from . import calls, configs, executions, limits, programs, roots, states
 from .fault import Fault
 
 FAULTS: list[Fault] = [
     *configs.FAULTS,
     *roots.FAULTS,
     *programs.FAULTS,
+    *executions.FAULTS,
     *limits.FAULTS,
     *states.FAULTS,
     *calls.FAULTS,

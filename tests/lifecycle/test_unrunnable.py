@@ -2,7 +2,6 @@
 
 import json
 import os
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,18 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from ..conftest import MakeBundle
+from ..faults.executions import GLIBC, elf
 from ..workplace import Bundle, Result
-
-
-def elf(interpreter: str, machine: int = 62, kind: int = 2, order: str = "<") -> bytes:
-    """A program of one page whose loader is of that name."""
-    name = interpreter.encode() + b"\0"
-    head = b"\x7fELF" + bytes([2, 1 if order == "<" else 2, 1, 0]) + bytes(8)
-    head += struct.pack(order + "HHIQQQIHHHHHH", kind, machine, 1, 0x400000, 64, 0, 0, 64, 56, 2, 0, 0, 0)
-    size = 64 + 2 * 56 + len(name)
-    load = struct.pack(order + "IIQQQQQQ", 1, 5, 0, 0x400000, 0x400000, size, size, 4096)
-    named = struct.pack(order + "IIQQQQQQ", 3, 4, 64 + 2 * 56, 0, 0, len(name), len(name), 1)
-    return head + load + named + name
 
 
 def put(data: bytes, mode: int = 0o755, name: str = "prog") -> Callable[[Bundle], None]:
@@ -65,7 +54,6 @@ class Case(NamedTuple):
 NOT_THERE = "no such file or directory"
 DENIED = "permission denied"
 FORMAT = "exec format error"
-GLIBC = "/lib64/ld-linux-x86-64.so.2"
 
 CASES = (
     Case("missing", "/usr/bin/ech", lambda box: None, NOT_THERE, ("in /usr/bin there is no ech",)),
@@ -214,6 +202,35 @@ def test_working_directories(bundle: MakeBundle) -> None:
     box.delete("--force").ok()
 
 
+def test_the_rootfs_itself(bundle: MakeBundle) -> None:
+    box = bundle()
+    box.rootfs.chmod(0o700)
+    box.config["process"]["user"] = {"uid": 1000, "gid": 1000}
+    box.config["process"]["capabilities"] = {}
+    hint = run(box, "/bin/true", phrase=DENIED)
+    assert hint.startswith("the rootfs's own directory, / (mode 0700, owner 0:0) must be searchable (x)")
+
+
+def test_scripts_of_scripts(bundle: MakeBundle) -> None:
+    box = bundle()
+    for number in range(8):
+        put(f"#!/s{number + 1}\n".encode(), name=f"s{number}")(box)
+    put(b"", name="s8")(box)
+    assert "more than the kernel follows" in run(box, "/s0", phrase="too many levels of symbolic links")
+    assert "its interpreter /s8: the file is empty" in run(box, "/s5", phrase=FORMAT)
+    put(elf("/lib/loader"), name="s8")(box)
+    assert "its loader /lib/loader is not" in run(box, "/s7", phrase=NOT_THERE)
+    (box.rootfs / "s8").chmod(0o644)
+    assert "its interpreter (/s8, mode 0644, owner 0:0) has no x for anybody" in run(box, "/s7", phrase=DENIED)
+
+
+def test_a_program_that_is_written_to(bundle: MakeBundle) -> None:
+    box = bundle()
+    put((box.rootfs / "bin/busybox").read_bytes())(box)
+    with (box.rootfs / "prog").open("ab"):
+        assert "something holds it open for writing" in run(box, "/prog", phrase="text file busy")
+
+
 def test_too_large(bundle: MakeBundle) -> None:
     box = bundle()
     hint = run(box, "/bin/true", "x" * 200000, phrase="argument list too long")
@@ -313,6 +330,18 @@ def test_a_filter_in_the_way(name: str, action: str, no_new_privileges: bool, bu
     assert (
         f"hint: the filter answers {name}, which is needed to start the program, with {action}: allow it" in done.stderr
     )
+
+
+def test_a_filter_in_the_way_of_exec(bundle: MakeBundle) -> None:
+    """A container of before, whose filter is another's now: as an engine may give exec a process of its own."""
+    box = bundle("sleep", "1000")
+    box.create().ok()
+    box.start().ok()
+    rule(box, "execve", "SCMP_ACT_ERRNO")
+    (box.place.root / box.id / "config.json").write_text(json.dumps(box.config))
+    hint = hint_of(box.exec("true"), "operation not permitted")
+    assert hint.startswith("the filter answers execve")
+    box.delete("--force").ok()
 
 
 def test_a_filter_that_allows_too_little(bundle: MakeBundle) -> None:

@@ -196,6 +196,8 @@ class Inside:
             source = source if source.startswith("/") else self._bundle + "/" + source
             base = posix.open(source, posix.O_PATH | posix.O_CLOEXEC)
         try:
+            if not names and flags == posix.O_PATH:
+                return posix.dup(base)  # who may not search it may have this much
             resolve = _linux.RESOLVE_BENEATH | _linux.RESOLVE_NO_SYMLINKS | _linux.RESOLVE_NO_MAGICLINKS
             flags |= posix.O_NOFOLLOW | posix.O_CLOEXEC
             if names:

@@ -120,7 +120,7 @@ def _refused(files: Inside, path: str, cwd: str, caller: Caller, number: int, wh
         place = files.walk(path, cwd)
     except Stopped as stop:
         if depth:
-            return "the program is there, " + what + " " + path + " is not" + _missing_word(path)
+            return "the program is there, " + what + " " + path.rstrip("\r") + " is not" + _missing_word(path)
         return _stopped(files, stop, caller)
     try:
         words = _forbidden(files, place, caller, what if depth else "it")
@@ -263,10 +263,10 @@ def from_within(root: int, process: Any, number: int, cwd: str, mounts: Any) -> 
     try:
         name = process["args"][0]
         if cwd:
-            return directory(files, cwd, process, number)
+            return _plain(directory(files, cwd, process, number))
         if "/" not in name and number == errno.ENOENT:
-            return not_found(files, name, process)
-        return of_program(files, process, number, own=True)
+            return _plain(not_found(files, name, process))
+        return _plain(of_program(files, process, number, own=True))
     finally:
         files.close()
 
@@ -277,6 +277,11 @@ def from_outside(root: str, process: Any, number: int, mounts: Any = (), bundle:
     files = inside.Inside(fd, mounts, bundle)
     files.told = mounts
     try:
-        return of_program(files, process, number)
+        return _plain(of_program(files, process, number))
     finally:
         files.close()
+
+
+def _plain(text: str) -> str:
+    """Without what would drive a terminal: an image names its files and loaders as it likes."""
+    return "".join([letter if letter.isprintable() else "?" for letter in text])
