@@ -38,7 +38,7 @@ export PYRUNC ?= $(CURDIR)/build/pyrunc
 export RUNC
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: all help build deb demo install uninstall check told test test-hosts test-vm test-arm64 lint fmt types unit sanitize conformance manual errors bench soak clean packages venv peers
+.PHONY: all help build deb demo install uninstall check told test test-hosts test-vm test-arm64 lint fmt types unit sanitize conformance conformance-vm manual errors bench soak clean packages venv peers
 .NOTPARALLEL:
 
 # A line a step; make V=1 shows the commands.
@@ -157,6 +157,11 @@ conformance: build peers # runtime-tools' suite against pyrunc, runc and crun, r
 
 errors: # docs/errors.md, from the catalogue and from what was said of the faults
 	$(Q)$(PYTHON) -m tools.errors docs/errors.md
+
+# An hour or two a boot; CONFORMANCE_ARGS="--manager systemd --file exec.bats" names less, "--peers live" runs runc too.
+conformance-vm: PACKAGES = build run demo peers tools bats vm
+conformance-vm: build peers # runc's own suite in the virtual machine, with systemd and with cgroupfs; hours; root
+	$(Q)$(VENV)/bin/python -m tests.conformance.bats_vm $(CONFORMANCE_ARGS)
 
 manual: # docs/pyrunc.1.md, from the command table
 	$(Q)$(PYTHON) tools/manual.py docs/pyrunc.1.md
