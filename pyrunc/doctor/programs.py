@@ -10,9 +10,9 @@ from pyrunc.doctor.finding import NOTE, OK, Finding, output, program, text
 from pyrunc.errors import reason
 
 # The record at the end of an image (native/image.h): its magic number, and where the facts of what made it are.
-_MAGIC: Final = (0x32676D69756E7970).to_bytes(8, "little")
+_MAGIC: Final = (0x33676D69756E7970).to_bytes(8, "little")
 _RECORD_SIZE: Final = 4096
-_FACTS: Final = {"libpython": 56, "stage two": 80}
+_FACTS: Final = {"libpython": 56, "libc": 80, "stage two": 104}
 
 
 def check(version: str) -> list[Finding]:
@@ -113,10 +113,10 @@ def _image() -> Finding:
         )
     if not posix.access(path, posix.R_OK):
         return Finding(OK, subject, path + " is for root; other users start without")
-    problem = _misfit(path, {"libpython": _library(), "stage two": stage2})
+    problem = _misfit(path, {"libpython": _library("/libpython"), "libc": _library("/libc.so"), "stage two": stage2})
     if problem:
         return Finding(NOTE, subject, path + " is not used: " + problem, remedy)
-    return Finding(OK, subject, path + ", of this libpython and stage two")
+    return Finding(OK, subject, path + ", of this libpython, libc and stage two")
 
 
 def _misfit(path: str, made_with: dict[str, str]) -> str:
@@ -141,11 +141,11 @@ def _misfit(path: str, made_with: dict[str, str]) -> str:
     return ""
 
 
-def _library() -> str:
-    """The libpython of this process."""
+def _library(part: str) -> str:
+    """The library of this process whose path has that part."""
     for line in (text("/proc/self/maps") or "").split("\n"):
         name = line.rpartition(" ")[2]
-        if "/libpython" in name:
+        if part in name:
             return name
     return ""
 

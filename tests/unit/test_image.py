@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -195,3 +196,17 @@ def test_runs_of_pages() -> None:
     assert warm.runs(set()) == []
     many = warm.runs(set(range(0, 1000, 2)) | {501, 503})
     assert len(many) == warm.RUNS and (500, 5) in many and many == sorted(many)
+
+
+def test_doctor_knows_the_record() -> None:
+    """It looks at the same places of an image's end as stage one."""
+    from pyrunc.doctor import programs
+
+    text = re.sub(r"/\*.*?\*/", "", (TOP / "native/image.h").read_text(), flags=re.DOTALL)
+    magic = text.partition("#define IMAGE_MAGIC ")[2].partition("UL")[0]
+    assert int(magic, 16).to_bytes(8, "little") == programs._MAGIC
+    members = text.partition("struct record {")[2].partition("Elf64_Phdr")[0]
+    words = members[: members.index("struct file_facts")].count(",") + members.count("unsigned long")
+    names = members.partition("struct file_facts ")[2].partition(";")[0].split(", ")
+    places = {name: 8 * (words + 3 * index) for index, name in enumerate(names)}
+    assert places == {name.replace("stage two", "stage2"): place for name, place in programs._FACTS.items()}
