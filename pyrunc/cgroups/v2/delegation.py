@@ -44,3 +44,19 @@ def is_reachable(mount: str, directory: str) -> bool:
             break
         above += "/" + mine
     return posix.access(above + "/cgroup.procs", posix.W_OK, effective_ids=True)
+
+
+def way_below(mount: str, directory: str, pid: int) -> str:
+    """Where a process is below a cgroup: "/some/where", or "" when it is not.
+
+    A cgroup that passes controllers on to its children has no processes itself ("No Internal Process Constraint"): a
+    service manager in a container puts itself, and all others, below.
+    """
+    try:
+        below = read_file("/proc/" + str(pid) + "/cgroup").partition("0::")[2].partition("\n")[0]
+    except OSError:
+        return ""
+    place = mount + below
+    if not place.startswith(directory + "/") or "/../" in place + "/":
+        return ""
+    return place[len(directory) :]

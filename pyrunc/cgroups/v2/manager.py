@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc.cgroups.files import REFUSED, failure, read_file, write_file
 from pyrunc.errors import ConfigError, PyruncError
+from pyrunc.linux import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -252,19 +253,10 @@ class Manager:
         return []
 
     def nested(self, pid: int) -> str:
-        """Where the container's init process is below the container's cgroup: "/some/where", or "".
+        """Where the container's init process is below the container's cgroup: "/some/where", or ""."""
+        from pyrunc.cgroups.v2.delegation import way_below
 
-        A cgroup that passes controllers on to its children has no processes itself (admin-guide/cgroup-v2.rst, "No
-        Internal Process Constraint"): a service manager in a container puts itself, and all others, below.
-        """
-        try:
-            below = read_file("/proc/" + str(pid) + "/cgroup").partition("0::")[2].partition("\n")[0]
-        except OSError:
-            return ""
-        directory = self.mount + below
-        if not directory.startswith(self.directory + "/") or "/../" in directory + "/":
-            return ""
-        return directory[len(self.directory) :]
+        return way_below(self.mount, self.directory, pid)
 
     def nested_fds(self, pid: int) -> list[int]:
         """For join(), when the container's cgroup takes no process: that of nested()."""
@@ -314,11 +306,7 @@ class Manager:
     # --- life
 
     def exists(self) -> bool:
-        try:
-            posix.stat(self.directory)
-        except OSError:
-            return False
-        return True
+        return files.exists(self.directory)
 
     def complete(self) -> bool:
         """As v1.Manager's: what the container does without is not missing."""

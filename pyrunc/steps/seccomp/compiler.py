@@ -16,9 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 from pyrunc import _linux, log
 from pyrunc.errors import ConfigError, PyruncError
 from pyrunc.steps.seccomp.cache import (
-    ALLOWS_CLONE,
-    ALLOWS_SENDMSG,
-    ALLOWS_SETRESUID,
     INSTRUCTION,
     MAX_INSTRUCTIONS,
 )
@@ -32,7 +29,7 @@ from pyrunc.steps.seccomp.libseccomp import (
     words_of,
 )
 from pyrunc.steps.seccomp.prologue import Newest, prologue
-from pyrunc.steps.seccomp.verdict import allows
+from pyrunc.steps.seccomp.verdict import allowed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -160,36 +157,7 @@ def compile_profile(profile: Mapping[str, Any]) -> tuple[int, bytes]:
             f"the seccomp profile makes {length} instructions, the kernel takes at most {MAX_INSTRUCTIONS}",
             pointer=POINTER + "/syscalls",
         )
-    return flags | _allowed(seccomp, program), program
-
-
-# Not root, and otherwise like any other.
-_SOME_USER: Final = 1000
-
-
-def _allowed(seccomp: ModuleType, program: bytes) -> int:
-    """ALLOWS_*: whether clone_again() of native/finish.c, and what else comes after the load, may be."""
-    arch = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}.get(posix.uname().machine)  # AUDIT_ARCH_*, linux/audit.h
-    if arch is None:
-        return 0
-    calls = {
-        ALLOWS_CLONE: (
-            ("capset", 0, 0),
-            ("clone", _linux.CLONE_PARENT, 0),
-            ("setsid", 0, 0),
-            ("ioctl", 0, _linux.TIOCSCTTY),
-            ("write", 3, 0),
-            ("read", 3, 0),
-        ),
-        ALLOWS_SETRESUID: (("setresuid", _SOME_USER, _SOME_USER),),
-        ALLOWS_SENDMSG: (("sendmsg", 3, 0),),
-    }
-    flags, own = 0, own_architecture(seccomp)
-    for flag, some in calls.items():
-        numbers = [(seccomp.resolve_syscall(own, name), first, second) for name, first, second in some]
-        if all(allows(program, arch, *call) for call in numbers):
-            flags |= flag
-    return flags
+    return flags | allowed(seccomp, program), program
 
 
 def actions_available() -> frozenset[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import posix
 import sys
 from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
-from pyrunc.steps.seccomp.cache import INSTRUCTION
+from pyrunc.steps.seccomp.cache import ALLOWS_CLONE, ALLOWS_SENDMSG, ALLOWS_SETRESUID, INSTRUCTION
+from pyrunc.steps.seccomp.libseccomp import own_architecture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import ModuleType
 
 
 def allows(program: bytes, arch: int, number: int, first: int, second: int) -> bool:
@@ -43,3 +46,32 @@ _JUMPS: Final[Mapping[int, Callable[[int, int], object]]] = {
     0x35: lambda accumulator, k: accumulator >= k,
     0x45: lambda accumulator, k: accumulator & k,
 }
+
+
+# Not root, and otherwise like any other.
+_SOME_USER: Final = 1000
+
+
+def allowed(seccomp: ModuleType, program: bytes) -> int:
+    """ALLOWS_*: whether clone_again() of native/finish.c, and what else comes after the load, may be."""
+    arch = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}.get(posix.uname().machine)  # AUDIT_ARCH_*, linux/audit.h
+    if arch is None:
+        return 0
+    calls = {
+        ALLOWS_CLONE: (
+            ("capset", 0, 0),
+            ("clone", _linux.CLONE_PARENT, 0),
+            ("setsid", 0, 0),
+            ("ioctl", 0, _linux.TIOCSCTTY),
+            ("write", 3, 0),
+            ("read", 3, 0),
+        ),
+        ALLOWS_SETRESUID: (("setresuid", _SOME_USER, _SOME_USER),),
+        ALLOWS_SENDMSG: (("sendmsg", 3, 0),),
+    }
+    flags, own = 0, own_architecture(seccomp)
+    for flag, some in calls.items():
+        numbers = [(seccomp.resolve_syscall(own, name), first, second) for name, first, second in some]
+        if all(allows(program, arch, *call) for call in numbers):
+            flags |= flag
+    return flags
