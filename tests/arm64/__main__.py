@@ -68,11 +68,11 @@ ROOM = """\
 room_{name}() {{
     say "{name} begins"
     timeout -s INT -k 60 {patience} python3 -m pytest -p no:cacheprovider -v --tb=short --color=no --durations=15 \\
-        --junitxml=/results/{name}.xml {words} >/results/{name}.txt 2>&1
+        --junitxml=/results/{name}.xml {words} 2>&1 | tee /results/{name}.txt >/dev/console
     say "{name} ends: $(tail -n 1 /results/{name}.txt)"
 }}
 """
-END = "tar -C /results -cf - . | dd of=/dev/nvme0n3 bs=64k conv=fsync status=none\n"
+END = "tar -C /results -cf - . | dd of=/dev/disk-3 bs=64k conv=fsync status=none\n"
 
 
 class Outcome(NamedTuple):

@@ -41,7 +41,7 @@ systemctl is-system-running --wait >/results/system
 cd /job/project
 export PYTHONDONTWRITEBYTECODE=1
 python3 -m tests.conformance.bats_guest "$(cat /job/words)"
-tar -C /results -cf - . | dd of=/dev/nvme0n3 bs=64k conv=fsync status=none
+tar -C /results -cf - . | dd of=/dev/disk-3 bs=64k conv=fsync status=none
 """
 
 

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .archive import MIRROR, Archive, command
+from .machine import DISK_ID
 
 
 class Release(NamedTuple):
@@ -100,8 +102,10 @@ MASKED = (
     *("systemd-rfkill.socket", "man-db.timer", "logrotate.timer"),
 )
 
+#: A machine's disks by the numbers that QEMU was given for them: from 6.12 on the kernel numbers them as it finds them.
+LINKS = "for disk in /sys/block/nvme*n*; do ln -s $${disk##*/} /dev/disk-$$(cat $$disk/nsid); done"
 #: The one thing the machine does: run the job on the second disk, then power off. Every line of it may fail.
-UNIT = """\
+UNIT = f"""\
 [Unit]
 Description=The tests
 After=multi-user.target dbus.socket
@@ -116,7 +120,7 @@ Environment=HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/console
-ExecStart=/bin/sh -c 'mkdir -p /job && mount -o ro /dev/nvme0n2 /job && exec sh /job/start'
+ExecStart=/bin/sh -c '{LINKS}; mkdir -p /job && mount -o ro /dev/disk-2 /job && exec sh /job/start'
 
 [Install]
 WantedBy=multi-user.target
@@ -200,10 +204,19 @@ def _build(image: Image, place: Path) -> None:
 
 
 def write_disk(root: Path, disk: Path, size: str) -> None:
-    """A file system with the content of a folder."""
+    """A disk with one partition, whose file system has the content of a folder. machine.py names it by DISK_ID."""
+    megabytes = int(size.removesuffix("M"))
     with disk.open("wb") as file:
-        file.truncate(int(size.removesuffix("M")) << 20)
-    command("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-E", "lazy_itable_init=1", "-d", str(root), str(disk))
+        file.write(_partition_table(megabytes))
+        file.truncate(megabytes + 1 << 20)
+    extended = f"lazy_itable_init=1,offset={1 << 20}"
+    command("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-E", extended, "-d", str(root), str(disk), size)
+
+
+def _partition_table(megabytes: int) -> bytes:
+    """As PCs have had it since 1983: from the second megabyte on, one of Linux's."""
+    entry = struct.pack("<B3sB3sII", 0, b"", 0x83, b"", 2048, megabytes * 2048)
+    return struct.pack("<440sIH16s48sH", b"", DISK_ID, 0, entry, b"", 0xAA55)
 
 
 def _kernel(place: Path, root: Path, packages: Path) -> None:

@@ -28,11 +28,13 @@ ARM64 = Kind("qemu-system-aarch64", ("-M", "virt,gic-version=3", "-cpu", "cortex
 PROGRAMS = ("mmdebstrap", "mke2fs", "lz4", "zstd", "depmod")
 MEMORY = "2048"
 PROCESSORS = "2"
-#: The disk for the tests, which they find as /dev/nvme0n4.
+#: The disk for the tests, which they find as /dev/disk-4.
 SCRATCH = 64 << 20
 _RESULTS = 64 << 20
 
-_APPEND = "root=/dev/nvme0n1 rw quiet panic=-1 mitigations=off nokaslr systemd.show_status=0"
+#: Of the first disk, in its partition table: which number the kernel gives a disk is chance from 6.12 on.
+DISK_ID = 0x70797275
+_APPEND = f"root=PARTUUID={DISK_ID:08x}-01 rootwait rw quiet panic=-1 mitigations=off nokaslr systemd.show_status=0"
 #: Which cgroups systemd makes: v2 alone, or the controllers as v1 and its own tree as v2 ("hybrid").
 UNIFIED = "systemd.unified_cgroup_hierarchy=1"
 HYBRID = "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=0"

@@ -21,7 +21,7 @@ from ..hosts.host import Host, impossible
 from . import image, machine
 
 #: Seconds for the whole job; emulated, on a busy machine.
-PATIENCE = 1800.0
+PATIENCE = float(os.environ.get("PYRUNC_VM_PATIENCE", "1800"))
 
 #: Tests of other rooms, which hold on cgroup v2 and in a machine with all capabilities as well.
 OTHERS = {
@@ -94,7 +94,7 @@ part() {
         --color=no --durations=15 --junitxml="/results/$1.xml" <"/job/$1"
 }
 part one & part two; wait; part last
-tar -C /results -cf - . | dd of=/dev/nvme0n3 bs=64k conv=fsync status=none
+tar -C /results -cf - . | dd of=/dev/disk-3 bs=64k conv=fsync status=none
 """
 
 
@@ -208,18 +208,19 @@ class Machines:
         if any(_file(name) == "test_conformance.py" for name in wanted):
             _suite(self.job / "suite")
         boot = BOOTS[title]
-        keep = TOP / "build/vm" / ("" if title == "main" else title)
+        whose = "vm" if image.RELEASE.suite == "bookworm" else f"vm-{image.RELEASE.suite}"
+        keep = TOP / "build" / whose / ("" if title == "main" else title)
         shutil.rmtree(keep, ignore_errors=True)
         disk = _disk(boot.disk)
         for attempt in (1, 2):
             left = self.folder / f"{title}{attempt}"
             left.mkdir()
             try:
-                console = machine.boot(disk, self.job, left, PATIENCE, boot.words)
+                keep.mkdir(parents=True, exist_ok=True)
+                console = machine.boot(disk, self.job, left, PATIENCE, boot.words, console=keep / f"console{attempt}")
                 if not list(left.glob("*.xml")):
                     raise machine.Failure("no results", console)
                 shutil.copytree(left, keep, dirs_exist_ok=True)
-                (keep / "console").write_text(console)
                 break
             except machine.Failure as failure:
                 # Once more when the machine itself fails.
@@ -266,7 +267,7 @@ def test_in_the_machine(name: str, machines: Machines) -> None:
     results = machines.results(_boot(name))
     cases = results.cases.get(name)
     if not cases:
-        pytest.fail("the machine's pytest did not come to it (see build/vm/console)", pytrace=False)
+        pytest.fail("the machine's pytest did not come to it (see build/vm/console1)", pytrace=False)
     failed = [text for outcome, text in cases if outcome == "failed"]
     if failed:
         pytest.fail("\n".join(failed), pytrace=False)

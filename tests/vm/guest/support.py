@@ -17,7 +17,7 @@ PYRUNC = "/usr/local/bin/pyrunc"
 #: What is put here comes back to the host, in build/vm.
 RESULTS = Path("/results")
 #: The small disk that is the tests' own.
-DISK = Path("/dev/nvme0n4")
+DISK = Path("/dev/disk-4").resolve()
 USER = 1000
 
 

@@ -21,7 +21,7 @@ from .test_systemd import SYSTEMD, run
 
 #: Files that are written to, but hold no setting.
 ACTIONS = ("cgroup.procs", "cgroup.threads", "cgroup.kill", "memory.reclaim", "memory.peak", "cgroup.pressure")
-OTHER_DISK = Path("/dev/nvme0n3")
+OTHER_DISK = Path("/dev/disk-3").resolve()
 
 
 def numbers(disk: Path) -> str:
