@@ -54,7 +54,10 @@ def _bundle(case: Case) -> str:
 
 def _config(case: Case) -> str:
     found = walked(case.holes[0])
-    write = "`" + case.program + " spec` writes a config.json, --bundle names the directory that has one"
+    if case.command == "exec":
+        write = "--process names a file with an object as `process` of a bundle's config"
+    else:
+        write = "`" + case.program + " spec` writes a config.json, --bundle names the directory that has one"
     return found + "; " + write if found else write
 
 

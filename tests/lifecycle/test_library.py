@@ -63,7 +63,7 @@ def test_an_error_says_which_property(bundle: MakeBundle, capfd: pytest.CaptureF
     runtime = runtime_of(box)
     with pytest.raises(pyrunc.PyruncError) as caught:
         runtime.create(box.id, box.save())
-    assert caught.value.pointer == f"/mounts/{len(box.config['mounts']) - 1}"
+    assert caught.value.pointer == f"/mounts/{len(box.config['mounts']) - 1}/source"
     assert caught.value.step == "mount"
     assert "/nonexistent" in caught.value.message
     # The same that a person reads.
