@@ -82,13 +82,15 @@ def told(answer: dict[str, Any]) -> str:
         return "does not come to it"
     words = code(answer["line"]) if answer["line"] else "nothing is said"
     words += f", exit status {answer['status']}" if answer["status"] in (0,) or not answer["line"] else ""
-    return words + (f"; left behind: {', '.join(sorted(set(answer['left'])))}" if answer["left"] else "")
+    return words + (
+        f"; left behind: {', '.join(sorted(set(answer['left'])))}" if answer["left"] and answer["status"] else ""
+    )
 
 
 def figures(said: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     """How many notice, name a place, say what to do, and leave something."""
     lines = [
-        "| | asked | noticed | with a place in the config | with what to do | something left | median time |",
+        "| | asked | noticed | with a place in the config | with what to do | left after an error | median time |",
         "|---|---|---|---|---|---|---|",
     ]
     for runtime, answers in said.items():
@@ -98,7 +100,7 @@ def figures(said: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
             sum(answer["status"] != 0 for answer in all_),
             sum(".json /" in answer["line"] for answer in all_),
             sum("hint: " in answer["line"] for answer in all_),
-            sum(bool(answer["left"]) for answer in all_),
+            sum(bool(answer["left"] and answer["status"]) for answer in all_),
         ]
         spent = statistics.median(answer["ms"] for answer in all_)
         lines.append(f"| {runtime} | {' | '.join(map(str, row))} | {spent:.0f} ms |")

@@ -119,4 +119,5 @@ def container_of(call: Call) -> str:
     at = 1 if call.command == "mounts" else 0
     if call.flags.get("regex") or len(call.args) <= at:
         return ""
-    return str(call.args[at])
+    # What is too long to be one is in the message, cut.
+    return str(call.args[at]) if len(call.args[at]) <= 255 else ""

@@ -147,6 +147,12 @@ ENTRIES: Final[dict[str, Entry]] = {
         "name the devices one by one: v1 has no exceptions in a range",
     ),
     # ---- files of a cgroup ----
+    "adding pid of a new process to cgroups: open {}: {}": (
+        "{0}",
+        STEP,
+        "--cgroup names a cgroup below the container's own, and it must be there: mkdir makes it",
+    ),
+    "adding pid of a new process to cgroups: join {}: {}": ("{0}", STEP, _write),
     "write {} to {}/cpuset.{}: {}": ("{1}", STEP, _parents_cpus),
     "write {} to {}: {}": ("{1}", STEP, _write),
     "copy {} down to {}: {}": ("{1}", STEP, _write),

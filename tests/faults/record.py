@@ -31,7 +31,12 @@ def ask(runtime: Path, fault: Fault) -> dict[str, Any] | None:
         spent = round((time.monotonic() - start) * 1000)
         left = [what.partition(" ")[0] for what in place.leftovers() if what not in before]
         clear(fault, box)
-        return {"status": got.returncode, "line": said(got.stderr, str(place.path)), "left": left, "ms": spent}
+        return {
+            "status": got.returncode,
+            "line": said(got.stderr.replace(str(runtime), runtime.name), str(place.path)),
+            "left": left,
+            "ms": spent,
+        }
     except (AssertionError, subprocess.TimeoutExpired, OSError) as error:
         return {"status": -1, "line": f"{type(error).__name__}", "left": [], "ms": 0}
     finally:
@@ -47,7 +52,8 @@ def said(text: str, here: str) -> str:
         line = re.sub(r"^\d{4}-\d\d-\d\dT[\d:.]+Z: ", "", line)
         if line and line not in found:
             found.append(line)
-    return re.sub(r"\s+", " ", " / ".join(found)).replace(here, "/tmp/t")[:600]
+    text = re.sub(r"\s+", " ", " / ".join(found)).replace(here, "/tmp/t")
+    return re.sub(r"pyrunc-test-\d+", "pyrunc-test", text)[:900]
 
 
 def ask_all(runtime: Path, faults: list[Fault], theirs: bool) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Every place that raises an error is in the catalogue, and each entry names an object, a place and a remedy."""
 
+import json
 import re
 from collections import defaultdict
 from importlib import import_module
@@ -13,7 +14,8 @@ from pyrunc.catalogue.entry import Case
 from pyrunc.cli import kill
 from pyrunc.errors import PyruncError, StateError
 from pyrunc.nearest import distance, nearest
-from tools import raises
+from tests.faults.table import FAULTS
+from tools import errors, raises
 
 #: Places that hand the message of another error on: it is in the catalogue where it was raised.
 HANDED_ON = {
@@ -175,6 +177,26 @@ def test_a_container_is_named_once() -> None:
     error = PyruncError("mount source /b does not exist", pointer="/mounts/1/source")
     error.container = "b"
     assert error.line() == "mount source /b does not exist (container b, config.json /mounts/1/source)"
+
+
+def test_the_document_is_made_of_what_is_there() -> None:
+    """docs/errors.md: `make errors`."""
+    assert (errors.TOP / "docs/errors.md").read_text() == errors.page()
+
+
+def test_what_was_said_of_each_fault_is_kept() -> None:
+    """And still holds what the table wants: `python -m tests.faults --own` asks pyrunc anew."""
+    said = json.loads(errors.SAID.read_text())["said"]["pyrunc"]
+    here = {fault.name: fault for fault in FAULTS if fault.needs is None or fault.name in said}
+    assert set(said) == set(here)
+    assert len(said) >= 150
+    for name, answer in said.items():
+        fault = here[name]
+        if fault.needs is not None and fault.needs():
+            continue
+        assert answer["status"] == fault.status and answer["left"] == [], name
+        assert fault.hint in answer["line"].partition(": hint: ")[2], name
+        assert not fault.pointer or f"{fault.file} {fault.pointer})" in answer["line"], name
 
 
 def test_names_of_signals_are_those_of_kill() -> None:
