@@ -232,11 +232,11 @@ sys.path.insert(0, {str(TOP)!r})
 from pyrunc.errors import PyruncError
 from pyrunc.lifecycle import create
 from pyrunc.lifecycle.options import CreateOptions
-from pyrunc.lifecycle.store import Store
-from pyrunc.plan import external
+from pyrunc.state.store import Store
+from pyrunc.lifecycle.checkpoint import stage as staging
 os.chdir({str(box.path)!r})
 creation = create.prepare(Store({str(box.place.root)!r}), "x", CreateOptions({str(box.path)!r}))
-stage = external.Stage({str(place)!r}, creation.context.rootfs, creation.context.config, creation.plan.steps, {{}})
+stage = staging.Stage({str(place)!r}, creation.context.rootfs, creation.context.config, creation.plan.steps, {{}})
 try:
     own = os.open("/proc/self/ns/mnt", os.O_RDONLY)
     stage.make_mount_points({json.dumps(points(box))})

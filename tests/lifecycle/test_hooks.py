@@ -258,7 +258,7 @@ def test_a_time_limit_of_years(timeout: int, looking: Looking) -> None:
 GOES_WRONG = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from pyrunc.plan import hooks
+from pyrunc.steps import hooks
 try:
     hooks.run([{"path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": "soon"}], "prestart", b"{}", None)
 except TypeError:
