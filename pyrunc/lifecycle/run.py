@@ -55,6 +55,7 @@ def run(store: Store, container_id: str, options: CreateOptions) -> int:
                 foreground.give_up()
         if foreground is not None and isinstance(error, PyruncError) and error.step == start.EXECVE and log.is_plain():
             # As a shell says it: the program's failure, not the runtime's. With the place and the hint, as in a log.
+            error.container = container_id
             log.write(2, error.line() + "\n")
             from pyrunc.lifecycle import endings
 

@@ -109,12 +109,16 @@ def test_a_program_that_cannot_be_executed(bundle: MakeBundle, tmp_path: Path) -
     (box.rootfs / "bin/lost").chmod(0o755)
     got = box.run()
     assert got.returncode == 127
-    assert got.stderr.startswith("exec /bin/lost: no such file or directory (config.json /process/args/0): hint: ")
+    assert got.stderr.startswith(
+        "exec /bin/lost: no such file or directory (container c0, config.json /process/args/0): hint: "
+    )
     assert got.stderr.count("\n") == 1
     (box.rootfs / "bin/lost").write_bytes(b"\0\1")
     got = box.run()
     assert got.returncode == 126
-    assert got.stderr.startswith("exec /bin/lost: exec format error (config.json /process/args/0): hint: ")
+    assert got.stderr.startswith(
+        "exec /bin/lost: exec format error (container c0, config.json /process/args/0): hint: "
+    )
     log = tmp_path / "log"
     for flags in (("--log", log), ("--log-format=json",)):
         got = box.place.call("run", "--bundle", box.save(), box.id, flags=flags)

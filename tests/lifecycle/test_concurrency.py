@@ -392,7 +392,7 @@ def test_a_cgroup_that_has_gone_to_another_container(bundle: MakeBundle) -> None
     for flags in ([], ["--force"]):
         got = box.delete(*flags)
         assert (got.returncode, got.stderr.count("\n")) == (1, 1), got.stderr
-        assert f'Device or resource busy: processes {other.pid()}"\n' in got.stderr, got.stderr
+        assert f"Device or resource busy: processes {other.pid()} (container {box.id})" in got.stderr, got.stderr
     assert other.status() == "running"
     other.exec("true").ok()
     other.delete("--force").ok()

@@ -71,4 +71,4 @@ def test_without_a_terminal_it_is_ignored(bundle: MakeBundle) -> None:
 def test_too_large_for_a_terminal(bundle: MakeBundle) -> None:
     done = terminal(bundle(), height=65536, width=80).run()
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "at most 65535 lines and columns (config.json /process/consoleSize)" in done.stderr
+    assert "at most 65535 lines and columns (container c0, config.json /process/consoleSize)" in done.stderr

@@ -17,7 +17,7 @@ def test_selinux(bundle: MakeBundle) -> None:
     box.config["process"]["selinuxLabel"] = LABEL
     done = box.create()
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "selinux is not enabled on this host (config.json /process/selinuxLabel)" in done.stderr
+    assert "selinux is not enabled on this host (container c0, config.json /process/selinuxLabel)" in done.stderr
 
 
 @pytest.mark.skipif(SELINUX.exists(), reason="SELinux is enabled")
@@ -27,7 +27,7 @@ def test_mount_label(bundle: MakeBundle) -> None:
     box.config["linux"]["mountLabel"] = LABEL
     done = box.create()
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "selinux is not enabled on this host (config.json /linux/mountLabel)" in done.stderr
+    assert "selinux is not enabled on this host (container c0, config.json /linux/mountLabel)" in done.stderr
 
 
 @pytest.mark.skipif(APPARMOR.exists() and APPARMOR.read_text()[:1] == "Y", reason="AppArmor is enabled")
@@ -36,7 +36,7 @@ def test_apparmor(bundle: MakeBundle) -> None:
     box.config["process"]["apparmorProfile"] = "a-profile"
     done = box.create()
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "apparmor is not enabled on this host (config.json /process/apparmorProfile)" in done.stderr
+    assert "apparmor is not enabled on this host (container c0, config.json /process/apparmorProfile)" in done.stderr
 
 
 def test_exec(bundle: MakeBundle) -> None:

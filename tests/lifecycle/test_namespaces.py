@@ -187,9 +187,9 @@ def add_mapping(box: Bundle, host: int = MAPPED) -> None:
 @pytest.mark.parametrize(
     ("linux", "pointer"),
     [
-        ({"uidMappings": None}, "no uid mappings found (config.json /linux"),
-        ({"gidMappings": None}, "no gid mappings found (config.json /linux"),
-        ({"uidMappings": []}, "no uid mappings found (config.json /linux"),
+        ({"uidMappings": None}, "no uid mappings found (container c0, config.json /linux"),
+        ({"gidMappings": None}, "no gid mappings found (container c0, config.json /linux"),
+        ({"uidMappings": []}, "no uid mappings found (container c0, config.json /linux"),
         ({"uidMappings": [{"containerID": 0, "hostID": 1, "size": 0}]}, "/linux/uidMappings"),
         ({"uidMappings": [{"containerID": 0, "hostID": 4294967295, "size": 2}]}, "/linux/uidMappings"),
         ({"uidMappings": [{"containerID": 5, "hostID": 1, "size": 10}]}, "apping"),
@@ -341,7 +341,7 @@ def test_mappings_that_are_not_the_joined_namespace_s(bundle: MakeBundle) -> Non
         box.config["linux"][name] = [{"containerID": 0, "hostID": MAPPED + 1, "size": 65536}]
         got = box.create()
         assert got.returncode == 1
-        assert f"has other mappings (config.json /linux/{name})" in box.errors()
+        assert f"has other mappings (container {box.id}, config.json /linux/{name})" in box.errors()
     # Those that are, are what the config may well say of it.
     set_namespaces(box, *ALL_BUT_USER, user=one.pid())
     box.config["linux"]["uidMappings"] = box.config["linux"]["gidMappings"] = one.config["linux"]["uidMappings"]

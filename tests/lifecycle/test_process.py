@@ -317,7 +317,7 @@ def test_a_filter_that_forbids_what_the_last_steps_need(call: str, bundle: MakeB
     box.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
     box.config["process"]["noNewPrivileges"] = False
     words = "set capabilities: " if call == "capset" else "wait for start: "
-    one_line(box.create(), 1, words + "function not implemented", "/process")
+    one_line(box.create(), 1, words + "function not implemented", "/linux/seccomp/syscalls/0")
 
 
 @pytest.mark.parametrize("no_new_privs", [True, False, None])
@@ -476,7 +476,7 @@ def test_oom_score_adj(value: int, bundle: MakeBundle) -> None:
     finally:
         Path("/proc/self/oom_score_adj").write_text(before)
     if value < 0 and not int(status_of(os.getpid())["CapEff"], 16) >> CAPS["CAP_SYS_RESOURCE"] & 1:
-        assert got.returncode == 1 and "(config.json /process/oomScoreAdj): hint: lowering it" in box.errors()
+        assert got.returncode == 1 and "config.json /process/oomScoreAdj): hint: lowering it" in box.errors()
         return
     got.ok()
     assert Path(f"/proc/{box.pid()}/oom_score_adj").read_text() == f"{value}\n"

@@ -326,7 +326,7 @@ def test_a_filter_in_the_way(name: str, action: str, no_new_privileges: bool, bu
         done.ok()  # it is called before
         return
     assert done.returncode != 0 and done.stderr.count("\n") == 1
-    assert "(config.json /linux/seccomp/syscalls/1)" in done.stderr
+    assert "config.json /linux/seccomp/syscalls/1)" in done.stderr
     assert (
         f"hint: the filter answers {name}, which is needed to start the program, with {action}: allow it" in done.stderr
     )
@@ -353,4 +353,4 @@ def test_a_filter_that_allows_too_little(bundle: MakeBundle) -> None:
         ],
     }
     done = box.run()
-    assert "(config.json /linux/seccomp/defaultAction): hint: the filter answers execve" in done.stderr
+    assert "config.json /linux/seccomp/defaultAction): hint: the filter answers execve" in done.stderr
