@@ -30,7 +30,7 @@ DISK = image.Image(
     "bats", ("bats", "jq", "gawk", "uidmap", "criu", "iptables", "gcc", "libc6-dev", "libseccomp2", "attr", "file")
 )
 #: Seconds for one file, and for starting and ending the machine.
-PATIENCE, MARGIN = 1800.0, 600.0
+PATIENCE, MARGIN = 3600.0, 600.0
 
 JOB = """\
 mkdir -p /results

@@ -28,13 +28,17 @@ def test_a_file_of_the_suite(features: str, workplace: Workplace, tmp_path: Path
 
 
 def test_what_is_recorded() -> None:
-    """runc's results are of all four sets, each test once, and each reason is of a test that runc passes somewhere."""
+    """runc's results are of all four sets, each test once, and each reason is of a test that runc passes somewhere.
+
+    Or that all four leave out: it is run in the virtual machine.
+    """
     theirs = bats.recorded()
     assert tuple(theirs) == bats_suite.SETS
     names = [set(results) for results in theirs.values()]
     assert all(one == names[0] for one in names) and len(names[0]) == 353
     passed = {test for results in theirs.values() for test, result in results.items() if result == "ok"}
-    assert set(bats.reasons()) <= passed and all(bats.reasons().values())
+    left_out = {test for test in names[0] if all(results[test] == "skip" for results in theirs.values())}
+    assert set(bats.reasons()) <= passed | left_out and all(bats.reasons().values())
 
 
 def test_behind() -> None:

@@ -21,6 +21,7 @@ from pyrunc.cgroups.systemd.scope import ScopeName
 from pyrunc.cgroups.v2 import limits
 from pyrunc.cgroups.v2 import manager as v2
 from pyrunc.errors import PyruncError
+from pyrunc.linux.files import exists
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -283,7 +284,7 @@ class Manager:
         Only the invocation that was started for this container: a unit of the same name is somebody else's. Does
         nothing when check() or start() found that it is.
         """
-        if self.inner.foreign or not (self.inner.exists() or self.first):
+        if self.inner.foreign or not (self.inner.exists() or self.first or self._is_known()):
             return
         if self.identity == "" and not self.first:
             # Of a create that was killed before it knew: the scope ends with its process, by now.
@@ -307,6 +308,11 @@ class Manager:
         finally:
             bus.close()
         self.inner.delete(kill)
+
+    def _is_known(self) -> bool:
+        """Whether systemd knows a transient unit of the name: one that has failed has no cgroup any more."""
+        run = posix.environ.get(b"XDG_RUNTIME_DIR", b"") if self.place.user else b"/run"
+        return exists(run.decode("utf-8", "surrogateescape") + "/systemd/transient/" + self.place.unit)
 
     def _forget_unknown(self) -> None:
         try:

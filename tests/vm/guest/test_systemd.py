@@ -186,6 +186,21 @@ def test_it_ends_by_itself(bundle: MakeBundle) -> None:
     assert unit(box) not in scopes()
 
 
+def test_a_unit_that_has_failed(bundle: MakeBundle) -> None:
+    """Where the config has it so it stays known by its name, without a cgroup, until delete."""
+    box = bundle("sleep", "1000")
+    folder = put_in_scope(box)
+    # Time enough for run; then sleep, which does not heed SIGTERM, is killed.
+    values = {"RuntimeMaxUSec": "uint64 20000000", "TimeoutStopUSec": "uint64 1000000", "CollectMode": "'inactive'"}
+    box.config["annotations"] = {f"org.systemd.property.{name}": value for name, value in values.items()}
+    run(box, "--detach").ok()
+    box.wait_for("stopped")
+    wait_until(lambda: not folder.exists(), "systemd has taken the cgroup back")
+    wait_until(lambda: unit(box) in scopes("--failed"), "the unit has failed")
+    box.delete().ok()
+    assert unit(box) not in scopes("--failed")
+
+
 @pytest.mark.parametrize("what", ["gone", "silent"])
 def test_without_dbus(what: str, bundle: MakeBundle) -> None:
     """An error after a bounded wait, and nothing left."""
