@@ -68,9 +68,11 @@ def _explain(container: Container, wanted: Any, error: PyruncError) -> None:
 
     try:
         root = "/proc/" + str(container.pid) + "/root"
-        error.hint = unrunnable.from_outside(root, wanted, error.errno or 0) or None
-    except OSError:
-        return  # it is not ours to look at
+        hint = unrunnable.from_outside(root, wanted, error.errno or 0)
+        if container.is_alive():  # else the number may have been another process's
+            error.hint = hint or None
+    except Exception:  # it is not ours to look at, or a file there is like none: the error itself is what counts
+        return
 
 
 def _check(container: Container, pidfd: int | None, options: ExecOptions) -> None:

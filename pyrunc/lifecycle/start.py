@@ -175,7 +175,10 @@ def _await_program(container: Container, pidfd: int, fifo: int) -> None:
 def _silent(container: Container) -> StateError:
     """The error for a process that ended without a word: a filter may have killed it."""
     error = StateError("the container's process ended before its program could be executed")
-    seccomp = (container.config().get("linux") or {}).get("seccomp")
+    try:
+        seccomp = container.config().get("linux", {}).get("seccomp")
+    except (OSError, PyruncError):
+        return error  # deleted since
     if seccomp:
         from pyrunc.steps.seccomp import denied
 
@@ -264,14 +267,14 @@ def _explain(container: Container, config: Any, error: PyruncError) -> None:
         if words:
             error.hint, error.pointer = words, pointer
             return
-    bundle = container.fields["bundle"]
-    root = config["root"]["path"]
-    root = root if root.startswith("/") else bundle + "/" + root
     try:
+        bundle = container.fields["bundle"]
+        root = config["root"]["path"]
+        root = root if root.startswith("/") else bundle + "/" + root
         mounts = config.get("mounts") or ()
         error.hint = unrunnable.from_outside(root, config["process"], error.errno or 0, mounts, bundle) or None
-    except (OSError, KeyError):
-        return  # the bundle is gone
+    except Exception:  # the bundle is gone, or a file there is like none: the error itself is what counts
+        return
 
 
 def _poststart(container: Container, meanwhile: Callable[[], object] | None) -> None:

@@ -194,7 +194,7 @@ def test_working_directories(bundle: MakeBundle) -> None:
     box.start().ok()
     said = {
         ("--cwd", "/homes"): (NOT_THERE, "in / there is no homes: did you mean home?"),
-        ("--cwd", "/file"): ("not a directory", "/file is a file: process.cwd is a directory"),
+        ("--cwd", "/file"): ("not a directory", "/file is a file: process.cwd must be a directory"),
     }
     (box.rootfs / "home").mkdir(exist_ok=True)
     for flags, (phrase, words) in said.items():

@@ -85,9 +85,15 @@ class Place:
         return sorted(found)
 
     def _again(self, flags: int, kind: int) -> int:
-        """The same file, opened: not by /proc, which need not know a process that is about to join a pid namespace."""
+        """The same file, opened: by its name where that is done as the container's user and under its device rules.
+
+        There /proc need not know this process, which is about to join a pid namespace.
+        """
         if self.status.st_mode & _TYPE != kind:
             raise Unknown
+        if self._files.is_outside:
+            # The very one: its name may be a device's by now, and to open one on the host can do harm (watchdog).
+            return posix.open("/proc/self/fd/" + str(self.fd), flags | posix.O_CLOEXEC)
         fd = self._files.open(self.names, flags)
         now = posix.fstat(fd)
         if (now.st_dev, now.st_ino) != (self.status.st_dev, self.status.st_ino):
@@ -104,12 +110,13 @@ class Inside:
 
     mounts: a config's, where they are not there any more, since the root is seen from the host: of a bind its source is
     looked at, of any other mount nothing is known. bundle: what their sources are relative to. told: the config's, in
-    any case.
+    any case. is_outside: whether it is the runtime that looks, as the host's root it may be.
     """
 
-    __slots__ = ("_bundle", "_mounts", "_root", "told")
+    __slots__ = ("_bundle", "_mounts", "_root", "is_outside", "told")
 
-    def __init__(self, root: int, mounts: Any = (), bundle: str = "/") -> None:
+    def __init__(self, root: int, mounts: Any = (), bundle: str = "/", *, is_outside: bool = False) -> None:
+        self.is_outside = is_outside
         self._root = root
         self._bundle = bundle
         self._mounts = [(_names(mount["destination"]), mount) for mount in mounts]

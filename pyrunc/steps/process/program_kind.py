@@ -80,7 +80,8 @@ def look(place: Place) -> Kind:
 
 def _script(data: bytes) -> Kind:
     line, end, _ = data[2:].partition(b"\n")
-    words = line.strip(b" \t").replace(b"\t", b" ").split(b" ")
+    # To the kernel a name ends at a tab or a zero byte, too.
+    words = line.strip(b" \t").replace(b"\t", b" ").replace(b"\0", b" ").split(b" ")
     if not words[0]:
         return Kind("its #! line names no interpreter")
     if not end and len(data) == _BEGINNING and len(words) == 1:

@@ -26,6 +26,9 @@ _DEPTH: Final = 5
 _STRING: Final = 131072
 _MOST: Final = 6 << 20
 _INFINITY: Final = (1 << 64) - 1
+# Names that one is compared with, and letters in which they may differ: an image has as many as it likes.
+_NAMES: Final = 5000
+_FAR: Final = 4
 
 
 class Caller:
@@ -51,9 +54,11 @@ def not_found(files: Inside, name: str, process: Any) -> str:
         if entry.startswith("PATH="):
             search = entry[len("PATH=") :]
     words = "PATH is " + search if search else "process.env has no PATH"
-    folders = [folder or "." for folder in search.split(":")] if search else []
+    folders = list(dict.fromkeys([folder or "." for folder in search.split(":")])) if search else []
     known: list[str] = []
     for folder in folders[:64]:
+        if len(known) >= _NAMES:
+            break
         known += files.names(folder if folder.startswith("/") else process["cwd"] + "/" + folder)
     elsewhere = [folder for folder in _USUAL if folder not in folders]
     cwd: str = process["cwd"]
@@ -106,7 +111,7 @@ def directory(files: Inside, path: str, process: Any, number: int) -> str:
         return ""
     try:
         if not place.is_directory():
-            return path + " is a file: process.cwd is a directory"
+            return path + " is a file: process.cwd must be a directory"
         if number in (errno.EACCES, errno.EPERM):
             return _closed(place.path, place, Caller(process, True))
         return ""
@@ -237,22 +242,28 @@ def _too_big(process: Any) -> str:
 
 def _meant(word: str, names: Iterable[str]) -> str:
     """A question for the nearest name."""
-    found, least = "", max(1, len(word) // 3) + 1
-    for name in names:
+    found, least = "", min(_FAR, max(1, len(word) // 3)) + 1
+    for name in list(names)[:_NAMES]:
         if abs(len(name) - len(word)) < least:
-            far = _distance(word[:64], name[:64])
+            far = _distance(word[:64], name[:64], least)
             if 0 < far < least:
                 found, least = name, far
     return "did you mean " + found + "?" if found else ""
 
 
-def _distance(one: str, other: str) -> int:
-    """How many letters must be changed, put in or left out (Levenshtein)."""
-    row = list(range(len(other) + 1))
+def _distance(one: str, other: str, most: int) -> int:
+    """How many letters must be changed, put in or left out (Levenshtein); most when it is that or more.
+
+    Only what can be less is calculated: rows of most letters to each side.
+    """
+    row = [min(number, most) for number in range(len(other) + 1)]
     for i, letter in enumerate(one):
-        before, row = row, [i + 1]
-        for j, its in enumerate(other):
-            row.append(min(before[j + 1] + 1, row[j] + 1, before[j] + (letter != its)))
+        before, row = row, [most] * (len(other) + 1)
+        row[0] = min(i + 1, most)
+        for j in range(max(0, i - most), min(len(other), i + most + 1)):
+            row[j + 1] = min(before[j + 1] + 1, row[j] + 1, before[j] + (letter != other[j]), most)
+        if min(row) >= most:
+            return most
     return row[-1]
 
 
@@ -274,7 +285,7 @@ def from_within(root: int, process: Any, number: int, cwd: str, mounts: Any) -> 
 def from_outside(root: str, process: Any, number: int, mounts: Any = (), bundle: str = "/") -> str:
     """By the runtime, of what execve(2) has refused. root: a directory of this process's. As Inside has the rest."""
     fd = posix.open(root, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
-    files = inside.Inside(fd, mounts, bundle)
+    files = inside.Inside(fd, mounts, bundle, is_outside=True)
     files.told = mounts
     try:
         return _plain(of_program(files, process, number))
