@@ -632,6 +632,7 @@ CALL_KW(prepare)
 		return NULL;
 	size_t filter_bytes = filter ? (size_t)filter_size : 0;
 	if (strlen(path) != (size_t)path_size || filter_bytes % sizeof(struct sock_filter) ||
+	    (filter && !filter_bytes) || /* would be taken for none */
 	    filter_bytes / sizeof(struct sock_filter) > USHRT_MAX || keep < 3 || keep > INT_MAX - 3)
 		return PyErr_Format(PyExc_ValueError, "path, filter or keep is not possible");
 

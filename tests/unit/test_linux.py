@@ -712,6 +712,7 @@ def test_prepare_refuses_nonsense() -> None:
     prepare()
     for how in (
         {"path": b"/x\0y"},
+        {"program": b""},
         {"program": b"1234567"},
         {"program": bytes(8 << 16)},
         {"keep": 2},

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from pyrunc.errors import ConfigError, PyruncError
 from pyrunc.steps.seccomp import cache as seccomp_cache
 from pyrunc.steps.seccomp import compiler, digest, prologue, store
 from pyrunc.steps.seccomp.prologue import Newest
-from pyrunc.steps.seccomp.step import compile_filter
+from pyrunc.steps.seccomp.step import _by_stage_two, compile_filter
 from tests import bpf
 
 TOP = Path(__file__).parent.parent.parent
@@ -446,7 +447,7 @@ def test_a_hit_loads_nothing(cache: Path) -> None:
     compile_in(cache)
     script = f"""
 import sys
-from pyrunc.steps.seccomp.step import compile_filter
+from pyrunc.steps.seccomp.step import _by_stage_two, compile_filter
 before = set(sys.modules)
 assert compile_filter({COMMON!r}, {str(cache)!r}).cached
 print(*sorted(set(sys.modules) - before))
@@ -591,7 +592,7 @@ def test_as_an_ordinary_user(tmp_path: Path, public_tree: Path) -> None:
     root.mkdir()
     os.chown(root, 65534, 65534)
     script = f"""
-from pyrunc.steps.seccomp.step import compile_filter
+from pyrunc.steps.seccomp.step import _by_stage_two, compile_filter
 print([compile_filter({COMMON!r}, {str(root / "@seccomp")!r}).cached for _ in range(2)])
 """
     argv = ["/usr/bin/python3", "-B", "-c", script]
@@ -631,7 +632,7 @@ def test_leftovers_of_the_dead_go(cache: Path) -> None:
 
 def test_many_at_once(cache: Path) -> None:
     script = f"""
-from pyrunc.steps.seccomp.step import compile_filter
+from pyrunc.steps.seccomp.step import _by_stage_two, compile_filter
 for errno in range(40):
     compile_filter({{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": errno}}, {str(cache)!r})
 """
@@ -642,3 +643,13 @@ for errno in range(40):
         found = compile_in(cache, config)
         assert found.cached
         assert found.program == compile_filter(config).program
+
+
+@pytest.mark.parametrize("program", [b"", b"12345678", b"12345678123"])
+def test_what_a_child_says_is_a_program_or_nothing(program: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a program no filter would be loaded."""
+    launcher: Any = ModuleType("_launcher")
+    launcher.IMAGE, launcher.JOB, launcher.STAGE2 = True, "job", "/bin/true"
+    monkeypatch.setitem(sys.modules, "_launcher", launcher)
+    monkeypatch.setattr("pyrunc.steps.seccomp.step.posix.pread", lambda *_: program)
+    assert _by_stage_two({"defaultAction": "SCMP_ACT_ALLOW"}) is None

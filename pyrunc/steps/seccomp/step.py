@@ -65,24 +65,28 @@ def _by_stage_two(profile: Mapping[str, Any]) -> tuple[int, bytes] | None:
         return None
     from pyrunc.jsontext import dumps
 
-    given = posix.memfd_create("profile", posix.MFD_CLOEXEC)
-    made = posix.memfd_create("filter", posix.MFD_CLOEXEC)
-    null = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
+    fds: list[int] = []
     try:
+        fds.append(posix.memfd_create("profile", posix.MFD_CLOEXEC))
+        fds.append(posix.memfd_create("filter", posix.MFD_CLOEXEC))
+        fds.append(posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC))
+        given, made, _ = fds
         text = dumps(profile).encode("utf-8", "surrogateescape")
         if posix.write(given, text) != len(text):
             return None
         posix.lseek(given, 0, 0)
-        files = [(posix.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((given, made, null))]
+        files = [(posix.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(fds)]
         pid = posix.posix_spawn(_launcher.STAGE2, [_launcher.JOB], {}, file_actions=files)
         if posix.waitpid(pid, 0)[1] != 0:
             return None
         data = posix.pread(made, posix.fstat(made).st_size, 0)
-        return int.from_bytes(data[:8], "little"), data[8:]
+        flags, program = int.from_bytes(data[:8], "little"), data[8:]
+        # No program is no filter: whatever has run there, a container that asks for one is not to go without.
+        return (flags, program) if program and len(program) % cache.INSTRUCTION == 0 else None
     except OSError:
         return None
     finally:
-        for fd in (given, made, null):
+        for fd in fds:
             posix.close(fd)
 
 
