@@ -31,6 +31,7 @@ extern int __x86_string_control;
 extern void *__libc_stack_end, *_dl_random;
 extern const Elf64_Phdr *_dl_phdr;
 extern unsigned long _dl_phnum;
+extern unsigned _dl_stack_flags; /* executable, unless it is told otherwise: of posix_spawn()'s stack, too */
 extern const Elf64_Rela __rela_iplt_start[], __rela_iplt_end[];
 void _dl_aux_init(Elf64_auxv_t *auxiliary);
 void __libc_setup_tls(void);
@@ -87,7 +88,9 @@ static void protect(void)
 {
 	const unsigned long page = getauxval(AT_PAGESZ);
 	for (const Elf64_Phdr *segment = _dl_phdr; segment < _dl_phdr + _dl_phnum; segment++)
-		if (segment->p_type == PT_GNU_RELRO) {
+		if (segment->p_type == PT_GNU_STACK)
+			_dl_stack_flags = segment->p_flags;
+		else if (segment->p_type == PT_GNU_RELRO) {
 			unsigned long from = segment->p_vaddr & -page, to = (segment->p_vaddr + segment->p_memsz) & -page;
 			mprotect((void *)from, to - from, PROT_READ);
 		}
