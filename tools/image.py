@@ -23,6 +23,8 @@ from tools import training, warm
 #: How often the image is started for the proof, one process after the other.
 STARTS = 100
 _SECONDS = 20
+#: Seconds that another making may take.
+_TURN = 300
 
 
 class NoImageError(Exception):
@@ -33,10 +35,23 @@ def make(maker: Path, image: Path, launcher: Path, trained: bool = True) -> None
     """Make the image, and take it away again unless it does what it should. Raises NoImageError."""
     folder = os.open(image.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)  # two at once would write to one file
+        _take_turns(folder)
         _make(maker, image, launcher, trained)
     finally:
         os.close(folder)
+
+
+def _take_turns(folder: int) -> None:
+    """Two at once would write to one file. Whoever may read the folder can hold its lock: not for ever."""
+    deadline = time.monotonic() + _TURN
+    while True:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise NoImageError(f"another process has held the lock of its folder for {_TURN} s") from None
+        time.sleep(0.1)
 
 
 def _make(maker: Path, image: Path, launcher: Path, trained: bool) -> None:
