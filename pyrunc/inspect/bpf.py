@@ -140,6 +140,23 @@ def together(answers: Iterable[int]) -> int:
     return min(reversed(list(answers)), key=strength)
 
 
+def all_together(answers: Iterable[frozenset[int]]) -> set[int]:
+    """All that together() may give where of each filter several answers are possible, the oldest first.
+
+    One filter after the other: a process may have hundreds, and their combinations are beyond counting.
+    """
+    found: set[int] = set()
+    for newer in answers:
+        if not found:
+            found = set(newer)
+            continue
+        weakest, weakest_newer = max(map(strength, found)), max(map(strength, newer))
+        found = {one for one in found if strength(one) < weakest_newer} | {
+            one for one in newer if strength(one) <= weakest
+        }
+    return found
+
+
 def strength(answer: int) -> int:
     action = answer & _ACTION
     return action - (1 << 32) if action >> 31 else action

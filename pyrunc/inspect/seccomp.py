@@ -100,10 +100,10 @@ def _verdict(programs: list[bytes], number: int, architecture: int) -> list[dict
     """All that may become of a call, by its arguments; one where they do not matter. The strongest first."""
     words = bpf.of_call(number, architecture)
     try:
-        answers = [bpf.verdicts(program, words) for program in programs] or [frozenset((_linux.SECCOMP_RET_ALLOW,))]
+        answers = [bpf.verdicts(program, words) for program in programs]
     except ValueError as error:
         raise PyruncError("the seccomp filter cannot be followed: " + str(error)) from None
-    found = {bpf.together(some) for some in itertools.product(*answers)}
+    found = bpf.all_together(answers) or {_linux.SECCOMP_RET_ALLOW}
     return [named(answer) for answer in sorted(found, key=bpf.strength)]
 
 
@@ -126,7 +126,7 @@ def _of_kernel(process: Process) -> list[bytes] | None:
     """The filters of a process, the oldest first; None when the kernel does not give them."""
     if process.status.get("Seccomp") == "0":
         return []
-    return in_child(lambda: _traced(process.pid))
+    return in_child(lambda: _traced(process))
 
 
 def in_child(call: Callable[[], list[bytes]]) -> list[bytes] | None:
@@ -156,9 +156,13 @@ def in_child(call: Callable[[], list[bytes]]) -> list[bytes] | None:
     return parts[:-1] if parts and not parts[-1] else None
 
 
-def _traced(pid: int) -> list[bytes]:
+def _traced(process: Process) -> list[bytes]:
     """Stop a process as a debugger does, copy its filters, and let it go. Raises OSError."""
+    pid = process.pid
     _linux.ptrace(_linux.PTRACE_SEIZE, pid)
+    if not process.text("status"):
+        # It had ended, and the number is another's, who has not been stopped: the end of this process lets go of it.
+        raise ProcessLookupError(errno.ESRCH, "it has ended")
     _linux.ptrace(_linux.PTRACE_INTERRUPT, pid)
     deadline = time.monotonic() + _PATIENCE
     while True:

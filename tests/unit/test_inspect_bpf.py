@@ -1,6 +1,7 @@
 """inspect's BPF: the kernel runs the same programs in a child and says the same."""
 
 import ctypes
+import itertools
 import os
 import random
 import signal
@@ -154,3 +155,13 @@ def test_a_call_whose_arguments_are_not_known_has_all_verdicts() -> None:
 def test_what_is_no_filter_is_refused(code: Code) -> None:
     with pytest.raises(ValueError):
         bpf.verdicts(pack(code), bpf.of_call(NONE, 0))
+
+
+def test_many_filters_with_several_answers_each_are_no_more_work_than_few() -> None:
+    generator = random.Random(1)
+    values = (ALLOW, ERRNO | 1, ERRNO | 2, KILL_THREAD, 0x80000000, 0x30000, _linux.SECCOMP_RET_LOG)
+    for _ in range(500):
+        answers = [frozenset(generator.sample(values, generator.randint(1, 4))) for _ in range(generator.randint(1, 4))]
+        assert bpf.all_together(answers) == {bpf.together(some) for some in itertools.product(*answers)}
+    assert bpf.all_together([]) == set()
+    assert bpf.all_together([frozenset((ALLOW, ERRNO | 1))] * 200) == {ALLOW, ERRNO | 1}
