@@ -213,7 +213,7 @@ def read(folder: int, container_id: str) -> dict[str, Any] | None:
     try:
         fd = posix.open(container_id, posix.O_RDONLY | _FLAGS, dir_fd=folder)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP):
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EACCES):
             return None
         raise
     try:
@@ -233,7 +233,13 @@ def _is_entry(entry: Any, container_id: str) -> bool:
         and entry.get("format") == FORMAT
         and entry.get("id") == container_id
         and isinstance(entry.get("events"), list)
-        and all(isinstance(event, dict) and isinstance(event.get("time"), str) for event in entry["events"])
+        and all(
+            isinstance(event, dict)
+            and isinstance(event.get("time"), str)
+            and isinstance(event.get("kernel", []), list)
+            and all(isinstance(event.get(name, ""), str) for name in ("created", "bundle"))
+            for event in entry["events"]
+        )
     )
 
 

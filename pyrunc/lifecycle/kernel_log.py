@@ -53,6 +53,8 @@ def find(words: list[str], since: float) -> list[str]:
                 if error.errno == errno.EPIPE:
                     continue  # overwritten since: the next one
                 break  # EAGAIN: that was all
+            if not record:
+                break  # another file in its place, as the null device is in containers
             # "priority,number,microseconds,flags;text\n key=value\n"
             head, _, rest = record.decode("utf-8", "replace").partition(";")
             text = rest.partition("\n")[0]

@@ -67,9 +67,9 @@ def run(store: Store, container_id: str, options: CreateOptions) -> int:
             start.await_ready(container, notify)
         return 0
     status = foreground.wait()
-    if status:
-        _explain(container, status, foreground)
     try:
+        if status:
+            _explain(container, status, foreground)
         if not options.keep:
             start.take_away(container)
     finally:
@@ -82,8 +82,12 @@ def _explain(container: Container, status: int, foreground: Foreground) -> None:
     """A process that the memory limit ended says nothing itself. And `why` can tell later of what ended badly."""
     from pyrunc.lifecycle import endings
 
-    endings.ended(container, status, foreground)
-    if status == 128 + 9 and (container.manager().oom_kills() or 0) > 0:
+    try:
+        endings.ended(container, status, foreground)
+        killed_by_memory = status == 128 + 9 and (container.manager().oom_kills() or 0) > 0
+    except PyruncError:
+        return  # a cgroup that is none any more explains nothing, and the status is the process's
+    if killed_by_memory:
         log.error(
             PyruncError(
                 "container " + container.id + " was killed because it reached its memory limit",
