@@ -20,6 +20,22 @@ if TYPE_CHECKING:
     Call = Any
 
 
+# Their arguments are bundles, commands or nothing; trace's error is that of the command that it traces.
+_OF_NO_CONTAINER = (
+    "completion",
+    "diff",
+    "doctor",
+    "features",
+    "help",
+    "list",
+    "plan",
+    "spec",
+    "trace",
+    "validate",
+    "version",
+)
+
+
 def entries() -> dict[str, Entry]:
     """All of them, by template."""
     from pyrunc.catalogue import cgroups, checkpoint, command_line, configs, life, mounts, process, seccomp
@@ -114,7 +130,7 @@ def _words(remedy: Remedy, case: Case) -> str:
 
 def container_of(call: Call) -> str:
     """The ID that a command line names, "" for a command without one."""
-    if call.command in ("help", "list", "plan", "spec", "validate", "version", "features", "completion"):
+    if call.command in _OF_NO_CONTAINER:
         return ""
     at = 1 if call.command == "mounts" else 0
     if call.flags.get("regex") or len(call.args) <= at:

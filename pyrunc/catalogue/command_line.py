@@ -49,7 +49,7 @@ def _bundle(case: Case) -> str:
         found = walked(where)
         if found:
             return found
-    return "a bundle is a directory with a config.json: `" + case.program + " spec --bundle DIRECTORY` writes one"
+    return "a bundle must be a directory with a config.json: `" + case.program + " spec --bundle DIRECTORY` writes one"
 
 
 def _config(case: Case) -> str:
@@ -69,7 +69,7 @@ _SIZE: Final = "a number of bytes, with k, m, g, t or p behind it, or -1 for no 
 _NUMBER: Final = "a whole number: decimal, or with 0x, 0o or 0b before it"
 _OPEN: Final = {
     EACCES: "the caller must be able to read it, and search the directories on the way",
-    EISDIR: "it is a directory, where a file is expected",
+    EISDIR: "a file is expected, no directory",
     ELOOP: "there are links on the way that lead to each other",
     EMFILE: "the caller's RLIMIT_NOFILE is too low (ulimit -n)",
     0: "it must be a file that the caller can read",

@@ -97,7 +97,7 @@ ENTRIES: Final[dict[str, Entry]] = {
     "invalid rootfs: {} {}": (
         "{0}",
         CONFIG,
-        path(0, "root.path is a directory, relative to the bundle or absolute, and no link leads to it"),
+        path(0, "root.path must name a directory, relative to the bundle or absolute, and no link leads to it"),
     ),
     # ---- mounts[] ----
     "mount source {} does not exist": ("{0}", STEP, path(0, "it must be there before the container is created")),
@@ -118,7 +118,7 @@ ENTRIES: Final[dict[str, Entry]] = {
         STEP,
         _mount,
     ),
-    _RUNC + "mount {} to {}: not a directory: {} is a directory, {} is none": (
+    _RUNC + "mount {} to {}: not a directory: {} is one, {} is none": (
         "{1}",
         STEP,
         "a file can only be shown on a file, a directory on a directory: mend source or destination",

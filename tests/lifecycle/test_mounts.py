@@ -314,9 +314,9 @@ def test_links_in_the_rootfs_lead_nowhere_else(bundle: MakeBundle) -> None:
         ("/tmp", "relative", ""),
         ("/tmp", "/", "/mounts/7"),
         # docker explains "not a directory" to its user.
-        ("/etc/passwd", "/tmp", "not a directory: /tmp is a directory, /etc/passwd is none"),
-        ("/etc/passwd", "/linked", "not a directory: /linked is a directory, /etc/passwd is none"),
-        ("/tmp", "/etc/passwd", "not a directory: /tmp is a directory, /etc/passwd is none"),
+        ("/etc/passwd", "/tmp", "not a directory: /tmp is one, /etc/passwd is none"),
+        ("/etc/passwd", "/linked", "not a directory: /linked is one, /etc/passwd is none"),
+        ("/tmp", "/etc/passwd", "not a directory: /tmp is one, /etc/passwd is none"),
         ("/tmp", "/etc/passwd/below", 'make mountpoint \\"/etc/passwd/below\\": not a directory'),
         ("/tmp", "/sys/new", 'make mountpoint \\"/sys/new\\": read-only file system'),
         ("/etc/passwd", "/sys/new/er", 'make mountpoint \\"/sys/new/er\\": read-only file system'),

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pyrunc import log
+from pyrunc.catalogue import container_of
 from pyrunc.cli import completion
 from pyrunc.cli import help as words
 from pyrunc.cli.create import options as create_options
@@ -650,3 +651,13 @@ def test_fish_completion_names_every_command_and_flag() -> None:
     assert "complete -c pyrunc -n '__fish_seen_subcommand_from kill' -a '(pyrunc list -q 2>/dev/null)'" in script
     if shutil.which("fish"):
         subprocess.run(["fish", "--no-execute"], input=script, text=True, check=True)
+
+
+def test_a_bundle_is_no_container() -> None:
+    """An error is not told of what is none: of each command whose arguments begin with something else."""
+    for command, (_, arguments, _) in words.TEXTS.items():
+        if "container" not in arguments:
+            assert container_of(Call("pyrunc", command, {}, set(), ["/bundle", "b"])) == "", command
+    for command in ("diff", "doctor", "trace"):
+        assert container_of(Call("pyrunc", command, {}, set(), ["/bundle", "b"])) == "", command
+    assert container_of(Call("pyrunc", "top", {}, set(), ["box"])) == "box"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections import defaultdict
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,7 @@ from pyrunc.catalogue.entry import Case
 from pyrunc.cli import kill
 from pyrunc.errors import PyruncError, StateError
 from pyrunc.nearest import distance, nearest
+from pyrunc.steps.process import unrunnable
 from tests.faults.table import FAULTS
 from tools import errors, raises
 
@@ -44,6 +46,9 @@ MATCHED = (
     "operation not permitted",
     "executable file not found",
     "open executable",
+    # docker makes 126 and "permission denied" of the one, an advice about mounts of the other
+    "is a directory",
+    "not a directory",
 )
 
 
@@ -211,3 +216,18 @@ def test_a_remedy_that_fails_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     error = PyruncError("container not paused")
     catalogue.complete(error)
     assert error.hint is None
+
+
+def test_many_long_names_are_compared_in_a_moment() -> None:
+    """An image has as many files as it likes, and PATH as many folders."""
+    word = "m" + "0" * 59
+    names = [word[:50] + f"{number:010}".replace("0", "z") for number in range(5000)]
+    began = time.process_time()
+    assert nearest(word, names) == "" and unrunnable._meant(word, names * 64) == ""
+    assert time.process_time() - began < 10
+
+
+def test_a_distance_is_exact_below_the_most_that_counts() -> None:
+    for one, other in (("kitten", "sitting"), ("abcd", "acbd"), ("", "ab"), ("same", "same"), ("a" * 9, "b" * 9)):
+        for most in range(1, 9):
+            assert distance(one, other, most) == min(most, distance(one, other))

@@ -268,8 +268,8 @@ class MountStep(Step):
         """What the kernel means by ENOTDIR, for which move_mount(2) has EINVAL."""
         words = "mount " + self._what() + " to " + self.destination + ": not a directory: "
         if directory:
-            return words + self._what() + " is a directory, " + self.destination + " is none"
-        return words + self.destination + " is a directory, " + self._what() + " is none"
+            return words + self._what() + " is one, " + self.destination + " is none"
+        return words + self.destination + " is one, " + self._what() + " is none"
 
     def _plain_directory(self, root_fd: int) -> int:
         # Looked up once, without links: one that is put there between a check and its use would be followed else, and
