@@ -45,7 +45,7 @@ def test_those_of_exec(bundle: MakeBundle) -> None:
             "exec failed: set additional groups: unmapped gid 70000 in user namespace",
         ),
     ):
-        assert one_line(box.exec(*flags, "true"), 255, words).rstrip().endswith(f'{words}"')
+        assert one_line(box.exec(*flags, "true"), 255, f"{words} (container {box.id}")
     box.exec("--user", "65535:65535", "--additional-gids", "65535", "true").ok()
     box.delete("--force").ok()
 
