@@ -55,8 +55,9 @@ def test_containers(host: Host) -> None:
 
 def start_box(host: Host, name: str = "box") -> None:
     """A container of that name, in the background, by the pyrunc that is installed."""
-    folder = "mkdir -p /root/box/rootfs/bin && cp /bin/busybox /root/box/rootfs/bin/ && cd /root/box"
-    config = json.loads(host.ok(f"{folder} && rm -f config.json && pyrunc spec && cat config.json"))
+    # Another container may be running the program that is there: it keeps its own.
+    host.ok("mkdir -p /root/box/rootfs/bin && cp --remove-destination /bin/busybox /root/box/rootfs/bin/")
+    config = json.loads(host.ok("cd /root/box && rm -f config.json && pyrunc spec && cat config.json"))
     config["process"] |= {"terminal": False, "args": ["/bin/busybox", "sleep", "1000"]}
     config["linux"]["cgroupsPath"] = f"{CGROUP}/{name}"
     host.ok(f"cat >/root/box/config.json <<'END'\n{json.dumps(config)}\nEND\n")
