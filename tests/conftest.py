@@ -45,12 +45,13 @@ def runtime() -> Path:
 
 @pytest.fixture(scope="session")
 def public_tree() -> Iterator[Path]:
-    """A folder with a copy of the package, for sys.path of a test's program that is run by an ordinary user.
+    """A folder with copies of the package and of tools, for sys.path of what an ordinary user runs in a test.
 
     The work tree itself may lie where only its owner may look.
     """
     with tempfile.TemporaryDirectory(prefix="pyrunc-tree-", dir="/tmp") as folder:
-        shutil.copytree(TOP / "pyrunc", Path(folder, "pyrunc"), ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("pyrunc", "tools"):
+            shutil.copytree(TOP / name, Path(folder, name), ignore=shutil.ignore_patterns("__pycache__"))
         Path(folder).chmod(0o755)
         yield Path(folder)
 

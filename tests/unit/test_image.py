@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -170,7 +169,7 @@ def test_two_makers_take_turns(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="no root: nobody else's image can be made")
-def test_an_ordinary_users_image_proves_itself_too() -> None:
+def test_an_ordinary_users_image_proves_itself_too(public_tree: Path) -> None:
     """It is used where that user is root, in a user namespace; so it is proven there, or it is not made."""
     with tempfile.TemporaryDirectory(prefix="pyrunc-test-") as place:
         maker = Path(place, "maker")
@@ -180,11 +179,9 @@ def test_an_ordinary_users_image_proves_itself_too() -> None:
         goal.parent.mkdir()
         for path in (place, goal.parent):
             os.chown(path, 65534, 65534)
-        for name in ("tools", "pyrunc"):  # where he reaches them: the tree may be in /root
-            shutil.copytree(TOP / name, Path(place, name))
         argv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3"]
         done = subprocess.run(
-            [*argv, Path(place, "tools/image.py"), maker, goal, "/bin/true"],
+            [*argv, public_tree / "tools/image.py", maker, goal, "/bin/true"],
             capture_output=True,
             text=True,
             timeout=60,
