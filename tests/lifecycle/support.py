@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +31,20 @@ def running(box: Bundle) -> int:
     """Run it detached; its process."""
     box.run("--detach").ok()
     return box.pid()
+
+
+@contextmanager
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the host's, with a later start time than all before it.
+
+    The kernel counts start times in clock ticks (proc_pid_stat(5)), and a container is made within one.
+    """
+    time.sleep(2 / os.sysconf("SC_CLK_TCK"))
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        try:
+            yield other
+        finally:
+            other.kill()
 
 
 def in_foreground(box: Bundle, command: str, *args: str, tty: bool = False) -> list[str | Path]:

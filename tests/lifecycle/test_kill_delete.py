@@ -4,14 +4,13 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from ..conftest import MakeBundle
 from ..workplace import Bundle, Workplace, cgroups_below, hierarchies, wait_until
-from .support import add_user_namespace, has_ended, one_line, running, script, set_namespaces
+from .support import add_user_namespace, has_ended, one_line, running, script, set_namespaces, stranger
 
 TRAPS = """
 for name in HUP INT QUIT USR1 USR2 TERM WINCH; do trap "echo $name" $name; done
@@ -291,21 +290,18 @@ def test_a_process_of_the_same_number_is_not_the_container(bundle: MakeBundle) -
     running(box)
     file = box.place.root / box.id / "state.json"
     recorded = json.loads(file.read_text())
-    with subprocess.Popen(["sleep", "1000"]) as other:
-        try:
-            file.write_text(json.dumps({**recorded, "pid": other.pid}))
-            assert box.status() == "stopped"
-            one_line(box.kill("KILL"), 1, "container not running")
-            one_line(box.exec("true"), 255, "cannot exec in a stopped container")
-            one_line(box.start(), 1, "cannot start a container that has stopped")
-            # What is in the cgroup may be another container's, then.
-            one_line(box.delete("--force"), 1, "Device or resource busy: processes " + str(recorded["pid"]))
-            assert other.poll() is None
-            file.write_text(json.dumps(recorded))
-            assert box.status() == "running"
-            box.delete("--force").ok()
-        finally:
-            other.kill()
+    with stranger() as other:
+        file.write_text(json.dumps({**recorded, "pid": other.pid}))
+        assert box.status() == "stopped"
+        one_line(box.kill("KILL"), 1, "container not running")
+        one_line(box.exec("true"), 255, "cannot exec in a stopped container")
+        one_line(box.start(), 1, "cannot start a container that has stopped")
+        # What is in the cgroup may be another container's, then.
+        one_line(box.delete("--force"), 1, "Device or resource busy: processes " + str(recorded["pid"]))
+        assert other.poll() is None
+        file.write_text(json.dumps(recorded))
+        assert box.status() == "running"
+        box.delete("--force").ok()
 
 
 def test_a_container_whose_creator_was_killed_at_the_end(bundle: MakeBundle) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ..conftest import MakeBundle
-from ..lifecycle.support import one_line, running, script
+from ..lifecycle.support import one_line, running, script, stranger
 from ..workplace import Bundle, Workplace, wait_until
 from .inside import bind
 
@@ -206,13 +206,12 @@ def test_another_process_of_the_recorded_number(bundle: MakeBundle) -> None:
     """Numbers are used again: without the start time a signal would end, and exec enter, a process of the host's."""
     box = bundle("sleep", "1000")
     running(box)
-    other = subprocess.Popen(["sleep", "1000"])
     state = box.place.root / box.id / "state.json"
     text = state.read_text()
     pid = box.pid()
     assert f'"pid":{pid},' in text
-    state.write_text(text.replace(f'"pid":{pid},', f'"pid":{other.pid},'))
-    try:
+    with stranger() as other:
+        state.write_text(text.replace(f'"pid":{pid},', f'"pid":{other.pid},'))
         assert box.status() == "stopped"
         one_line(box.kill(), 1, "container not running")
         one_line(box.exec("true"), 255, "cannot exec in a stopped container")
@@ -221,9 +220,6 @@ def test_another_process_of_the_recorded_number(bundle: MakeBundle) -> None:
         assert other.poll() is None
         state.write_text(text)
         box.delete("--force").ok()
-    finally:
-        other.kill()
-        other.wait()
 
 
 def test_no_mount_namespace(bundle: MakeBundle) -> None:
