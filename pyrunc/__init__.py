@@ -39,4 +39,4 @@ if not TYPE_CHECKING:
         # The launcher loads this module for every command, and has no use for the library.
         if name in __all__:
             return getattr(__import__("pyrunc.library", None, None, (name,)), name)
-        raise AttributeError("module 'pyrunc' has no attribute '" + name + "'")
+        raise AttributeError(f"module 'pyrunc' has no attribute '{name}'")

@@ -47,10 +47,10 @@ class PyruncError(Exception):
 
     def place(self) -> str:
         """What it is about, in parentheses: the container, unless the message names it, and the place in a file."""
-        where = self.file + " " + self.pointer if self.pointer else ""
+        where = f"{self.file} {self.pointer}" if self.pointer else ""
         if self.container and not names(self.message, self.container):
             where = "container " + self.container + (", " if where else "") + where
-        return " (" + where + ")" if where else ""
+        return f" ({where})" if where else ""
 
     def line(self) -> str:
         """The error as the one line that goes to stderr and into "msg" of the JSON log."""
@@ -89,7 +89,7 @@ def names(text: str, word: str) -> bool:
 
 def at(text: str, pointer: str) -> str:
     """A warning about a place in config.json."""
-    return text + " (config.json " + pointer + ")" if pointer else text
+    return f"{text} (config.json {pointer})" if pointer else text
 
 
 def reason(error: OSError) -> str:

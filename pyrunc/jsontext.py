@@ -38,7 +38,7 @@ def strings(value: object, path: str = "") -> list[tuple[str, str]]:
             found += strings(item, place)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            found += strings(item, path + "/" + str(index))
+            found += strings(item, f"{path}/{index}")
     return found
 
 
@@ -57,14 +57,14 @@ def loads(
     Raises ConfigError: malformed, too large, too deep, a repeated name (with its pointer).
     """
     if len(data) > max_bytes:
-        raise ConfigError(what + ": larger than " + str(max_bytes) + " bytes: " + str(len(data)) + " bytes")
+        raise ConfigError(f"{what}: larger than {max_bytes} bytes: {len(data)} bytes")
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         raise ConfigError(what + ": starts with a byte-order mark: plain UTF-8 is expected")
     try:
         # What is no UTF-8 anywhere is said before what is no JSON.
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise ConfigError(what + ": not UTF-8 at byte " + str(error.start) + ": " + error.reason) from None
+        raise ConfigError(f"{what}: not UTF-8 at byte {error.start}: {error.reason}") from None
     if not text.strip(" \t\n\r"):
         raise ConfigError(what + ": is empty, a JSON object is expected")
     try:
@@ -72,15 +72,15 @@ def loads(
     except ValueError as error:
         reason, byte, path, detail = error.args
     if reason == "a name stands twice":
-        raise ConfigError("the name " + quote(detail) + " stands twice in one object", pointer=pointer(*path, detail))
+        raise ConfigError(f"the name {quote(detail)} stands twice in one object", pointer=pointer(*path, detail))
     before = data[:byte].decode()
     # Not of what is too deep: it would be longer than all else.
     where = pointer(*path) if path and len(path) < max_depth else None
     place = "line " + str(before.count("\n") + 1) + " column " + str(len(before) - before.rfind("\n"))
     if detail is None:
-        raise ConfigError(what + ": " + place + ": " + reason, pointer=where)
+        raise ConfigError(f"{what}: {place}: {reason}", pointer=where)
     if reason.startswith("half"):
-        raise ConfigError(what + ": half of a surrogate pair: " + quote(detail), pointer=pointer(*path) or None)
+        raise ConfigError(f"{what}: half of a surrogate pair: {quote(detail)}", pointer=pointer(*path) or None)
     raise ConfigError(
         what + ": " + place + ": " + reason + ": " + (detail if len(detail) < 40 else detail[:37] + "..."),
         pointer=where,
@@ -94,7 +94,7 @@ def quote(text: str) -> str:
 
 def _escaped(text: str, ascii_only: bool) -> str:
     if text.isprintable() and '"' not in text and "\\" not in text and not (ascii_only and not text.isascii()):
-        return '"' + text + '"'
+        return f'"{text}"'
     out = text.translate(_ESCAPES)
     if ascii_only and not (out.isascii() and out.isprintable()):
         units = [
@@ -104,7 +104,7 @@ def _escaped(text: str, ascii_only: bool) -> str:
         out = "".join(
             ["".join([chr(unit) if unit < 0x7F else f"\\u{unit:04x}" for unit in character]) for character in units]
         )
-    return '"' + out + '"'
+    return f'"{out}"'
 
 
 def _written(value: object, ascii_only: bool, indent: str, margin: str) -> str:

@@ -321,7 +321,7 @@ def _error(record: dict[str, Any]) -> PyruncError:
         message = message.removesuffix(f": hint: {hint}")
     container = str(record.get("container") or "")
     if pointer:
-        found = re.search(r"[ (]([^ ()]+) " + re.escape(pointer) + r"\)$", message)
+        found = re.search(rf"[ (]([^ ()]+) {re.escape(pointer)}\)$", message)
         file = found[1] if found else file
     error = PyruncError(
         message, step=record.get("step"), pointer=pointer, errno=record.get("errno"), hint=hint, file=file

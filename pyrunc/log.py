@@ -42,22 +42,22 @@ def setup(path: str | None, form: str = "text", debug_too: bool = False) -> None
                 posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
             )
             fd = posix.open(path, flags, 0o644)
-        except OSError as e:
-            raise PyruncError("open log " + path + ": " + reason(e), errno=e.errno) from None
+        except OSError as error:
+            raise PyruncError(f"open log {path}: {reason(error)}", errno=error.errno) from None
     # From here on the format holds, so that an error about the file itself is still plain text on standard error.
     if _to_file:
         posix.close(_fd)
     _fd, _to_file, _json = fd, fd != 2, form == "json"
 
 
-def error(exc: PyruncError) -> None:
+def error(failure: PyruncError) -> None:
     """Report a failure: one line in the log, and its text on standard error too when the log is a file."""
     fields: dict[str, object] = {}
     for name in ("step", "pointer", "errno", "hint", "container"):
-        value = getattr(exc, name)
+        value = getattr(failure, name)
         if value is not None and value != "":
             fields[name] = value
-    text = exc.line()
+    text = failure.line()
     if _waiting:
         fields["warnings"] = [warned for warned, _ in _waiting]
         del _waiting[:]
@@ -116,14 +116,14 @@ def _write(level: str, text: str, fields: Mapping[str, object]) -> None:
     # UTC: RFC 3339 wants an offset, and reading the local time zone opens files.
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if _json:
-        line = '{"level":' + quote(level) + ',"msg":' + quote(text) + ',"time":"' + now + '"'
+        line = f'{{"level":{quote(level)},"msg":{quote(text)},"time":"{now}"'
         for name, value in fields.items():
-            line += "," + quote(name) + ":" + _value(value)
+            line += f",{quote(name)}:{_value(value)}"
         line += "}\n"
     elif _fd == 2 and posix.isatty(2):
-        line = level[:4].upper() + "[0000] " + text + "\n"  # for a person, as logrus: no quotes in quotes
+        line = f"{level[:4].upper()}[0000] {text}\n"  # for a person, as logrus: no quotes in quotes
     else:
-        line = 'time="' + now + '" level=' + level + " msg=" + quote(text, False) + "\n"
+        line = f'time="{now}" level={level} msg={quote(text, False)}\n'
     try:
         write(_fd, line)
     except OSError:
@@ -177,5 +177,5 @@ def output(text: str) -> None:
         write(1, text)
     except BrokenPipeError:
         raise
-    except OSError as e:
-        raise PyruncError("write to standard output: " + reason(e), errno=e.errno) from None
+    except OSError as error:
+        raise PyruncError("write to standard output: " + reason(error), errno=error.errno) from None

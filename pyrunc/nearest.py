@@ -48,10 +48,10 @@ def nearest(word: str, names: Iterable[str]) -> str:
 def question(word: str, names: Iterable[str]) -> str:
     """The end of a warning about a word that is none of these names, "" where none is near. Pure."""
     found = nearest(word, names)
-    return ": did you mean " + found + "?" if found else ""
+    return f": did you mean {found}?" if found else ""
 
 
 def unknown_capability(name: str, known: Iterable[str], pointer: str = "") -> str:
     """The warning of a name that is no capability. pointer: where in config.json, "" for elsewhere. Pure."""
     whole = name if name[:4].upper() == "CAP_" else "CAP_" + name
-    return at("unknown capability " + name + " is ignored", pointer) + question(whole, known)
+    return at(f"unknown capability {name} is ignored", pointer) + question(whole, known)

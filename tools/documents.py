@@ -63,7 +63,7 @@ def main_page() -> str:
         ".SH COMMANDS",
     ]
     for name in sorted(COMMANDS):
-        lines += [".TP", rf"\fB{'pyrunc-' + name + chr(92) + 'fR(1)' if name != 'help' else 'help' + chr(92) + 'fR'}"]
+        lines += [".TP", rf"\fBpyrunc-{name}\fR(1)" if name != "help" else r"\fBhelp\fR"]
         lines += [escape(TEXTS[name][0])]
     return "\n".join([*lines, *sections(manual._TAIL)]) + "\n"
 
@@ -77,7 +77,7 @@ def command_page(name: str) -> str:
         rf".B pyrunc {name}",
         ("[\\fIcommand options\\fR] " if flags else "") + escape(usage),
         ".SH DESCRIPTION",
-        *paragraphs(brief[0].upper() + brief[1:] + "."),
+        *paragraphs(f"{brief[0].upper()}{brief[1:]}."),
     ]
     for more in (description.replace("{p}", "pyrunc"), example):
         if more:

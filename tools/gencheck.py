@@ -285,7 +285,7 @@ def words(values: list[Any], place: str) -> str:
     """A set of strings, as Python has it."""
     if not values or not all(isinstance(value, str) for value in values):
         fail(place + ": an enum is of strings")
-    return "{" + ", ".join(map(repr, values)) + "}"
+    return f"{{{', '.join(map(repr, values))}}}"
 
 
 def names(schemas: dict[str, Any], files: Iterable[str]) -> set[str]:

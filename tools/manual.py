@@ -103,7 +103,7 @@ def _command(name: str) -> str:
     usage, _, example = (usage or "[arguments...]").replace("{p}", "pyrunc").partition("\n\n")
     flags = tuple(flag for flag in COMMANDS[name][3] if flag[0] != "help" and (name, flag[0]) not in HIDDEN)
     text = f"### pyrunc {name}\n\n    pyrunc {name} {'[command options] ' if flags else ''}{usage}\n\n"
-    text += brief[0].upper() + brief[1:] + ".\n"
+    text += f"{brief[0].upper()}{brief[1:]}.\n"
     for more in (description.replace("{p}", "pyrunc"), example):
         if more:
             text += "\n" + _paragraphs(more)

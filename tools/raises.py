@@ -71,7 +71,7 @@ class _Module:
             found = {""}
             for part in node.values:
                 inner = part.value if isinstance(part, ast.FormattedValue) else part
-                words = self.templates(inner, function, depth + 1)
+                words = self.templates(inner, function, depth)
                 found = {_joined(one, word) for one in found for word in words}
             return found
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):

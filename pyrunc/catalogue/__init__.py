@@ -124,7 +124,7 @@ def _words(remedy: Remedy, case: Case) -> str:
     if not isinstance(remedy, str):
         return remedy(case)
     for index, hole in enumerate(case.holes):
-        remedy = remedy.replace("{" + str(index) + "}", hole)
+        remedy = remedy.replace(f"{{{index}}}", hole)
     return remedy.replace("{id}", case.error.container or "ID").replace("{program}", case.program)
 
 

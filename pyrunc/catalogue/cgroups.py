@@ -22,11 +22,11 @@ def _occupied(case: Case) -> str:
         pids = []
     for pid in pids:
         try:
-            name = files.read("/proc/" + pid + "/comm", limit=64).decode(errors="replace").strip()
+            name = files.read(f"/proc/{pid}/comm", limit=64).decode(errors="replace").strip()
         except OSError:
             name = "?"
-        told.append(pid + " (" + name + ")")
-    return ("there: " + ", ".join(told) + "; " if told else "") + "choose another cgroupsPath, or end them"
+        told.append(f"{pid} ({name})")
+    return (f"there: {', '.join(told)}; " if told else "") + "choose another cgroupsPath, or end them"
 
 
 def _write(case: Case) -> str:
@@ -40,7 +40,7 @@ def _parents_cpus(case: Case) -> str:
     file = "cpuset." + case.holes[2]
     parent = case.holes[1].rpartition("/")[0]
     try:
-        text = files.read(parent + "/" + file, limit=4096).decode().strip()
+        text = files.read(f"{parent}/{file}", limit=4096).decode().strip()
     except OSError:
         return _write(case)
     return "the cgroup above has " + (text or "none") + " in " + file

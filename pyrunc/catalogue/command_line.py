@@ -22,11 +22,11 @@ def _flag(case: Case) -> str:
     question = meant(word, own).replace("mean ", "mean --")
     help_ = "`" + case.program + (" " + case.command if case.command else "") + " --help` lists the flags"
     if question:
-        return question + " " + help_
+        return f"{question} {help_}"
     if case.command and word in case.flags.get("", []):
-        return "--" + word + " is a global flag: " + case.program + " --" + word + " ... " + case.command + " ..."
+        return f"--{word} is a global flag: {case.program} --{word} ... {case.command} ..."
     owners = [name for name, known in case.flags.items() if word in known]
-    return ("that is a flag of " + ", ".join(owners) + "; " if owners else "") + help_
+    return (f"that is a flag of {', '.join(owners)}; " if owners else "") + help_
 
 
 SIGNALS: Final = (
@@ -49,7 +49,7 @@ def _bundle(case: Case) -> str:
         found = walked(where)
         if found:
             return found
-    return "a bundle must be a directory with a config.json: `" + case.program + " spec --bundle DIRECTORY` writes one"
+    return f"a bundle must be a directory with a config.json: `{case.program} spec --bundle DIRECTORY` writes one"
 
 
 def _config(case: Case) -> str:
@@ -57,8 +57,8 @@ def _config(case: Case) -> str:
     if case.command == "exec":
         write = "--process names a file with an object as `process` of a bundle's config"
     else:
-        write = "`" + case.program + " spec` writes a config.json, --bundle names the directory that has one"
-    return found + "; " + write if found else write
+        write = f"`{case.program} spec` writes a config.json, --bundle names the directory that has one"
+    return f"{found}; {write}" if found else write
 
 
 def _form(case: Case) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _namespace(kind: str) -> str:
-    return 'add {"type": "' + kind + '"} to linux.namespaces'
+    return f'add {{"type": "{kind}"}} to linux.namespaces'
 
 
 SYSCTLS: Final = (

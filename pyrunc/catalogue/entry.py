@@ -80,7 +80,7 @@ def nothing(why: str) -> Callable[[Case], str]:
 def meant(word: str, names: Iterable[str]) -> str:
     """A question for the nearest name, "" for none. Pure."""
     found = nearest(word, names)
-    return "did you mean " + found + "?" if found else ""
+    return f"did you mean {found}?" if found else ""
 
 
 def one_of(*names: str) -> Callable[[Case], str]:
@@ -97,13 +97,13 @@ def walked(path: str) -> str:
     """Where on the way to a path it ends, as this process sees it: "" when it is all there."""
     here = ""
     for name in [part for part in path.split("/") if part not in ("", ".")]:
-        above, here = here or "/", here + "/" + name
+        above, here = here or "/", f"{here}/{name}"
         try:
             posix.stat(here)
         except FileNotFoundError:
             try:
                 target = posix.readlink(here)
-                return here + " is a link to " + target + ", and that is missing"
+                return f"{here} is a link to {target}, and that is missing"
             except OSError:
                 pass
             question = meant(name, _names(above))
@@ -111,7 +111,7 @@ def walked(path: str) -> str:
         except NotADirectoryError:
             return above + " is no directory"
         except PermissionError:
-            return above + " must be searchable (x) for uid " + str(posix.geteuid())
+            return f"{above} must be searchable (x) for uid {posix.geteuid()}"
         except OSError:
             return "its length and the links on the way have limits: path_resolution(7)"
     return ""

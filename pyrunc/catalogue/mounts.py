@@ -35,9 +35,7 @@ def _type(case: Case) -> str:
     question = meant(name, here + _FILESYSTEMS.split())
     if question and name not in _FILESYSTEMS.split():
         return question
-    return (
-        "this kernel does not have the file system " + name + ": modprobe " + name + " on the host, if it is a module"
-    )
+    return f"this kernel does not have the file system {name}: modprobe {name} on the host, if it is a module"
 
 
 def _option(case: Case) -> str:
@@ -50,7 +48,7 @@ def _option(case: Case) -> str:
         if mark in words:
             option = words.partition(mark)[2].partition("'")[0]
             if mark[0] == "B":
-                return "the value of " + option + " is none that " + case.holes[0] + " takes"
+                return f"the value of {option} is none that {case.holes[0]} takes"
             question = meant(option, names)
             return (question + " " if question else "") + "mount(8) has the options of " + case.holes[0]
     return ""

@@ -50,14 +50,14 @@ def parse(configured: Sequence[DeviceRule], pointer: str = "/linux/resources/dev
     """
     rules: list[Rule] = []
     for index, entry in enumerate(configured):
-        where = pointer + "/" + str(index)
+        where = f"{pointer}/{index}"
         kind = entry.get("type") or "a"
         if kind not in ("a", "b", "c"):
             raise ConfigError(f"invalid device type {kind!r}: a, b or c", pointer=where + "/type")
         numbers = []
         for name, number in (("major", entry.get("major", ANY)), ("minor", entry.get("minor", ANY))):
             if not ANY <= number <= _MAX:
-                raise ConfigError(f"invalid device number {number}: 0 to {_MAX}", pointer=where + "/" + name)
+                raise ConfigError(f"invalid device number {number}: 0 to {_MAX}", pointer=f"{where}/{name}")
             numbers.append(number)
         access = 0
         for letter in entry.get("access") or "":
@@ -120,7 +120,7 @@ def reduce(
                     continue
                 raise ConfigError(
                     f"cgroup v1 cannot except {text(device, access)} from {text(hole[0], exceptions[hole[0]])}",
-                    pointer=pointer + "/" + str(index),
+                    pointer=f"{pointer}/{index}",
                 )
             for other, both in shared:
                 if both == other:

@@ -22,7 +22,7 @@ def paths(saved: Mapping[str, str], pid: int) -> dict[str, str]:
     """saved, a container's cgroups, with the process's own in the place of those that are gone. Raises PyruncError."""
     host = hierarchies.detect()
     try:
-        data = files.read("/proc/" + str(pid) + "/cgroup", limit=64 << 20)
+        data = files.read(f"/proc/{pid}/cgroup", limit=64 << 20)
     except OSError as error:
         raise PyruncError("read the cgroups of process " + str(pid), errno=error.errno) from None
     found = dict(saved)
@@ -42,7 +42,7 @@ def directory(host: Hierarchies, controller: str, path: str) -> str:
         point, root = (host.unified if controller == hierarchies.HYBRID else host.mounts.get(controller)) or ("", "")
     way = hierarchies.relative(path, root)
     if not point or path.startswith("/..") or (not way and path not in ("/", root)):
-        raise PyruncError("the cgroup " + path + " cannot be seen from here", step="cgroup")
+        raise PyruncError(f"the cgroup {path} cannot be seen from here", step="cgroup")
     return point + way
 
 

@@ -12,9 +12,11 @@ WRITE = posix.O_WRONLY | posix.O_CLOEXEC
 REFUSED = (EACCES, EPERM, EROFS)
 
 
-def failure(what: str, exc: OSError, pointer: str | None = None) -> PyruncError:
-    """exc as an error of ours that says what was tried on what."""
-    return PyruncError(what + ": " + posix.strerror(exc.errno or 0), step="cgroup", pointer=pointer, errno=exc.errno)
+def failure(what: str, error: OSError, pointer: str | None = None) -> PyruncError:
+    """The error as one of ours that says what was tried on what."""
+    return PyruncError(
+        what + ": " + posix.strerror(error.errno or 0), step="cgroup", pointer=pointer, errno=error.errno
+    )
 
 
 def read_file(path: str) -> str:

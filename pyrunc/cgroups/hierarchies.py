@@ -65,7 +65,7 @@ def paths(host: Hierarchies, cgroups_path: str | None, container_id: str) -> dic
     parts = [part for part in asked.split("/") if part not in ("", ".")]
     if ".." in parts or "\0" in asked or not parts:
         raise ConfigError(
-            "cgroupsPath " + repr(asked) + " must name a cgroup below the hierarchy's root, without '..'",
+            f"cgroupsPath {asked!r} must name a cgroup below the hierarchy's root, without '..'",
             pointer="/linux/cgroupsPath",
         )
     below = "/" + "/".join(parts)
@@ -150,7 +150,7 @@ def _usual_mounts(own: list[tuple[str, str]]) -> dict[str, tuple[str, str]] | No
         device = posix.stat(TOP).st_dev
         for names, _ in own:
             if names:
-                point = TOP + "/" + names.removeprefix("name=")
+                point = f"{TOP}/{names.removeprefix('name=')}"
                 if posix.stat(point + "/cgroup.sane_behavior").st_dev == device:
                     return None
                 for name in names.split(","):
@@ -195,8 +195,8 @@ def relative(own: str, root: str) -> str:
 def _slurp(path: str) -> bytes:
     try:
         return files.read(path, limit=64 << 20)
-    except OSError as exc:
-        raise PyruncError(f"read {path}: {exc.strerror}", errno=exc.errno) from exc
+    except OSError as error:
+        raise PyruncError(f"read {path}: {error.strerror}", errno=error.errno) from None
 
 
 # The key of a hybrid host's unified hierarchy, the last of a manager's paths.

@@ -25,14 +25,16 @@ def frozen(directory: str) -> PyruncError:
     )
 
 
-def not_made(directory: str, exc: OSError) -> PyruncError:
+def not_made(directory: str, error: OSError) -> PyruncError:
     """A cgroup that was asked for and can't be made. The first words are runc's."""
     return PyruncError(
-        "unable to apply cgroup configuration: make cgroup " + directory + ": " + reason(exc),
+        f"unable to apply cgroup configuration: make cgroup {directory}: {reason(error)}",
         step="cgroup",
         pointer="/linux/cgroupsPath",
-        errno=exc.errno,
-        hint="--systemd-cgroup, or a session of systemd's that delegates its cgroups" if exc.errno in REFUSED else None,
+        errno=error.errno,
+        hint="--systemd-cgroup, or a session of systemd's that delegates its cgroups"
+        if error.errno in REFUSED
+        else None,
     )
 
 
@@ -47,7 +49,7 @@ def usable(directory: str) -> bool:
 def no_limits(file: str, pointer: str | None) -> PyruncError:
     """A limit on a container that does without a cgroup. The words in the middle are runc's."""
     return PyruncError(
-        "cannot limit " + file + ": rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
+        f"cannot limit {file}: rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
         step="cgroup",
         pointer=pointer,
         errno=EACCES,

@@ -41,8 +41,8 @@ def pids(directories: Iterable[str], recursive: bool = True) -> set[int]:
                     posix.close(fd)
         except FileNotFoundError:
             continue
-        except OSError as exc:
-            raise failure("read the processes of cgroup " + directory, exc) from exc
+        except OSError as error:
+            raise failure("read the processes of cgroup " + directory, error) from None
     return found
 
 
@@ -73,8 +73,8 @@ def kill(directories: list[str], freezer: str | None, signal: int, paused: bool)
                     posix.kill(pid, signal)
                 except ProcessLookupError:
                     pass
-                except OSError as exc:
-                    raise failure(f"send signal {signal} to process {pid}", exc) from exc
+                except OSError as error:
+                    raise failure(f"send signal {signal} to process {pid}", error) from None
             signalled |= found
         finally:
             if freezer and signal == SIGKILL:
@@ -107,8 +107,8 @@ def freeze(freezer: str, tries: int = 1000) -> None:
             if done:
                 return
         raise PyruncError("unable to freeze cgroup " + freezer, hint="a process may be stuck in the kernel")
-    except OSError as exc:
-        raise failure("freeze cgroup " + freezer, exc) from exc
+    except OSError as error:
+        raise failure("freeze cgroup " + freezer, error) from None
     finally:
         if not done:
             _try_thaw(freezer)
@@ -130,9 +130,9 @@ def remove(top: str) -> bool:
         posix.rmdir(top)
     except FileNotFoundError:
         pass
-    except OSError as exc:
-        if exc.errno not in (EBUSY, ENOTEMPTY):
-            raise failure("remove cgroup " + top, exc) from exc
+    except OSError as error:
+        if error.errno not in (EBUSY, ENOTEMPTY):
+            raise failure("remove cgroup " + top, error) from None
         return False
     return True
 
@@ -180,10 +180,10 @@ def _procs(fd: int) -> list[int]:
     """cgroup.procs of an open directory; [] when it is gone. Raises OSError."""
     try:
         pids = files.read("cgroup.procs", dir_fd=fd, limit=64 << 20)
-    except OSError as exc:
+    except OSError as error:
         # ENODEV: removed between open and read. EOPNOTSUPP: threaded (cgroup v2), which a container may make what is
         # below its own; its processes are listed by the head of the threaded domain, which is above.
-        if exc.errno in (ENOENT, ENODEV, EOPNOTSUPP):
+        if error.errno in (ENOENT, ENODEV, EOPNOTSUPP):
             return []
         raise
     return [int(pid) for pid in pids.split()]
@@ -233,7 +233,7 @@ def remove_left(left: list[str], kill: Callable[[], None] | None) -> None:
             return
         if time.monotonic() > give_up:
             inside = sorted(pids(left))
-            what = "remove cgroup " + left[0] + ": " + posix.strerror(EBUSY)
+            what = f"remove cgroup {left[0]}: {posix.strerror(EBUSY)}"
             if inside:
                 what += ": processes " + " ".join(str(pid) for pid in inside[:10])
             raise PyruncError(what, step="cgroup", errno=EBUSY)

@@ -38,7 +38,7 @@ def options(call: Call) -> Options:
     for name in flags["empty-ns"]:
         # Network devices are never restored, so the one kind that there is needs no word.
         if name != "network":
-            raise UsageError('namespace "' + name + '" is not supported')
+            raise UsageError(f'namespace "{name}" is not supported')
     for name in _SWITCHES:
         if flags.get(name):
             setattr(wanted, name.replace("-", "_"), True)

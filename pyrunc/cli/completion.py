@@ -48,7 +48,7 @@ _NO_CONTAINER = (
 
 def _words(command: str, flag: str) -> str:
     """The values of a flag that a shell can offer, "" for none."""
-    return _WORDS.get(command + "." + flag) or _WORDS.get(flag, "")
+    return _WORDS.get(f"{command}.{flag}") or _WORDS.get(flag, "")
 
 
 def _shown(command: str, flags: Flags) -> list[tuple[str, str, str]]:
@@ -72,10 +72,7 @@ def bash(program: str) -> str:
         }
     )
     cases = "".join(
-        [
-            "        " + command + ') flags="' + _spellings(_shown(command, row[3])) + '" ;;\n'
-            for command, row in COMMANDS.items()
-        ]
+        [f'        {command}) flags="{_spellings(_shown(command, row[3]))}" ;;\n' for command, row in COMMANDS.items()]
     )
     values = "".join(
         [
@@ -146,16 +143,14 @@ def _zsh_flag(command: str, flag: tuple[str, str, str]) -> str:
     )
     value = ""
     if kind != "bool":
-        what = (
-            "_files -/" if long in _DIRECTORIES else "_files" if long in _FILES else "(" + _words(command, long) + ")"
-        )
+        what = "_files -/" if long in _DIRECTORIES else "_files" if long in _FILES else f"({_words(command, long)})"
         value = ":" + long + ":" + (what if what != "()" else "")
     many = "*" if kind in ("strs", "ints") else ""
     equals = "=" if kind != "bool" else ""
     if short:
-        head = "{-" + short + ",--" + long + equals + "}"
-        return "'" + many + "'" + head + "'[" + about + "]" + value + "'"
-    return "'" + many + "--" + long + equals + "[" + about + "]" + value + "'"
+        head = f"{{-{short},--{long}{equals}}}"
+        return f"'{many}'{head}'[{about}]{value}'"
+    return f"'{many}--{long}{equals}[{about}]{value}'"
 
 
 def zsh(program: str) -> str:
@@ -168,7 +163,7 @@ def zsh(program: str) -> str:
     for command, row in COMMANDS.items():
         flags = " ".join([_zsh_flag(command, flag) for flag in _shown(command, row[3])])
         if command in _NO_CONTAINER:
-            rest = {"completion": "'1:shell:(bash zsh fish)'", "help": "'1:command:(" + " ".join(COMMANDS) + ")'"}.get(
+            rest = {"completion": "'1:shell:(bash zsh fish)'", "help": f"'1:command:({' '.join(COMMANDS)})'"}.get(
                 command, ""
             )
             if command in ("plan", "diff", "validate", "doctor"):
@@ -179,7 +174,7 @@ def zsh(program: str) -> str:
             rest = f"'1:container:_{name}_containers'" + (f" '2:signal:({_SIGNALS})'" if command == "kill" else "")
             if command == "mounts":
                 rest = f"'1:verb:(add remove)' '2:container:_{name}_containers' '3:file:_files'"
-        cases += "        " + command + ") _arguments " + flags + " " + rest + " ;;\n"
+        cases += f"        {command}) _arguments {flags} {rest} ;;\n"
     return f"""#compdef {program}
 # zsh completion of {program}; made by: {program} completion zsh
 _{name}_containers() {{
@@ -222,7 +217,7 @@ def _fish_flag(program: str, when: str, command: str, flag: tuple[str, str, str]
 
 def fish(program: str) -> str:
     """A script that fish loads or sources."""
-    first = "'not __fish_seen_subcommand_from " + " ".join(COMMANDS) + "'"
+    first = f"'not __fish_seen_subcommand_from {' '.join(COMMANDS)}'"
     text = f"# fish completion of {program}; made by: {program} completion fish\ncomplete -c {program} -f\n"
     text += "".join([_fish_flag(program, first, "", flag) for flag in GLOBAL])
     for command, row in COMMANDS.items():
@@ -231,9 +226,9 @@ def fish(program: str) -> str:
         text += "".join([_fish_flag(program, when, command, flag) for flag in _shown(command, row[3])])
         words = {
             "completion": "'bash zsh fish'",
-            "help": "'" + " ".join(COMMANDS) + "'",
+            "help": f"'{' '.join(COMMANDS)}'",
             "plan": "'(__fish_complete_directories)'",
-            "trace": "'" + _TRACED + "'",
+            "trace": f"'{_TRACED}'",
             "diff": "'(__fish_complete_directories)'",
             "validate": "'(__fish_complete_directories)'",
             "doctor": "'(__fish_complete_directories)'",

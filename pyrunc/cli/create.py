@@ -19,7 +19,7 @@ def options(call: Call) -> CreateOptions:
 
     flags = call.flags
     if flags["preserve-fds"] < 0:
-        raise UsageError('invalid value "' + str(flags["preserve-fds"]) + '" for flag -preserve-fds: it is negative')
+        raise UsageError(f'invalid value "{flags["preserve-fds"]}" for flag -preserve-fds: it is negative')
     # These two refer to where the caller stood; all other paths to the bundle.
     pid_file = absolute(flags["pid-file"]) if flags["pid-file"] else None
     config = absolute(flags["config"]) if flags["config"] else None
@@ -47,9 +47,9 @@ def enter(bundle: str) -> str:
         if bundle:
             posix.chdir(bundle)
         return posix.getcwd()
-    except OSError as e:
+    except OSError as error:
         raise PyruncError(
-            "bundle " + (bundle or "in the current directory") + ": " + reason(e), errno=e.errno
+            "bundle " + (bundle or "in the current directory") + ": " + reason(error), errno=error.errno
         ) from None
 
 

@@ -42,7 +42,7 @@ def _side(call: Call, bundle: str) -> Any:
         creation = prepare(Store(call.root), "container-id", options)
     except PyruncError as error:
         if bundle not in error.message:
-            error.message = bundle + ": " + error.message
+            error.message = f"{bundle}: {error.message}"
         raise
     return Side(options.bundle, creation.context.config, creation.plan.as_json())
 
@@ -64,7 +64,7 @@ def _step(step: dict[str, Any], paint: Paint) -> list[str]:
     sides = []
     for sign, side in (("-", step["left"]), ("+", step["right"])):
         if side:
-            pointer = "  [" + side["pointer"] + "]" if side["pointer"] else ""
+            pointer = f"  [{side['pointer']}]" if side["pointer"] else ""
             sides.append((sign, plain(f"{step['side']:10} {side['does']}{pointer}")))
     if step["change"] == "moved":
         sides = [(sign, line + "  (at another place)") for sign, line in sides]

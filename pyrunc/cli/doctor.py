@@ -28,7 +28,7 @@ def run(call: Call) -> int:
         *caller.check(),
         *state_root.check(call.root),
         state_root.idmapped(bundle or posix.getcwd()),
-        *programs.check(VERSION + ", commit " + commit()),
+        *programs.check(f"{VERSION}, commit {commit()}"),
         *engines.check(),
     ]
     if bundle:
@@ -71,10 +71,10 @@ def table(findings: list[Finding], coloured: bool = False) -> str:
     paper = paint.Paint(coloured)
     lines = []
     for one in findings:
-        place = " (config.json " + one.pointer + ")" if one.pointer else ""
+        place = f" (config.json {one.pointer})" if one.pointer else ""
         lines.append(paper.level(one.level) + one.subject.ljust(width) + paint.plain(one.found + place))
         if one.remedy:
-            lines.append(" " * (9 + width) + "-> " + paint.plain(one.remedy))
+            lines.append(f"{' ' * (9 + width)}-> {paint.plain(one.remedy)}")
     count = sum(one.level == PROBLEM for one in findings)
     notes = sum(one.level == NOTE for one in findings)
     lines.append("")

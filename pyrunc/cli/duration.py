@@ -27,4 +27,4 @@ def duration(text: str, flag: str) -> int:
 
 
 def _malformed(text: str, flag: str) -> UsageError:
-    return UsageError('invalid value "' + text + '" for flag -' + flag + ": parse error")
+    return UsageError(f'invalid value "{text}" for flag -{flag}: parse error')

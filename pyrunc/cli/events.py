@@ -29,7 +29,7 @@ def interfaces(container: Container) -> list[dict[str, Any]] | None:
     from pyrunc.linux import files
 
     try:
-        text = files.read("/proc/" + str(container.pid) + "/net/dev").decode("utf-8", "replace")
+        text = files.read(f"/proc/{container.pid}/net/dev").decode("utf-8", "replace")
     except OSError:
         return None  # it has just ended
     found = []
@@ -94,7 +94,7 @@ def run(call: Call) -> int:
     if interval <= 0:
         raise UsageError("duration interval must be greater than 0")
     if container.status() == "stopped":
-        raise StateError("container with id " + container.id + " is not running")
+        raise StateError(f"container with id {container.id} is not running")
     if call.flags["stats"]:
         _stats(container)
     else:

@@ -28,14 +28,14 @@ def options(call: Call) -> ExecOptions:
     if options.process_file is None and not options.args:
         raise UsageError("exec args cannot be empty")
     if flags["preserve-fds"] < 0:
-        raise UsageError('invalid value "' + str(flags["preserve-fds"]) + '" for flag -preserve-fds: it is negative')
+        raise UsageError(f'invalid value "{flags["preserve-fds"]}" for flag -preserve-fds: it is negative')
     options.preserve_fds = flags["preserve-fds"]
     options.cwd = flags["cwd"] or None
     options.process_label = flags["process-label"] or None
     options.apparmor = flags["apparmor"] or None
     for setting in flags["env"]:
         if setting.find("=") < 1:
-            raise UsageError('invalid value "' + setting + '" for flag -env: want NAME=value')
+            raise UsageError(f'invalid value "{setting}" for flag -env: want NAME=value')
     options.env = flags["env"]
     if flags["user"]:
         uid, colon, gid = flags["user"].partition(":")
@@ -55,7 +55,7 @@ def options(call: Call) -> ExecOptions:
 
 def _number(text: str, what: str, most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 11 and int(text) <= most):
-        raise UsageError(what + ': "' + text + '" is no number from 0 to ' + str(most))
+        raise UsageError(f'{what}: "{text}" is no number from 0 to {most}')
     return int(text)
 
 
@@ -66,13 +66,13 @@ def _cgroups(values: list[str]) -> dict[str, str]:
         controllers, colon, path = value.partition(":")
         if not colon:
             if len(values) != 1:
-                raise UsageError("invalid --cgroup argument: " + value + " (missing <controller>: prefix)")
+                raise UsageError(f"invalid --cgroup argument: {value} (missing <controller>: prefix)")
             return {"": value}
         for controller in controllers.split(","):
             if not controller:
-                raise UsageError("invalid --cgroup argument: " + value + " (empty <controller> prefix)")
+                raise UsageError(f"invalid --cgroup argument: {value} (empty <controller> prefix)")
             if controller in paths:
-                raise UsageError("invalid --cgroup argument(s): controller " + controller + " specified multiple times")
+                raise UsageError(f"invalid --cgroup argument(s): controller {controller} specified multiple times")
             paths[controller] = path
     return paths
 

@@ -396,7 +396,7 @@ HIDDEN = {("create", "no-subreaper"), ("kill", "all"), ("update", "kernel-memory
 
 def describe(command: str, flag: str) -> str:
     """What a flag of a command ("" for the global ones) does."""
-    return FLAGS.get(command + "." + flag) or FLAGS[flag]
+    return FLAGS.get(f"{command}.{flag}") or FLAGS[flag]
 
 
 def application(program: str) -> str:
@@ -422,10 +422,10 @@ def command(program: str, name: str) -> str:
     """The help of one command."""
     brief, usage, description = TEXTS[name]
     flags = [flag for flag in COMMANDS[name][3] if flag[0] != "help" and (name, flag[0]) not in HIDDEN]
-    text = "NAME:\n   {p} " + name + " - " + brief + "\n\nUSAGE:\n   {p} " + name
+    text = f"NAME:\n   {{p}} {name} - {brief}\n\nUSAGE:\n   {{p}} {name}"
     text += (" [command options] " if flags else " ") + (usage or "[arguments...]") + "\n"
     if description:
-        text += "\nDESCRIPTION:\n   " + description + "\n"
+        text += f"\nDESCRIPTION:\n   {description}\n"
     if flags:
         text += "\nOPTIONS:\n" + _options(name, tuple(flags))
     return text.replace("{p}", program)
@@ -435,10 +435,10 @@ def _options(name: str, flags: Flags) -> str:
     spelled = []
     for long, short, kind in flags:
         value = "" if kind == "bool" else " value"
-        spelled.append("--" + long + value + (", -" + short + value if short else ""))
+        spelled.append("--" + long + value + (f", -{short}{value}" if short else ""))
     width = max(len(one) for one in spelled) + 2
     return "".join(
-        ["   " + one.ljust(width) + describe(name, flag[0]) + "\n" for one, flag in zip(spelled, flags, strict=True)]
+        [f"   {one.ljust(width)}{describe(name, flag[0])}\n" for one, flag in zip(spelled, flags, strict=True)]
     )
 
 
@@ -449,6 +449,6 @@ def run(call: Call) -> int:
         return 0
     name = "help" if call.args[0] == "h" else call.args[0]
     if name not in COMMANDS:
-        raise UsageError("No help topic for '" + call.args[0] + "'")
+        raise UsageError(f"No help topic for '{call.args[0]}'")
     log.output(command(call.program, name))
     return 0

@@ -33,7 +33,7 @@ def run(call: Call) -> int:
 def text(found: dict[str, Any], paint: Paint) -> str:
     """For people: a section a block, a property a line; what differs begins with "!" and has its pointer."""
     head = f"{found['id']}: {found['status']}" + (f", process {found['pid']}" if found["pid"] else "")
-    lines = [paint.strong(head), "bundle " + plain(found["bundle"]) + ", created " + found["created"]]
+    lines = [paint.strong(head), f"bundle {plain(found['bundle'])}, created {found['created']}"]
     rows = found["properties"]
     section = ""
     for row in rows:
@@ -57,11 +57,11 @@ def _lines(row: dict[str, Any], width: int, paint: Paint, *, has_process: bool) 
     notes = [row["note"]] if row["note"] else []
     if row["usage"] is not None:
         notes.insert(0, f"in use: {row['usage']}")
-    tail = paint.faint("  (" + plain("; ".join(notes)) + ")") if notes else ""
+    tail = paint.faint(f"  ({plain('; '.join(notes))})") if notes else ""
     if row["differs"]:
-        place = "  [" + row["pointer"] + "]" if row["pointer"] else ""
+        place = f"  [{row['pointer']}]" if row["pointer"] else ""
         first = paint.bad("! " + name) + "  is " + effective + tail
-        return [first, " " * width + "    not " + requested + paint.strong(plain(place))]
+        return [first, f"{' ' * width}    not {requested}{paint.strong(plain(place))}"]
     if isinstance(row["effective"], list) and len(effective) > _LONG:
         return [
             ("  " + name if index == 0 else " " * (width + 2)) + "  " + words(item)
@@ -91,4 +91,4 @@ def _call(call: dict[str, Any]) -> str:
         data = verdict.get("error") or verdict.get("data")
         verdicts.append(verdict["action"] + (f" ({data})" if data is not None else ""))
     tail = ", by its arguments" if len(verdicts) > 1 else ""
-    return f"{call['name']} ({call['number']}): " + " or ".join(verdicts) + tail
+    return f"{call['name']} ({call['number']}): {' or '.join(verdicts)}{tail}"

@@ -38,7 +38,7 @@ def signal_number(text: str) -> int:
             if number < _ALIASES["RTMIN"]:
                 number = -1
     if not 0 <= number <= _MAX:
-        raise UsageError('unknown signal "' + text + '"')
+        raise UsageError(f'unknown signal "{text}"')
     return number
 
 

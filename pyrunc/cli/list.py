@@ -39,25 +39,30 @@ def containers(root: str, root_given: bool) -> list[dict[str, Any]]:
     except FileNotFoundError:
         if not root_given:
             return []
-        raise PyruncError("open " + root + ": no such file or directory", errno=2) from None
-    except OSError as e:
-        raise PyruncError("open " + root + ": " + reason(e), errno=e.errno) from None
+        raise PyruncError(f"open {root}: no such file or directory", errno=2) from None
+    except OSError as error:
+        raise PyruncError(f"open {root}: {reason(error)}", errno=error.errno) from None
     store = Store(root)
     found = []
     for name in names:
         if name[:1] == "@":
             continue  # ours, such as @seccomp: no container can have such a name
         try:
-            status = posix.stat(root + "/" + name)
+            status = posix.stat(f"{root}/{name}")
             if status.st_mode & 0o170000 != 0o040000:
                 continue
             state = dict(store.load(name).state_json())
         except (FileNotFoundError, StateError):
             continue  # deleted since, or a create is about to write its first state.json
-        except (PyruncError, OSError) as e:
-            if _exists(root + "/" + name):
+        except (PyruncError, OSError) as error:
+            if _exists(f"{root}/{name}"):
                 log.write(
-                    2, "load container " + name + ": " + (e.line() if isinstance(e, PyruncError) else str(e)) + "\n"
+                    2,
+                    "load container "
+                    + name
+                    + ": "
+                    + (error.line() if isinstance(error, PyruncError) else str(error))
+                    + "\n",
                 )
             continue
         state["owner"] = owner(status.st_uid)

@@ -29,38 +29,39 @@ def main(argv: list[str]) -> int:
         status: int = module.run(call)
         log.finish()
         return status
-    except BaseException as e:  # never a traceback
-        return _failed(e, program, call if isinstance(call, Call) else None)
+    except BaseException as error:  # never a traceback
+        return _failed(error, program, call if isinstance(call, Call) else None)
 
 
-def _failed(e: BaseException, program: str, call: Call | None) -> int:
+def _failed(raised: BaseException, program: str, call: Call | None) -> int:
     """Report what main() caught, in one line. Returns the exit status.
 
     call: None before the command line was understood.
     """
-    if isinstance(e, BrokenPipeError):
+    if isinstance(raised, BrokenPipeError):
         return 128 + 13  # whoever read our output has left: as a program that SIGPIPE killed
-    if isinstance(e, KeyboardInterrupt):
+    if isinstance(raised, KeyboardInterrupt):
         return 128 + 2
-    if isinstance(e, SystemExit):
-        return e.code if isinstance(e.code, int) else EXIT_FAILURE
+    if isinstance(raised, SystemExit):
+        return raised.code if isinstance(raised.code, int) else EXIT_FAILURE
     status = EXIT_FAILURE
-    if isinstance(e, PyruncError):
-        error = e
+    if isinstance(raised, PyruncError):
+        error = raised
     else:
-        place, frame = "", e.__traceback__
+        place, frame = "", raised.__traceback__
         while frame is not None:  # the innermost frame is the last
-            place = frame.tb_frame.f_code.co_filename.rpartition("/pyrunc/")[2] + ":" + str(frame.tb_lineno)
+            place = f"{frame.tb_frame.f_code.co_filename.rpartition('/pyrunc/')[2]}:{frame.tb_lineno}"
             frame = frame.tb_next
         error = PyruncError(
-            "internal error: " + type(e).__name__ + ": " + str(e) + " at " + place, errno=getattr(e, "errno", None)
+            f"internal error: {type(raised).__name__}: {raised} at {place}",
+            errno=getattr(raised, "errno", None),
         )
     _complete(error, program, call)
     command = call.command if call is not None else ""
     if call is not None and not isinstance(error, UsageError):
         _keep(call, error)
     if command in ("create", "run", "exec"):
-        error.message = (command if command == "exec" else program + " " + command) + " failed: " + error.message
+        error.message = (command if command == "exec" else f"{program} {command}") + " failed: " + error.message
     if command == "exec":
         status = EXIT_EXEC_FAILURE
     try:
@@ -84,8 +85,8 @@ def _read(program: str, argv: list[str]) -> Call | int:
 
     try:
         flags, given, rest = parse(GLOBAL, argv[1:], False)
-    except UsageError as e:
-        return _usage(program, "", "Incorrect Usage. " + e.message, e)
+    except UsageError as error:
+        return _usage(program, "", "Incorrect Usage. " + error.message, error)
     if flags["version"] and not flags["help"]:
         from pyrunc.cli.version import text
 
@@ -99,12 +100,12 @@ def _read(program: str, argv: list[str]) -> Call | int:
     log.setup(flags["log"], flags["log-format"], flags["debug"])
     command = "help" if rest[0] == "h" else rest[0]
     if command not in COMMANDS:
-        raise UsageError("No help topic for '" + command + "'")
+        raise UsageError(f"No help topic for '{command}'")
     least, most, reorder, table = COMMANDS[command]
     try:
         values, names, args = parse(table, rest[1:], reorder)
-    except UsageError as e:
-        return _usage(program, command, "Incorrect Usage: " + e.message, e)
+    except UsageError as error:
+        return _usage(program, command, "Incorrect Usage: " + error.message, error)
     if values["help"]:
         from pyrunc.cli import help as words
 
@@ -113,7 +114,7 @@ def _read(program: str, argv: list[str]) -> Call | int:
     if len(args) < least or (most >= 0 and len(args) > most):
         want = "exactly" if least == most else "a minimum of" if len(args) < least else "a maximum of"
         number = str(least if len(args) < least else most)
-        problem = argv[0] + ': "' + command + '" requires ' + want + " " + number + " argument(s)"
+        problem = f'{argv[0]}: "{command}" requires {want} {number} argument(s)'
         return _usage(program, command, "Incorrect Usage.", UsageError(problem))
     call = Call(program, command, values, names, args)
     call.root, call.root_given = state_root(flags["root"], "root" in given)

@@ -25,4 +25,4 @@ def open_output(path: str) -> int:
         return fd
     except OSError as error:
         hint = "a symbolic link is not followed; '-' is standard output" if error.errno == errno.ELOOP else None
-        raise PyruncError("open " + path + ": " + reason(error), errno=error.errno, hint=hint) from None
+        raise PyruncError(f"open {path}: {reason(error)}", errno=error.errno, hint=hint) from None

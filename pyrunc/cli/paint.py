@@ -18,7 +18,7 @@ class Paint:
         self.on = coloured and not environment.get(b"NO_COLOR") and environment.get(b"TERM") != b"dumb"
 
     def _in(self, name: str, text: str) -> str:
-        return "\x1b[" + _CODES[name] + "m" + text + "\x1b[0m" if self.on else text
+        return f"\x1b[{_CODES[name]}m{text}\x1b[0m" if self.on else text
 
     def strong(self, text: str) -> str:
         return self._in("strong", text)

@@ -112,14 +112,14 @@ def parse(flags: Flags, argv: list[str], reorder: bool) -> tuple[dict[str, Any],
             elif kind == "strs":
                 values[name].append(value)
             elif kind == "ints":
-                values[name].append(_int(value, spelling, 'strconv.ParseInt: parsing "' + value + '": invalid syntax'))
+                values[name].append(_int(value, spelling, f'strconv.ParseInt: parsing "{value}": invalid syntax'))
             else:
                 values[name] = value
         used.add(spelling)
     for name, short, kind in flags:
         # Two values for one thing. A flag that may be repeated just has both.
         if short in used and name in used and kind not in ("strs", "ints"):
-            raise UsageError("Cannot use two forms of the same flag: " + short + " " + name)
+            raise UsageError(f"Cannot use two forms of the same flag: {short} {name}")
     return values, {known[spelling][0] for spelling in used}, args
 
 
@@ -129,7 +129,7 @@ def _bool(value: str, flag: str) -> bool:
         return True
     if value in ("0", "f", "F", "FALSE", "false", "False"):
         return False
-    raise UsageError('invalid boolean value "' + value + '" for -' + flag + ": parse error")
+    raise UsageError(f'invalid boolean value "{value}" for -{flag}: parse error')
 
 
 def _int(value: str, flag: str, malformed: str = "parse error") -> int:
@@ -141,11 +141,11 @@ def _int(value: str, flag: str, malformed: str = "parse error") -> int:
             raise ValueError
         number = int(digits, 8 if digits[0] == "0" and digits[1:2].isdigit() else 0)
     except ValueError:
-        raise UsageError('invalid value "' + value + '" for flag -' + flag + ": " + malformed) from None
+        raise UsageError(f'invalid value "{value}" for flag -{flag}: {malformed}') from None
     if value[0] == "-":
         number = -number
     if not -(2**63) <= number < 2**63:
-        raise UsageError('invalid value "' + value + '" for flag -' + flag + ": value out of range")
+        raise UsageError(f'invalid value "{value}" for flag -{flag}: value out of range')
     return number
 
 
@@ -155,7 +155,7 @@ def absolute(path: str) -> str:
     Raises OSError when the current directory is gone and path is relative.
     """
     if path[:1] != "/":
-        path = posix.getcwd() + "/" + path
+        path = f"{posix.getcwd()}/{path}"
     parts: list[str] = []
     for part in path.split("/"):
         if part == "..":

@@ -56,7 +56,7 @@ def lines(plan: Plan, coloured: bool = False) -> str:
         does, objects = parts(step)
         why = ", ".join([word for word in (step.pointer, step.section) if word])
         text = f"{number:4} {paper.side(step.side)} {plain(does)}"
-        out.append(text + (paper.faint("  [" + plain(why) + "]") if why else ""))
+        out.append(text + (paper.faint(f"  [{plain(why)}]") if why else ""))
         out += [" " * 18 + plain(one) for one in objects]
     return "\n".join(out) + "\n"
 
@@ -64,7 +64,7 @@ def lines(plan: Plan, coloured: bool = False) -> str:
 def bundle_of(call: Call) -> str:
     """The bundle that an argument or --bundle names, "" for neither. Raises UsageError for both."""
     if call.args and call.flags["bundle"]:
-        raise UsageError("two bundles: " + call.args[0] + " and " + call.flags["bundle"])
+        raise UsageError(f"two bundles: {call.args[0]} and {call.flags['bundle']}")
     return call.args[0] if call.args else str(call.flags["bundle"])
 
 
@@ -108,6 +108,6 @@ def _write_page(path: str, creation: Creation, config: str) -> None:
     try:
         log.write(fd, text)
     except OSError as error:
-        raise PyruncError("write " + path + ": " + reason(error), errno=error.errno) from None
+        raise PyruncError(f"write {path}: {reason(error)}", errno=error.errno) from None
     finally:
         posix.close(fd)

@@ -24,7 +24,7 @@ from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Step
 if TYPE_CHECKING:
     from pyrunc.lifecycle.create import Creation
 
-_SPECIFICATION: Final = "https://github.com/opencontainers/runtime-spec/blob/v" + OCI_VERSION + "/"
+_SPECIFICATION: Final = f"https://github.com/opencontainers/runtime-spec/blob/v{OCI_VERSION}/"
 #: So many lines, and characters of a line, of a config are shown with a step; the rest is counted.
 _MOST_LINES: Final = 400
 _MOST_LETTERS: Final = 2000
@@ -43,7 +43,7 @@ def page(creation: Creation, config: str) -> str:
     body = _head(creation, config) + _warnings(plan.warnings) + _contents(plan.steps) + _finder()
     body += '<main id="plan">\n' + _phases(plan.steps, source) + "</main>\n" + _foot()
     policy = "default-src 'none'; base-uri 'none'; form-action 'none'"
-    policy += "; style-src '" + _digest(plan_style.STYLE) + "'; script-src '" + _digest(plan_style.SCRIPT) + "'"
+    policy += f"; style-src '{_digest(plan_style.STYLE)}'; script-src '{_digest(plan_style.SCRIPT)}'"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta http-equiv="Content-Security-Policy" content="' + policy + '">\n'
@@ -211,11 +211,11 @@ def _step(number: int, step: Step, source: _Source) -> str:
     does, objects = parts(step)
     rows = []
     if objects:
-        rows.append(("On", "<ul>" + "".join(["<li>" + _text(one) + "</li>" for one in objects]) + "</ul>"))
+        rows.append(("On", "<ul>" + "".join([f"<li>{_text(one)}</li>" for one in objects]) + "</ul>"))
     if step.pointer:
         lines = source.of(step.pointer)
         missing = "" if lines else "<p>It does not stand in config.json: this is what the runtime does without it.</p>"
-        rows.append(("Asked for by", "<code>" + _text(step.pointer) + "</code>" + lines + missing))
+        rows.append(("Asked for by", f"<code>{_text(step.pointer)}</code>{lines}{missing}"))
     else:
         rows.append(("Asked for by", "no property: every container of this kind has it"))
     if step.section:

@@ -66,7 +66,7 @@ def _sorted_paths(step: Any) -> list[str]:
 #: Where describe() names several objects in one line: how to get them, and what stands between them there.
 OBJECTS: Final[dict[str, tuple[Callable[[Any], list[str]], str]]] = {
     "MakeCgroup": (_sorted_paths, " "),
-    "OpenNamespaces": (lambda step: [kind + " " + path for kind, (path, _) in step.joined.items()], ", "),
+    "OpenNamespaces": (lambda step: [f"{kind} {path}" for kind, (path, _) in step.joined.items()], ", "),
     "OpenSources": (lambda step: [tree.path for tree in step.trees], ", "),
     "JoinNamespaces": (lambda step: list(step.kinds), ", "),
     "ReadOnlyPaths": (lambda step: list(step.paths), " "),

@@ -42,14 +42,14 @@ def _ps(arguments: list[str]) -> str:
             if not chunk:
                 break
             data += chunk
-    except OSError as e:
-        raise PyruncError("run ps: " + reason(e), errno=e.errno) from None
+    except OSError as error:
+        raise PyruncError("run ps: " + reason(error), errno=error.errno) from None
     finally:
         posix.close(reader)
     status = posix.waitstatus_to_exitcode(posix.waitpid(pid, 0)[1])
     text = data.decode("utf-8", "surrogateescape")
     if status != 0:
-        raise PyruncError("ps exited with status " + str(status) + ": " + text.strip())
+        raise PyruncError(f"ps exited with status {status}: {text.strip()}")
     return text
 
 

@@ -24,7 +24,7 @@ def each(store: Store, pattern: str, act: Callable[[str], None]) -> None:
     try:
         expression = re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        raise UsageError("invalid regular expression " + pattern + ": " + str(error)) from None
+        raise UsageError(f"invalid regular expression {pattern}: {error}") from None
     try:
         names = sorted(posix.listdir(store.root))
     except FileNotFoundError:
@@ -36,7 +36,7 @@ def each(store: Store, pattern: str, act: Callable[[str], None]) -> None:
         try:
             act(name)
         except PyruncError as error:
-            error.message = name + ": " + error.message
+            error.message = f"{name}: {error.message}"
             failures.append(error)
     for failure in failures[1:]:
         log.warning(failure.line())

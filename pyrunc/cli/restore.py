@@ -24,7 +24,7 @@ def run(call: Call) -> int:
     profile = flags["lsm-profile"]
     kind, colon, name = profile.partition(":")
     if profile and not (colon and name and kind in ("apparmor", "selinux")):
-        raise UsageError('invalid value "' + profile + '" for flag -lsm-profile: want apparmor:NAME or selinux:LABEL')
+        raise UsageError(f'invalid value "{profile}" for flag -lsm-profile: want apparmor:NAME or selinux:LABEL')
     wanted.lsm_profile = profile
     pid_file = absolute(flags["pid-file"]) if flags["pid-file"] else None
     options = CreateOptions(enter(flags["bundle"]))

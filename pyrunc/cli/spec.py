@@ -26,15 +26,15 @@ def run(call: Call) -> int:
     try:
         fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o666)
     except FileExistsError:
-        raise PyruncError("File " + path + " exists. Remove it first") from None
-    except OSError as e:
-        raise PyruncError("write " + path + ": " + reason(e), errno=e.errno) from None
+        raise PyruncError(f"File {path} exists. Remove it first") from None
+    except OSError as error:
+        raise PyruncError(f"write {path}: {reason(error)}", errno=error.errno) from None
     try:
         while data:
             data = data[posix.write(fd, data) :]
-    except OSError as e:
+    except OSError as error:
         posix.unlink(path)
-        raise PyruncError("write " + path + ": " + reason(e), errno=e.errno) from None
+        raise PyruncError(f"write {path}: {reason(error)}", errno=error.errno) from None
     finally:
         posix.close(fd)
     return 0

@@ -34,7 +34,7 @@ def _command(call: Call) -> Call | None:
         return None
     if len(args) < least or (most >= 0 and len(args) > most):
         want = "exactly " if least == most else "at least "
-        raise UsageError("trace " + name + " requires " + want + str(least) + " argument(s)")
+        raise UsageError(f"trace {name} requires {want}{least} argument(s)")
     inner = Call(call.program, name, values, given, args)
     for word in ("root", "root_given", "systemd_cgroup", "trust_annotations", "no_cgroup", "rootless"):
         setattr(inner, word, getattr(call, word))

@@ -29,7 +29,7 @@ class Report:
         self.status = status
         self.error: dict[str, Any] | None = None
         if failure is not None:
-            text = failure.line() if isinstance(failure, PyruncError) else type(failure).__name__ + ": " + str(failure)
+            text = failure.line() if isinstance(failure, PyruncError) else f"{type(failure).__name__}: {failure}"
             self.error = {"message": text}
             for name in ("step", "pointer", "errno", "hint"):
                 if getattr(failure, name, None) is not None:
@@ -61,7 +61,7 @@ def table(report: Report, coloured: bool) -> str:
             numbers = paper.strong(numbers)
         text = "  " * one.depth + paint.plain(_words(one))
         if one.entry.pointer:
-            text += paper.faint("  [" + paint.plain(one.entry.pointer) + "]")
+            text += paper.faint(f"  [{paint.plain(one.entry.pointer)}]")
         text = paper.faint(text) if waits else text
         if one.outcome == "failed":
             text += paper.bad("  FAILED")
@@ -69,7 +69,7 @@ def table(report: Report, coloured: bool) -> str:
             text += paper.bad("  CUT OFF")
         elif one.outcome == "seen":
             text += paper.faint("  (its end is when the runtime saw it)")
-        lines.append(numbers + "  " + paper.side(one.side) + " " + text)
+        lines.append(f"{numbers}  {paper.side(one.side)} {text}")
     lines += _summary(report, paper)
     return "\n".join(lines) + "\n"
 

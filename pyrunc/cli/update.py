@@ -60,9 +60,7 @@ def from_flags(flags: dict[str, Any], given: set[str]) -> Resources:
         if text:
             digits = text[1:] if text[0] in "+-" and least < 0 else text
             if not (digits.isascii() and digits.isdigit() and len(digits) < 21 and least <= int(text) <= most):
-                raise UsageError(
-                    "invalid value for " + flag + ': "' + text + '"', hint=f"a number from {least} to {most}"
-                )
+                raise UsageError(f'invalid value for {flag}: "{text}"', hint=f"a number from {least} to {most}")
             put(group, name, int(text))
     for flag, name in _SIZES.items():
         text = flags[flag]
@@ -72,7 +70,7 @@ def from_flags(flags: dict[str, Any], given: set[str]) -> Resources:
             except ValueError:
                 value = 2**63
             if value >= 2**63:
-                raise UsageError("invalid value for " + flag + ": invalid size: '" + text + "'")
+                raise UsageError(f"invalid value for {flag}: invalid size: '{text}'")
             put("memory", name, value)
     for flag, name in (("cpuset-cpus", "cpus"), ("cpuset-mems", "mems")):
         if flags[flag]:
@@ -107,13 +105,13 @@ def _read(path: str) -> bytes:
             foresee(path)
             fd = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC)
             data = read_descriptor(fd, path)
-    except OSError as e:
-        raise PyruncError("open " + what + ": " + reason(e), errno=e.errno) from None
+    except OSError as error:
+        raise PyruncError(f"open {what}: {reason(error)}", errno=error.errno) from None
     finally:
         if fd:
             posix.close(fd)
     if len(data) > MAX_BYTES:
-        raise PyruncError("resources from " + what + " are longer than 4 MiB")
+        raise PyruncError(f"resources from {what} are longer than 4 MiB")
     return data
 
 

@@ -13,7 +13,7 @@ def make(root: str) -> str:
         _make_private(root)
     except OSError as error:
         raise PyruncError(
-            "state directory " + root + ": " + reason(error),
+            f"state directory {root}: {reason(error)}",
             errno=error.errno,
             hint="the path in $XDG_RUNTIME_DIR must be writable by the user",
         ) from None
@@ -27,7 +27,7 @@ def _make_private(root: str) -> None:
         status = posix.fstat(fd)
         if status.st_uid != posix.geteuid():
             raise PyruncError(
-                "state directory " + root + " belongs to another user", hint="$XDG_RUNTIME_DIR must be the user's own"
+                f"state directory {root} belongs to another user", hint="$XDG_RUNTIME_DIR must be the user's own"
             )
         if status.st_mode & 0o7777 != 0o1700:
             # Sticky, or the XDG base directory specification lets a cleaner remove what lies unused.

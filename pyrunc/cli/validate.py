@@ -41,10 +41,10 @@ def run(call: Call) -> int:
         for one in found:
             place = one.pointer + ": " if one.pointer else ""
             hint = ": hint: " + one.hint if one.hint else ""
-            log.output(place + one.message + hint + ("  [" + one.section + "]" if one.section else "") + "\n")
+            log.output(place + one.message + hint + (f"  [{one.section}]" if one.section else "") + "\n")
     if not call.flags["json"]:
         for text in odd:
             log.warning(text)
     if found:
-        raise ConfigError(path + " is not valid; problems: " + str(len(found)))
+        raise ConfigError(f"{path} is not valid; problems: {len(found)}")
     return 0

@@ -42,7 +42,7 @@ def libseccomp() -> str:
 def text(program: str) -> str:
     import sys
 
-    lines = [program + " version " + VERSION, "commit: " + commit(), "spec: " + OCI_VERSION]
+    lines = [f"{program} version {VERSION}", "commit: " + commit(), "spec: " + OCI_VERSION]
     lines.append("python: " + ".".join([str(number) for number in sys.version_info[:3]]))
     seccomp = libseccomp()
     if seccomp:

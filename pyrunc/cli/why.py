@@ -70,7 +70,7 @@ def _entries(root: str, only: str | None = None) -> dict[str, dict[str, Any]]:
         return {}
     except OSError as error:
         why = error.strerror or reason(error)
-        raise PyruncError("open " + root + "/" + endings.FOLDER + ": " + why.lower(), errno=error.errno) from None
+        raise PyruncError(f"open {root}/{endings.FOLDER}: {why.lower()}", errno=error.errno) from None
     found = {}
     try:
         for name in posix.listdir(folder) if only is None else [only]:
@@ -78,7 +78,7 @@ def _entries(root: str, only: str | None = None) -> dict[str, dict[str, Any]]:
             if entry is not None and entry["events"]:
                 found[name] = entry
     except OSError as error:
-        raise PyruncError("read " + root + "/" + endings.FOLDER + ": " + reason(error), errno=error.errno) from None
+        raise PyruncError(f"read {root}/{endings.FOLDER}: {reason(error)}", errno=error.errno) from None
     finally:
         posix.close(folder)
     return found
@@ -151,7 +151,7 @@ def text(name: str, now: dict[str, Any] | None, events: list[dict[str, Any]]) ->
     for event in events:
         again = event.get("times")
         count = f" ({again} times, this is the last)" if isinstance(again, int) else ""
-        lines.append(_moment(event["time"]) + "  " + summary(event) + count)
+        lines.append(f"{_moment(event['time'])}  {summary(event)}{count}")
         lines += _details(event)
     return lines
 
@@ -163,7 +163,7 @@ def summary(event: dict[str, Any]) -> str:
         message = str(event.get("message", ""))
         if event.get("step") == "hooks":
             message = message.partition(", output: ")[0]
-        return command + " failed: " + message
+        return f"{command} failed: {message}"
     return how(event) or "ended"
 
 
@@ -183,7 +183,7 @@ def _signal(number: int) -> str:
     from pyrunc.cli.kill import _NAMES
 
     names = _NAMES.split()
-    return str(number) + (" (SIG" + names[number - 1] + ")" if 0 < number <= len(names) else "")
+    return str(number) + (f" (SIG{names[number - 1]})" if 0 < number <= len(names) else "")
 
 
 def _moment(time: str) -> str:
@@ -229,11 +229,11 @@ def _of_memory(oom: dict[str, Any]) -> str:
 
 def _of_sender(sender: dict[str, Any], signal: Any) -> str:
     number = sender.get("signal")
-    what = "" if number == signal else "signal " + _signal(number) + " before, " if isinstance(number, int) else ""
+    what = "" if number == signal else f"signal {_signal(number)} before, " if isinstance(number, int) else ""
     who = str(sender.get("name") or "a process that is gone")
     if isinstance(sender.get("pid"), int):
         who += f", process {sender['pid']} of user {sender.get('uid')}"
-    return what + "by " + who + ", passed on by run"
+    return f"{what}by {who}, passed on by run"
 
 
 def _unseen(event: dict[str, Any]) -> str:
@@ -249,7 +249,7 @@ def _denied(event: dict[str, Any]) -> list[str]:
         if "type=1326" in str(line):
             number = str(line).partition(" syscall=")[2].partition(" ")[0]
             if number.isdigit():
-                found.append("the filter has refused " + _call_name(int(number)) + " (config.json /linux/seccomp)")
+                found.append(f"the filter has refused {_call_name(int(number))} (config.json /linux/seccomp)")
     return list(dict.fromkeys(found))
 
 

@@ -164,7 +164,7 @@ def _meant(value: object, names: Any) -> str:
     from pyrunc.nearest import nearest
 
     found = nearest(value, [str(name) for name in names]) if isinstance(value, str) and names else ""
-    return "did you mean " + found + "?" if found else ""
+    return f"did you mean {found}?" if found else ""
 
 
 def described(place: str, part: str = "config") -> str:
@@ -184,7 +184,7 @@ def described(place: str, part: str = "config") -> str:
         words = schema.get("description") or _resolve(bundle, schema).get("description")
         if words and (below is not None or "description" in schema):
             said = str(words)
-    return about + " is: " + said.rstrip(".")
+    return f"{about} is: {said.rstrip('.')}"
 
 
 def _prefix(place: str) -> str:

@@ -54,7 +54,7 @@ def _value(
             next(tokens)  # the colon
             _value(tokens, next(tokens), place + pointer(name), inner, found)
         else:
-            _value(tokens, token, place + "/" + str(index), inner, found)
+            _value(tokens, token, f"{place}/{index}", inner, found)
             index += 1
 
 

@@ -24,7 +24,7 @@ def read(path: str, what: str) -> bytes:
         descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOCTTY | posix.O_NONBLOCK)
     except FileNotFoundError as error:
         # runc's words, which callers show to their users.
-        raise ConfigError("JSON specification file " + path + " not found", errno=error.errno) from None
+        raise ConfigError(f"JSON specification file {path} not found", errno=error.errno) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(f"open {path}: {reason}", errno=getattr(error, "errno", None)) from None
@@ -37,7 +37,7 @@ def read(path: str, what: str) -> bytes:
     finally:
         posix.close(descriptor)
     if len(data) > MAX_BYTES:
-        raise ConfigError(what + ": larger than " + str(MAX_BYTES) + " bytes")
+        raise ConfigError(f"{what}: larger than {MAX_BYTES} bytes")
     return data
 
 

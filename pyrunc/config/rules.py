@@ -105,7 +105,7 @@ def violations(config: Config) -> Broken:
         yield from _process(process, "/process")
     for name, text in (("hostname", config.get("hostname") or ""), ("domainname", config.get("domainname") or "")):
         if text and "uts" not in kinds:
-            yield "/" + name, "unable to set " + name + " without a private UTS namespace"
+            yield "/" + name, f"unable to set {name} without a private UTS namespace"
         if len(text.encode()) > 64:
             yield "/" + name, name + " is longer than 64 bytes"
     for index, mount in enumerate(config.get("mounts", [])):
@@ -221,7 +221,7 @@ def _sysctl(sysctl: dict[str, str], kinds: dict[str, str], domain: bool) -> Brok
                 text = shown + " not allowed in host network namespace"
         elif path in ("kernel/domainname", "kernel/hostname") and "uts" in kinds:
             if rest == "hostname" or domain:
-                text = shown + ' is not allowed as it conflicts with the OCI "' + rest + '" field'
+                text = f'{shown} is not allowed as it conflicts with the OCI "{rest}" field'
         elif top == "user":
             if "user" not in kinds:
                 text = "setting ucounts without a user namespace not allowed: " + quote(name)[1:-1]
@@ -249,11 +249,11 @@ def _seccomp(seccomp: Seccomp) -> Broken:
     if default == "SCMP_ACT_NOTIFY":
         yield place + "/defaultAction", "SCMP_ACT_NOTIFY cannot be used as default action"
     if "defaultErrnoRet" in seccomp and default not in numbered:
-        yield place + "/defaultErrnoRet", "the seccomp action " + default + " returns no errno"
+        yield place + "/defaultErrnoRet", f"the seccomp action {default} returns no errno"
     for index, rule in enumerate(seccomp.get("syscalls", [])):
         action = rule["action"]
         if "errnoRet" in rule and action not in numbered:
-            yield f"{place}/syscalls/{index}/errnoRet", "the seccomp action " + action + " returns no errno"
+            yield f"{place}/syscalls/{index}/errnoRet", f"the seccomp action {action} returns no errno"
         if action == "SCMP_ACT_NOTIFY" and not listener:
             text = "seccomp listenerPath is not set, but a rule has the action SCMP_ACT_NOTIFY"
             yield f"{place}/syscalls/{index}/action", text
@@ -277,13 +277,13 @@ def warnings(config: Config) -> list[str]:
     found = []
     version = config["ociVersion"].split(".")
     if version[0] != "0" and (version[0] != "1" or version[1] not in ("0", "1", "2", "3")):
-        text = "ociVersion " + config["ociVersion"] + " is newer than 1.3, which pyrunc follows"
+        text = f"ociVersion {config['ociVersion']} is newer than 1.3, which pyrunc follows"
         found.append(at(text, "/ociVersion"))
     for index, mount in enumerate(config.get("mounts", [])):
         place = "/mounts/" + str(index)
         shown = quote(mount["destination"])
         if shown[1] != "/":
-            text = "mount destination " + shown + " is not absolute: deprecated, taken as below /"
+            text = f"mount destination {shown} is not absolute: deprecated, taken as below /"
             found.append(at(text, place + "/destination"))
         options = mount.get("options", [])
         if "bind" in options or "rbind" in options:
@@ -292,10 +292,10 @@ def warnings(config: Config) -> list[str]:
                 if option and option not in _OPTIONS:
                     from pyrunc.nearest import question
 
-                    text = "bind mount " + shown + ": the option " + quote(option) + " has no effect"
-                    found.append(at(text, place + "/options/" + str(number)) + question(option, WORDS.split()))
+                    text = f"bind mount {shown}: the option {quote(option)} has no effect"
+                    found.append(at(text, f"{place}/options/{number}") + question(option, WORDS.split()))
         if mount.get("uidMappings") and not {"idmap", "ridmap"} & set(mount.get("options", [])):
-            text = "mount " + shown + " has uidMappings, but not the option idmap or ridmap"
+            text = f"mount {shown} has uidMappings, but not the option idmap or ridmap"
             found.append(at(text, place + "/uidMappings"))
     linux = config.get("linux", {})
     memory = linux.get("resources", {}).get("memory", {})

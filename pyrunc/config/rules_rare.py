@@ -48,7 +48,7 @@ def linux(linux: Linux, kinds: dict[str, str], process: Process | None) -> Broke
         mode = policy["mode"]
         problem, count = _list(policy.get("nodes", ""))
         if problem:
-            yield "/linux/memoryPolicy/nodes", "invalid memory policy nodes " + quote(policy["nodes"]) + ": " + problem
+            yield "/linux/memoryPolicy/nodes", f"invalid memory policy nodes {quote(policy['nodes'])}: {problem}"
         elif mode in ("MPOL_DEFAULT", "MPOL_LOCAL"):
             if count:
                 yield "/linux/memoryPolicy/nodes", f"memory policy mode requires 0 nodes but got {count}: {mode}"
@@ -59,7 +59,7 @@ def linux(linux: Linux, kinds: dict[str, str], process: Process | None) -> Broke
 
 
 def _user_namespace(kind: str, runs: list[IDMapping], user: int) -> Broken:
-    place = "/linux/" + kind + "Mappings"
+    place = f"/linux/{kind}Mappings"
     if not runs:
         yield "/linux", f"user namespaces enabled, but no {kind} mappings found"
         return
@@ -147,8 +147,8 @@ def resources(resources: Resources, place: str) -> Broken:
             yield f"{place}/blockIO/weightDevice/{index}", "neither weight nor leafWeight: at least one is required"
     for name, limits in resources.get("rdma", {}).items():
         if "hcaHandles" not in limits and "hcaObjects" not in limits:
-            yield place + "/rdma" + pointer(name), "neither hcaHandles nor hcaObjects: at least one is required"
+            yield f"{place}/rdma{pointer(name)}", "neither hcaHandles nor hcaObjects: at least one is required"
     for name in resources.get("unified", {}):
         if "/" in name or name in (".", ".."):
-            text = "unified resource " + quote(name) + " must be a file name (no slashes)"
-            yield place + "/unified" + pointer(name), text
+            text = f"unified resource {quote(name)} must be a file name (no slashes)"
+            yield f"{place}/unified{pointer(name)}", text

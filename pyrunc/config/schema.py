@@ -44,7 +44,7 @@ def check(value: Any, part: str = "config") -> bool:
 
         for violation in explain(value, part):
             raise ConfigError(violation.message, pointer=violation.pointer or None, hint=violation.hint or None)
-        raise ConfigError("not a valid " + part + " of the runtime specification")
+        raise ConfigError(f"not a valid {part} of the runtime specification")
     return respelled
 
 

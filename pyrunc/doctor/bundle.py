@@ -121,7 +121,7 @@ def _ids(linux: Any) -> list[Finding]:
                 words = f"{file} does not grant {mapping['size']} ids from {first}"
                 kind = "--add-subuids" if name == "uidMappings" else "--add-subgids"
                 remedy = f"usermod {kind} {first}-{last - 1} {(*spaces.own_names(), uid)[0]}"
-                found.append(Finding(PROBLEM, "id maps", words, remedy, "/linux/" + name + "/" + str(index)))
+                found.append(Finding(PROBLEM, "id maps", words, remedy, f"/linux/{name}/{index}"))
     return found
 
 
@@ -187,7 +187,7 @@ def _mounts(mounts: Any, bundle: str) -> list[Finding]:
                 Finding(
                     NOTE,
                     "mounts",
-                    "the kernel has no file system " + kind + " loaded",
+                    f"the kernel has no file system {kind} loaded",
                     "modprobe " + kind,
                     place + "/type",
                 )
@@ -197,7 +197,7 @@ def _mounts(mounts: Any, bundle: str) -> list[Finding]:
 
 def _bind(mount: Any, options: Any, bundle: str, place: str) -> list[Finding]:
     source = mount.get("source") or ""
-    path = source if source.startswith("/") else bundle + "/" + source
+    path = source if source.startswith("/") else f"{bundle}/{source}"
     try:
         posix.stat(path)
     except OSError as error:
@@ -231,7 +231,7 @@ def _hooks(hooks: Any) -> list[Finding]:
             continue  # looked up in other namespaces
         for index, hook in enumerate(hooks[kind] or ()):
             if not posix.access(hook["path"], posix.X_OK):
-                place = "/hooks/" + kind + "/" + str(index) + "/path"
+                place = f"/hooks/{kind}/{index}/path"
                 found.append(Finding(PROBLEM, "hooks", hook["path"] + " is no program", "install it", place))
     return found
 
@@ -246,11 +246,9 @@ def _rlimits(wanted: Any) -> list[Finding]:
             continue
         hard = _linux.prlimit(0, number, None)[1]
         if 0 <= hard < one["hard"]:
-            words = one["type"] + ": the hard limit here is " + str(hard) + ", and CAP_SYS_RESOURCE is not there"
+            words = f"{one['type']}: the hard limit here is {hard}, and CAP_SYS_RESOURCE is not there"
             found.append(
-                Finding(
-                    PROBLEM, "rlimits", words, "raise it for the caller", "/process/rlimits/" + str(index) + "/hard"
-                )
+                Finding(PROBLEM, "rlimits", words, "raise it for the caller", f"/process/rlimits/{index}/hard")
             )
     return found
 
@@ -266,7 +264,7 @@ def _program(process: Any, mounts: Any, rootfs: str) -> list[Finding]:
         posix.close(_linux.openat2(top, path, posix.O_PATH | posix.O_CLOEXEC, 0, _linux.RESOLVE_IN_ROOT))
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            words = path + " is not in " + rootfs + ": " + posix.strerror(error.errno).lower()
+            words = f"{path} is not in {rootfs}: {posix.strerror(error.errno).lower()}"
             return [Finding(PROBLEM, "program", words, "the path as the container sees it", "/process/args/0")]
     finally:
         posix.close(top)

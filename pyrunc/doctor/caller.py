@@ -41,7 +41,7 @@ def check() -> list[Finding]:
 
 def _capabilities() -> list[Finding]:
     if posix.geteuid() != 0:
-        return [Finding(OK, "caller", "user " + str(posix.geteuid()) + ", rootless")]
+        return [Finding(OK, "caller", f"user {posix.geteuid()}, rootless")]
     found = [_lack(name, what, PROBLEM) for name, what in _NEEDED.items() if not has_capability(name)]
     found += [_lack(name, what, NOTE) for name, what in _WANTED.items() if not has_capability(name)]
     if any(one.level == PROBLEM for one in found):
@@ -52,7 +52,7 @@ def _capabilities() -> list[Finding]:
 def _lack(name: str, what: str, level: str) -> Finding:
     remedy = "call it where root has not lost " + name
     verb = "" if what.startswith("`") else "no "
-    return Finding(level, "capabilities", name + " is not there: " + verb + what, remedy)
+    return Finding(level, "capabilities", f"{name} is not there: {verb}{what}", remedy)
 
 
 def _limits() -> list[Finding]:
@@ -62,5 +62,5 @@ def _limits() -> list[Finding]:
         # RLIM_INFINITY is the largest number, or -1 as a signed one.
         if 0 <= soft < least:
             remedy = "ulimit or LimitXXX= of the unit: at least " + str(least)
-            found.append(Finding(PROBLEM, "rlimits", name + " is " + str(soft) + ": too few " + what, remedy))
+            found.append(Finding(PROBLEM, "rlimits", f"{name} is {soft}: too few {what}", remedy))
     return found or [Finding(OK, "rlimits", "none is too low")]

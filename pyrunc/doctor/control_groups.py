@@ -41,13 +41,13 @@ def _missing(found: set[str]) -> list[Finding]:
     absent = [name for name in _WANTED if name not in found]
     if not absent:
         return []
-    return [Finding(NOTE, "controllers", "not here: " + ", ".join(absent) + "; their limits cannot be set")]
+    return [Finding(NOTE, "controllers", f"not here: {', '.join(absent)}; their limits cannot be set")]
 
 
 def _v1(host: hierarchies.Hierarchies) -> list[Finding]:
     found = controllers(host)
     kind = "v1" if host.unified is None else "hybrid: v1, and a cgroup2 for systemd at " + host.unified[0]
-    result = [Finding(OK, "cgroups", kind + "; controllers: " + ", ".join(sorted(found)))]
+    result = [Finding(OK, "cgroups", f"{kind}; controllers: {', '.join(sorted(found))}")]
     if "devices" not in found:
         result.append(
             Finding(
@@ -80,7 +80,7 @@ def _v2(host: hierarchies.Hierarchies) -> list[Finding]:
             result.append(Finding(NOTE, "delegation", "not delegated: " + ", ".join(absent), _DELEGATE))
     who = _delegated(own)
     if who:
-        result.append(Finding(OK, "delegation", "by systemd, from " + who + " down"))
+        result.append(Finding(OK, "delegation", f"by systemd, from {who} down"))
     return result
 
 

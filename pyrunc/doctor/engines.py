@@ -28,14 +28,12 @@ def _runs_pyrunc(value: Any) -> bool:
 
 def _verdict(engine: str, file: str, path: str) -> Finding:
     if "/" in path and not posix.access(path, posix.X_OK):
-        return Finding(
-            PROBLEM, engine, file + " names " + path + ", which is no program", "make install, or name " + _here()
-        )
-    return Finding(OK, engine, file + " knows it: " + path)
+        return Finding(PROBLEM, engine, f"{file} names {path}, which is no program", "make install, or name " + _here())
+    return Finding(OK, engine, f"{file} knows it: {path}")
 
 
 def _unread(engine: str, file: str, why: str) -> Finding:
-    return Finding(NOTE, engine, file + " cannot be read: " + why)
+    return Finding(NOTE, engine, f"{file} cannot be read: {why}")
 
 
 def _toml(path: str) -> dict[str, Any]:
@@ -54,7 +52,7 @@ def _docker() -> Finding | None:
         return None
     file = "/etc/docker/daemon.json"
     data = text(file, 4 << 20)
-    remedy = "in " + file + ': {"runtimes": {"pyrunc": {"path": "' + _here() + '"}}}, then reload the daemon'
+    remedy = f'in {file}: {{"runtimes": {{"pyrunc": {{"path": "{_here()}"}}}}}}, then reload the daemon'
     config: Any = {}
     if data:
         from pyrunc.jsontext import loads
@@ -81,7 +79,7 @@ def _podman_files() -> list[str]:
         found.append(folder + "/containers.conf")
         try:
             found += [
-                folder + "/containers.conf.d/" + name for name in sorted(posix.listdir(folder + "/containers.conf.d"))
+                f"{folder}/containers.conf.d/{name}" for name in sorted(posix.listdir(folder + "/containers.conf.d"))
             ]
         except OSError:
             continue
@@ -108,7 +106,7 @@ def _podman(engine: str) -> Finding | None:
         # podman takes the first that is there.
         return _verdict(engine, where, next((path for path in paths if posix.access(path, posix.X_OK)), paths[0]))
     file = "/etc/containers/containers.conf" if posix.geteuid() == 0 else "~/.config/containers/containers.conf"
-    remedy = "in " + file + ': [engine.runtimes] pyrunc = ["' + _here() + '"], and for good [engine] runtime = "pyrunc"'
+    remedy = f'in {file}: [engine.runtimes] pyrunc = ["{_here()}"], and for good [engine] runtime = "pyrunc"'
     return Finding(NOTE, engine, "does not know pyrunc", remedy)
 
 
@@ -144,8 +142,8 @@ def _containerd() -> Finding | None:
         if config.get("version") == 3
         else 'plugins."io.containerd.grpc.v1.cri"'
     ) + ".containerd.runtimes.pyrunc"
-    remedy = "for ctr: --runc-binary " + _here() + "; for the CRI, in " + file + ": [" + section
-    remedy += '] runtime_type = "io.containerd.runc.v2", [' + section + '.options] BinaryName = "' + _here() + '"'
+    remedy = f"for ctr: --runc-binary {_here()}; for the CRI, in {file}: [{section}"
+    remedy += f'] runtime_type = "io.containerd.runc.v2", [{section}.options] BinaryName = "{_here()}"'
     return Finding(NOTE, "containerd", "does not know pyrunc", remedy)
 
 
@@ -154,7 +152,7 @@ def _crio() -> Finding | None:
         return None
     folder = "/etc/crio/crio.conf.d"
     try:
-        names = [folder + "/" + name for name in sorted(posix.listdir(folder))]
+        names = [f"{folder}/{name}" for name in sorted(posix.listdir(folder))]
     except OSError:
         names = []
     for file in ["/etc/crio/crio.conf", *names]:
@@ -164,5 +162,5 @@ def _crio() -> Finding | None:
             return _unread("CRI-O", file, str(error))
         if path:
             return _verdict("CRI-O", file, path)
-    remedy = "in " + folder + '/pyrunc.conf: [crio.runtime.runtimes.pyrunc] runtime_path = "' + _here() + '"'
+    remedy = f'in {folder}/pyrunc.conf: [crio.runtime.runtimes.pyrunc] runtime_path = "{_here()}"'
     return Finding(NOTE, "CRI-O", "does not know pyrunc", remedy)

@@ -51,7 +51,7 @@ def text(path: str, limit: int = 1 << 20) -> str | None:
 def program(name: str) -> str | None:
     """The path of an installed program."""
     for folder in FOLDERS:
-        path = folder + "/" + name
+        path = f"{folder}/{name}"
         if posix.access(path, posix.X_OK):
             return path
     return None

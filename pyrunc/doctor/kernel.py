@@ -56,7 +56,7 @@ def _version() -> Finding:
     try:
         version = (int(numbers[0]), int(numbers[1]))
     except (ValueError, IndexError):
-        return Finding(NOTE, "kernel", "Linux " + release + ": not a version that can be compared")
+        return Finding(NOTE, "kernel", f"Linux {release}: not a version that can be compared")
     if version < OLDEST:
         return Finding(PROBLEM, "kernel", "Linux " + release, "pyrunc needs Linux 5.12 or later")
     return Finding(OK, "kernel", "Linux " + release)
@@ -96,7 +96,7 @@ def _config() -> list[Finding]:
         found.append(Finding(PROBLEM, "kernel config", "not set: " + names, "a kernel that has them"))
     for name, what in _WANTED.items():
         if config.get(name) not in ("y", "m"):
-            found.append(Finding(NOTE, "kernel config", "CONFIG_" + name + " is not set: no " + what))
+            found.append(Finding(NOTE, "kernel config", f"CONFIG_{name} is not set: no {what}"))
     return found or [Finding(OK, "kernel config", str(len(_NEEDED) + len(_WANTED)) + " options are set")]
 
 

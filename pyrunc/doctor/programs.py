@@ -42,7 +42,7 @@ def _systemd() -> list[Finding]:
                 if posix.geteuid() == 0
                 else "apt-get install dbus-user-session, and log in again"
             )
-            found.append(Finding(NOTE, "D-Bus", path + ": " + problem + ": no --systemd-cgroup", remedy))
+            found.append(Finding(NOTE, "D-Bus", f"{path}: {problem}: no --systemd-cgroup", remedy))
         else:
             found.append(Finding(OK, "D-Bus", path))
     return found
@@ -68,12 +68,12 @@ def _criu() -> Finding:
     version = output(path, "--version")
     if not version:
         return Finding(NOTE, "CRIU", path + " does not say its version")
-    return Finding(OK, "CRIU", version.removeprefix("Version: ") + ", " + path)
+    return Finding(OK, "CRIU", f"{version.removeprefix('Version: ')}, {path}")
 
 
 def _python(version: str) -> Finding:
     python = ".".join([str(number) for number in sys.version_info[:3]])
-    return Finding(OK, "pyrunc", version + ", Python " + python)
+    return Finding(OK, "pyrunc", f"{version}, Python {python}")
 
 
 def _modules() -> list[Finding]:
@@ -85,7 +85,7 @@ def _modules() -> list[Finding]:
         try:
             __import__(name)
         except ImportError:
-            found.append(Finding(NOTE, "libraries", name + " is missing: " + what, "apt-get install " + package))
+            found.append(Finding(NOTE, "libraries", f"{name} is missing: {what}", "apt-get install " + package))
     return found or [Finding(OK, "libraries", "jsonschema, pyroute2")]
 
 
@@ -106,7 +106,7 @@ def _image() -> Finding:
         status = posix.stat(path, follow_symlinks=False)
     except OSError as error:
         remedy = "apt-get install libpython3-dev, which has a static libpython, then make, make install"
-        return Finding(NOTE, subject, path + ": " + reason(error) + ": commands start some ms slower", remedy)
+        return Finding(NOTE, subject, f"{path}: {reason(error)}: commands start some ms slower", remedy)
     if status.st_uid != 0 or status.st_mode & 0o022 or status.st_mode & 0o170000 != 0o100000:
         return Finding(
             NOTE, subject, path + " is not used: it must be a file of root's that nobody else can write to", remedy
@@ -115,7 +115,7 @@ def _image() -> Finding:
         return Finding(OK, subject, path + " is for root; other users start without")
     problem = _misfit(path, {"libpython": _library("/libpython"), "libc": _library("/libc.so"), "stage two": stage2})
     if problem:
-        return Finding(NOTE, subject, path + " is not used: " + problem, remedy)
+        return Finding(NOTE, subject, f"{path} is not used: {problem}", remedy)
     return Finding(OK, subject, path + ", of this libpython, libc and stage two")
 
 
@@ -135,9 +135,9 @@ def _misfit(path: str, made_with: dict[str, str]) -> str:
         try:
             now = posix.stat(made_with[name])
         except OSError as error:
-            return name + ": " + reason(error)
+            return f"{name}: {reason(error)}"
         if [now.st_size, now.st_mtime_ns // 10**9, now.st_mtime_ns % 10**9] != words[offset // 8 : offset // 8 + 3]:
-            return "it was made with another " + name + " than " + made_with[name]
+            return f"it was made with another {name} than {made_with[name]}"
     return ""
 
 

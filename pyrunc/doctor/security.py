@@ -23,7 +23,7 @@ def _lsms() -> Finding:
     usable = [name for name, on in (("apparmor", host.apparmor), ("selinux", host.selinux)) if on]
     words = "active: " + names if names is not None else "/sys/kernel/security is not mounted"
     if usable:
-        return Finding(OK, "LSMs", words + "; containers can have profiles of " + ", ".join(usable))
+        return Finding(OK, "LSMs", f"{words}; containers can have profiles of {', '.join(usable)}")
     return Finding(
         NOTE, "LSMs", words + "; neither AppArmor nor SELinux: process.apparmorProfile and selinuxLabel are refused"
     )

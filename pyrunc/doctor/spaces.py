@@ -58,16 +58,16 @@ def _problem(flags: int, file: str, name: str) -> tuple[str, str] | None:
     try:
         posix.stat("/proc/self/ns/" + file)
     except OSError:
-        return "this kernel has none", "a kernel with CONFIG_" + file.upper() + "_NS"
-    limit = "/proc/sys/user/max_" + name + "_namespaces"
+        return "this kernel has none", f"a kernel with CONFIG_{file.upper()}_NS"
+    limit = f"/proc/sys/user/max_{name}_namespaces"
     if text(limit) == "0":
-        return "user.max_" + name + "_namespaces is 0", "sysctl user.max_" + name + "_namespaces=10000"
+        return f"user.max_{name}_namespaces is 0", f"sysctl user.max_{name}_namespaces=10000"
     failed = attempt(lambda: _linux.unshare(flags))
     if not failed:
         return None
     remedy = "run pyrunc as root, or where CAP_SYS_ADMIN is not taken away" if failed == errno.EPERM else ""
     if failed == errno.ENOSPC:
-        remedy = "sysctl user.max_" + name + "_namespaces=10000"
+        remedy = f"sysctl user.max_{name}_namespaces=10000"
     return "one cannot be made: " + words(failed), remedy
 
 
@@ -146,11 +146,11 @@ def _range(file: str) -> Finding:
     ranges = granted(file, posix.geteuid(), own_names())
     who = (own_names() or (str(posix.geteuid()),))[0]
     kind = "uids" if file.endswith("uid") else "gids"
-    remedy = "usermod --add-sub" + kind + " 100000-165535 " + who
+    remedy = f"usermod --add-sub{kind} 100000-165535 {who}"
     if not ranges:
-        return Finding(NOTE, "id maps", file + " grants nothing to " + who + ": only the own id can be mapped", remedy)
+        return Finding(NOTE, "id maps", f"{file} grants nothing to {who}: only the own id can be mapped", remedy)
     most = max([count for _, count in ranges])
     told = file + ": " + ", ".join([f"{count} from {first}" for first, count in ranges])
     if most < _RANGE:
-        return Finding(NOTE, "id maps", told + "; engines map " + str(_RANGE), remedy)
+        return Finding(NOTE, "id maps", f"{told}; engines map {_RANGE}", remedy)
     return Finding(OK, "id maps", told)

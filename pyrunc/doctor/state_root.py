@@ -25,7 +25,7 @@ def check(root: str) -> list[Finding]:
         except FileNotFoundError:
             there = there.rpartition("/")[0] or "/"
         except OSError as error:
-            return [Finding(PROBLEM, "state root", there + ": " + reason(error), "another --root")]
+            return [Finding(PROBLEM, "state root", f"{there}: {reason(error)}", "another --root")]
     if status.st_mode & 0o170000 != 0o040000:
         return [Finding(PROBLEM, "state root", there + " is not a directory", "another --root")]
     found = []
@@ -42,7 +42,7 @@ def check(root: str) -> list[Finding]:
 
 def _owner(root: str, status: posix.stat_result) -> list[Finding]:
     if status.st_uid != posix.geteuid():
-        found = root + " belongs to user " + str(status.st_uid)
+        found = f"{root} belongs to user {status.st_uid}"
         return [Finding(PROBLEM, "state root", found, "another --root: states of other users are not believed")]
     if status.st_mode & 0o022:
         return [Finding(NOTE, "state root", root + " can be written to by others", "chmod 0700 " + root)]
@@ -57,12 +57,12 @@ def _room(there: str) -> list[Finding]:
     if free.f_blocks and free.f_bavail * free.f_frsize < _BYTES:
         left = str(free.f_bavail * free.f_frsize) + " bytes"
         found.append(
-            Finding(PROBLEM, "state root", there + " is full: " + left + " are left", "make room, or another --root")
+            Finding(PROBLEM, "state root", f"{there} is full: {left} are left", "make room, or another --root")
         )
     if free.f_files and free.f_favail < _FILES:
         left = str(free.f_favail) + " files"
         found.append(
-            Finding(PROBLEM, "state root", there + " is full: " + left + " are left", "make room, or another --root")
+            Finding(PROBLEM, "state root", f"{there} is full: {left} are left", "make room, or another --root")
         )
     return found
 
@@ -85,7 +85,7 @@ def idmapped(path: str) -> Finding:
     remedy = "another file system, such as ext4, xfs or btrfs; tmpfs has them since Linux 6.3, overlayfs since 5.19"
     if failed == errno.EPERM:
         remedy = "as root of the first user namespace, of a mount that is not id-mapped already"
-    return Finding(NOTE, subject, "not of " + path + ": " + words(failed), remedy)
+    return Finding(NOTE, subject, f"not of {path}: {words(failed)}", remedy)
 
 
 def _map(path: str) -> None:
@@ -106,8 +106,8 @@ def _user_namespace() -> int:
         posix._exit(0)
     try:
         for name in ("gid_map", "uid_map"):
-            files.write("/proc/" + str(pid) + "/" + name, b"0 1000 1000")
-        return posix.open("/proc/" + str(pid) + "/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
+            files.write(f"/proc/{pid}/{name}", b"0 1000 1000")
+        return posix.open(f"/proc/{pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
     finally:
         posix.close(go)
         posix.waitpid(pid, 0)

@@ -143,7 +143,7 @@ def values(left: Any, right: Any, pointers: tuple[str, str] = ("", "")) -> list[
     if isinstance(left, dict) and isinstance(right, dict):
         found = []
         for name in [*left, *(name for name in right if name not in left)]:
-            here = (pointers[0] + "/" + escaped(name), pointers[1] + "/" + escaped(name))
+            here = (f"{pointers[0]}/{escaped(name)}", f"{pointers[1]}/{escaped(name)}")
             if name in left and name in right:
                 found += values(left[name], right[name], here)
             else:

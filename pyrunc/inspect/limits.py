@@ -130,7 +130,7 @@ def _limit(report: Report, directory: str, file: str, value: str, pointer: str) 
 
 def _read(directory: str | None, file: str) -> str | None:
     try:
-        return None if directory is None else read_file(directory + "/" + file)
+        return None if directory is None else read_file(f"{directory}/{file}")
     except OSError:
         return None
 

@@ -31,7 +31,8 @@ _READ_ONLY = 1  # ST_RDONLY (linux/statfs.h)
 
 class Line:
     """A line of mountinfo. device: of its file system; options: of the mount; super_options: of the file system; peers:
-    how it propagates."""
+    how it propagates.
+    """
 
     def __init__(self, text: str) -> None:
         head, _, tail = text.partition(" - ")
@@ -46,8 +47,8 @@ class Line:
         self.super_options = rest[2].split(",") if len(rest) > 2 else []
 
     def words(self) -> str:
-        text = self.fstype + " " + ",".join(self.options)
-        return text + (" (" + ",".join(self.super_options) + ")" if self.super_options else "")
+        text = f"{self.fstype} {','.join(self.options)}"
+        return text + (f" ({','.join(self.super_options)})" if self.super_options else "")
 
 
 class Mounts:

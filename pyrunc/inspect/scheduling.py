@@ -81,7 +81,7 @@ def _io_priority(report: Report, asked: dict[str, Any] | None, process: Process 
     if process:
         try:
             value = _linux.ioprio_get(_linux.IOPRIO_WHO_PROCESS, process.pid)
-            words = _IO_CLASSES[value >> _IO_CLASS_SHIFT & 3] + " " + str(value & _IO_LEVELS)
+            words = f"{_IO_CLASSES[value >> _IO_CLASS_SHIFT & 3]} {value & _IO_LEVELS}"
         except OSError:
             pass  # it has ended
     request = asked["class"] + " " + str(asked.get("priority") or 0) if asked else None

@@ -92,7 +92,7 @@ def _number(name: str) -> int:
         ) from None
     number = library.resolve_syscall(int(library.Arch()), name) if name.isascii() and "\0" not in name else -1
     if number < 0:
-        raise UsageError("unknown system call " + repr(name) + " on this architecture", hint="its name or its number")
+        raise UsageError(f"unknown system call {name!r} on this architecture", hint="its name or its number")
     return int(number)
 
 

@@ -25,7 +25,8 @@ class Property:
 @dataclass(frozen=True)
 class SystemCall:
     """What the seccomp filter does of a call: one verdict ("action", and with it "data" and "error"), several where it
-    depends on the arguments. source: "kernel", or "config.json" where the kernel does not give its filter."""
+    depends on the arguments. source: "kernel", or "config.json" where the kernel does not give its filter.
+    """
 
     name: str
     number: int

@@ -182,7 +182,7 @@ def _rootfs(config: Config, bundle: str) -> str:
         raise ConfigError("root is required", pointer="/root")
     path: str = root["path"]
     if not path.startswith("/"):
-        path = bundle + "/" + path
+        path = f"{bundle}/{path}"
     path = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
     try:
         fd = _linux.openat2(
@@ -194,7 +194,7 @@ def _rootfs(config: Config, bundle: str) -> str:
             errno.ELOOP: "is not an absolute path without symbolic links",
             errno.ENOTDIR: "is not a directory",
         }.get(error.errno or 0, reason(error))
-        raise ConfigError("invalid rootfs: " + path + " " + problem, pointer="/root/path", errno=error.errno) from None
+        raise ConfigError(f"invalid rootfs: {path} {problem}", pointer="/root/path", errno=error.errno) from None
     posix.close(fd)
     return path
 

@@ -48,7 +48,7 @@ def delete(store: Store, container_id: str, force: bool = False) -> None:
             status = container.status()
             # "creating" says that the lock is taken: by this process, so nobody creates it any more.
             if status not in ("stopped", "created", "creating"):
-                raise StateError("cannot delete container " + container_id + " that is not stopped: " + status)
+                raise StateError(f"cannot delete container {container_id} that is not stopped: {status}")
         if not kill.kill_everything(container, PATIENCE):
             raise PyruncError("container init still running")
         # What force has ended has not ended badly.
@@ -89,7 +89,7 @@ def _check_is_ours(directory: str) -> None:
     for name in names:
         # What is being written has a "." before its name (files.replace).
         if name != state_file.NAME and name not in _LEFT and not name.startswith((".config.json.", ".state.json.")):
-            raise PyruncError(directory + " is no container's: there is a " + name + " in it")
+            raise PyruncError(f"{directory} is no container's: there is a {name} in it")
 
 
 def _lock(store: Store, container_id: str, directory: str, force: bool) -> Lock | None:
@@ -167,7 +167,7 @@ def destroy(container: Container, explain: bool = False) -> None:
     try:
         remove_tree(container.directory)
     except OSError as error:
-        raise PyruncError("remove " + container.directory + ": " + reason(error), errno=error.errno) from None
+        raise PyruncError(f"remove {container.directory}: {reason(error)}", errno=error.errno) from None
     if container.fields["hooks"].get("poststop"):
         poststop(container)
 

@@ -100,7 +100,7 @@ def exit_of(pid: int) -> dict[str, int]:
     Field 52 of proc(5)'s stat, which the kernel tells to who may trace the process.
     """
     try:
-        data = files.read("/proc/" + str(pid) + "/stat", limit=4096)
+        data = files.read(f"/proc/{pid}/stat", limit=4096)
         fields = data[data.rfind(b")") + 2 :].split()
         status = int(fields[49])
     except (OSError, ValueError, IndexError):
@@ -126,7 +126,7 @@ def out_of_memory(manager: Any) -> dict[str, int] | None:
     names = ("memory.max", "memory.peak") if unified else ("memory.limit_in_bytes", "memory.max_usage_in_bytes")
     for key, name in zip(("limit", "peak"), names, strict=True):
         try:
-            value = files.read(folder + "/" + name, limit=64).strip()
+            value = files.read(f"{folder}/{name}", limit=64).strip()
         except OSError:
             continue
         if value.isdigit() and int(value) < 1 << 62:
@@ -175,7 +175,7 @@ def _sender(last: bytes) -> dict[str, Any] | None:
         return told
     told["pid"], told["uid"] = pid, uid
     try:
-        told["name"] = files.read("/proc/" + str(pid) + "/comm", limit=64).decode("utf-8", "replace").strip()
+        told["name"] = files.read(f"/proc/{pid}/comm", limit=64).decode("utf-8", "replace").strip()
     except OSError:
         pass  # it has ended since
     return told
@@ -200,7 +200,7 @@ def open_folder(root: str, make: bool = False) -> int:
         posix.close(above)
     if not _is_ours(posix.fstat(fd), 0o040000):
         posix.close(fd)
-        raise PermissionError(errno.EPERM, "belongs to another user, or others may look into it", root + "/" + FOLDER)
+        raise PermissionError(errno.EPERM, "belongs to another user, or others may look into it", f"{root}/{FOLDER}")
     return fd
 
 

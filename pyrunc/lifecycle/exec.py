@@ -67,7 +67,7 @@ def _explain(container: Container, wanted: Any, error: PyruncError) -> None:
     from pyrunc.steps.process import unrunnable
 
     try:
-        root = "/proc/" + str(container.pid) + "/root"
+        root = f"/proc/{container.pid}/root"
         hint = unrunnable.from_outside(root, wanted, error.errno or 0)
         if container.is_alive():  # else the number may have been another process's
             error.hint = hint or None
@@ -170,7 +170,7 @@ def _nothing(context: Context) -> None:
 
 def _namespaces(container: Container, linux: Any) -> dict[str, tuple[str, str]]:
     """The namespaces of the init process that are not simply ours."""
-    directory = "/proc/" + str(container.pid) + "/ns/"
+    directory = f"/proc/{container.pid}/ns/"
     joined = {}
     for index, entry in enumerate(linux.get("namespaces", [])):
         path = directory + namespaces.TYPES[entry["type"]][1]

@@ -30,9 +30,7 @@ def inherited(process: Process | None, preserve_fds: int) -> int:
         except OSError:
             there = False
         if not there:
-            raise PyruncError(
-                "file descriptor " + str(number) + " does not exist, so it cannot be preserved", errno=errno.EBADF
-            )
+            raise PyruncError(f"file descriptor {number} does not exist, so it cannot be preserved", errno=errno.EBADF)
     return count
 
 
@@ -59,7 +57,7 @@ def write_pid_file(path: str, pid: int) -> None:
     try:
         files.replace(path, str(pid).encode("ascii"), 0o644)
     except OSError as error:
-        raise PyruncError("write pid file " + path + ": " + reason(error), errno=error.errno) from None
+        raise PyruncError(f"write pid file {path}: {reason(error)}", errno=error.errno) from None
 
 
 def connect(path: str) -> Any:
@@ -73,7 +71,7 @@ def connect(path: str) -> Any:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ECONNREFUSED) or time.monotonic() > deadline:
                 sock.close()
-                words = "connect to socket " + path + ": " + sockets.reason(error)
+                words = f"connect to socket {path}: {sockets.reason(error)}"
                 raise PyruncError(words, errno=error.errno) from None
         time.sleep(0.001)
 
@@ -83,6 +81,6 @@ def send_fd(sock: Any, fd: int, name: bytes, what: str) -> None:
     try:
         sock.sendmsg([name], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, "little"))])
     except OSError as error:
-        raise PyruncError("send to " + what + ": " + reason(error), errno=error.errno) from None
+        raise PyruncError(f"send to {what}: {reason(error)}", errno=error.errno) from None
     finally:
         sock.close()

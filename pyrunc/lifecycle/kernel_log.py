@@ -29,7 +29,7 @@ def of_process(pid: int, start: int) -> list[str]:
     except OSError:
         return []
     number = str(pid)
-    words = [" pid=" + number + " ", "[" + number + "]", "Killed process " + number + " ", "task " + number + " "]
+    words = [f" pid={number} ", f"[{number}]", f"Killed process {number} ", f"task {number} "]
     return find(words, start / posix.sysconf("SC_CLK_TCK") - _asleep())
 
 

@@ -57,7 +57,7 @@ def send(pidfd: int, signal: int) -> None:
     except ProcessLookupError:
         raise StateError("container not running") from None
     except OSError as error:
-        raise PyruncError("send signal " + str(signal) + ": " + reason(error), errno=error.errno) from None
+        raise PyruncError(f"send signal {signal}: {reason(error)}", errno=error.errno) from None
 
 
 def _all(container: Container, signal: int, pidfd: int = -1) -> None:

@@ -79,7 +79,7 @@ def _compile(container: Container, wanted: list[Any], add: bool, pidfd: int) -> 
     context = Context(container.id, container.fields["bundle"], config, host, container.directory)
     context.cgroup = container.manager()
     context.on_pid = _nothing
-    directory = "/proc/" + str(container.pid) + "/ns/"
+    directory = f"/proc/{container.pid}/ns/"
     joined = {}
     for index, entry in enumerate(linux.get("namespaces", [])):
         # The pid namespace is opened, not entered: a procfs is made for it.

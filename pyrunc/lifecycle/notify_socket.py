@@ -38,7 +38,7 @@ def into(config: Config, directory: str) -> None:
         },
     ]
     process = config["process"]
-    process["env"] = [*(process.get("env", [])), "NOTIFY_SOCKET=" + PLACE + "/" + _NAME]
+    process["env"] = [*(process.get("env", [])), f"NOTIFY_SOCKET={PLACE}/{_NAME}"]
 
 
 def listen(directory: str) -> Notify | None:
@@ -56,7 +56,7 @@ def listen(directory: str) -> Notify | None:
         except FileNotFoundError:
             pass
         # By the descriptor: a socket's path has at most 107 bytes.
-        sock.bind("/proc/self/fd/" + str(place) + "/" + _NAME)
+        sock.bind(f"/proc/self/fd/{place}/{_NAME}")
     except OSError as error:
         raise PyruncError("make the container's notify socket: " + reason(error), errno=error.errno) from None
     finally:
@@ -114,7 +114,7 @@ class Notify:
                 _barrier(sock)
         except OSError as error:
             where = self.manager.decode("utf-8", "surrogateescape")
-            log.warning("tell " + where + " that the container is ready: " + sockets.reason(error))
+            log.warning(f"tell {where} that the container is ready: {sockets.reason(error)}")
         finally:
             sock.close()
 

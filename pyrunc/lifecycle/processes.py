@@ -52,7 +52,7 @@ def _of_namespace(init: int) -> set[int]:
     """The processes of init's pid namespace, and of those below it. Raises PyruncError."""
     namespace = _namespace(init)
     if namespace is None:
-        raise PyruncError("cannot look into the pid namespace of process " + str(init) + ": permission denied")
+        raise PyruncError(f"cannot look into the pid namespace of process {init}: permission denied")
     found = {init}
     parents: dict[int, int] = {}
     for name in posix.listdir("/proc"):
@@ -72,7 +72,7 @@ def _of_namespace(init: int) -> set[int]:
 
 def _namespace(pid: int) -> int | None:
     try:
-        return posix.stat("/proc/" + str(pid) + "/ns/pid").st_ino
+        return posix.stat(f"/proc/{pid}/ns/pid").st_ino
     except OSError:
         return None
 
@@ -81,7 +81,7 @@ def _parent(pid: int) -> int:
     from pyrunc.linux import files
 
     try:
-        text = files.read("/proc/" + str(pid) + "/stat")
+        text = files.read(f"/proc/{pid}/stat")
         return int(text.rpartition(b")")[2].split()[1])
     except (OSError, ValueError, IndexError):
         return 0

@@ -269,7 +269,7 @@ class Flow:
 
     def _note(self, what: str, error: OSError) -> None:
         if self.problem is None:
-            self.problem = PyruncError(what + self.name + ": " + reason(error), errno=error.errno)
+            self.problem = PyruncError(f"{what}{self.name}: {reason(error)}", errno=error.errno)
 
     def close(self) -> None:
         """When it is over: nobody waits at either end any more."""

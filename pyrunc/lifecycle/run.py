@@ -90,7 +90,7 @@ def _explain(container: Container, status: int, foreground: Foreground) -> None:
     if killed_by_memory:
         log.error(
             PyruncError(
-                "container " + container.id + " was killed because it reached its memory limit",
+                f"container {container.id} was killed because it reached its memory limit",
                 pointer="/linux/resources/memory/limit",
                 hint="the memory limit is too low for the program",
             )

@@ -123,7 +123,7 @@ def _open_fifo(container: Container) -> int:
     """exec.fifo, on which the process waits. Raises StateError when it does not."""
     try:
         flags = posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC | posix.O_NOFOLLOW
-        fifo = posix.open(container.directory + "/" + FIFO, flags)
+        fifo = posix.open(f"{container.directory}/{FIFO}", flags)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENXIO):
             # Nobody waits: because it runs, or because it has been killed since we looked.
@@ -140,7 +140,7 @@ def _let_go(container: Container, fifo: int) -> None:
     """Write the byte that the process waits for, and take exec.fifo away: it is not `created` any more."""
     try:
         posix.write(fifo, b"0")
-        posix.unlink(container.directory + "/" + FIFO)
+        posix.unlink(f"{container.directory}/{FIFO}")
     except OSError as error:
         raise PyruncError("let the process go by exec.fifo: " + reason(error), errno=error.errno) from None
 
@@ -270,7 +270,7 @@ def _explain(container: Container, config: Any, error: PyruncError) -> None:
     try:
         bundle = container.fields["bundle"]
         root = config["root"]["path"]
-        root = root if root.startswith("/") else bundle + "/" + root
+        root = root if root.startswith("/") else f"{bundle}/{root}"
         mounts = config.get("mounts") or ()
         error.hint = unrunnable.from_outside(root, config["process"], error.errno or 0, mounts, bundle) or None
     except Exception:  # the bundle is gone, or a file there is like none: the error itself is what counts

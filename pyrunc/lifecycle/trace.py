@@ -233,8 +233,8 @@ class Trace:
 
     def _add_hooks(self, kind: str, wanted: list[Any]) -> None:
         for index, hook in enumerate(wanted):
-            pointer = "/hooks/" + kind + "/" + str(index)
-            entry = Entry("hook", kind + " hook " + hook["path"], "hooks", pointer, hooks.HooksStep.section)
+            pointer = f"/hooks/{kind}/{index}"
+            entry = Entry("hook", f"{kind} hook {hook['path']}", "hooks", pointer, hooks.HooksStep.section)
             self.hooks[id(hook)] = self.add(entry)
 
     def _around(self, owner: Any, name: str, entries: Iterator[int] | int) -> None:

@@ -22,7 +22,7 @@ def write(pid: int, uids: list[IDMapping], gids: list[IDMapping]) -> None:
     A map of nothing but the user's own id needs no helper; then setgroups(2) must be denied first
     (user_namespaces(7)).
     """
-    directory = "/proc/" + str(pid) + "/"
+    directory = f"/proc/{pid}/"
     try:
         if _own(gids, posix.getegid()):
             files.write(directory + "setgroups", b"deny")
@@ -42,7 +42,7 @@ def _own(mappings: list[IDMapping], own: int) -> bool:
 
 
 def _line(mapping: IDMapping) -> bytes:
-    return (str(mapping["containerID"]) + " " + str(mapping["hostID"]) + " " + str(mapping["size"])).encode("ascii")
+    return (f"{mapping['containerID']} {mapping['hostID']} {mapping['size']}").encode("ascii")
 
 
 def _helper(name: str, pid: int, mappings: list[IDMapping]) -> None:
@@ -70,7 +70,7 @@ def _helper(name: str, pid: int, mappings: list[IDMapping]) -> None:
     if status:
         words = text.decode("utf-8", "replace").strip().replace("\n", "; ")
         raise PyruncError(
-            name + " failed: " + words,
+            f"{name} failed: {words}",
             pointer="/linux/" + ("uidMappings" if name == "newuidmap" else "gidMappings"),
             hint="/etc/subuid and /etc/subgid must grant the ids",
         )

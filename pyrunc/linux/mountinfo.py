@@ -22,7 +22,7 @@ class Entry:
 
 def entries(pid: int | str) -> list[Entry]:
     """The mounts that a process sees. Raises OSError."""
-    text = files.read("/proc/" + str(pid) + "/mountinfo", limit=16 << 20).decode("utf-8", "surrogateescape")
+    text = files.read(f"/proc/{pid}/mountinfo", limit=16 << 20).decode("utf-8", "surrogateescape")
     return [Entry(line) for line in text.split("\n") if line]
 
 

@@ -23,7 +23,7 @@ def read(fd: int, limit: int, path: str) -> bytes:
     while len(data) < limit:
         # A FIFO that nobody has opened to write to yet is at no end.
         if not poll.poll(_PATIENCE * 1000):
-            raise PyruncError("nothing has come from " + path + " for " + str(_PATIENCE) + " seconds")
+            raise PyruncError(f"nothing has come from {path} for {_PATIENCE} seconds")
         try:
             chunk = posix.read(fd, min(limit - len(data), 1 << 20))
         except BlockingIOError:

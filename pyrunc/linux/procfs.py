@@ -210,13 +210,13 @@ def _stat(pid: int) -> list[bytes] | None:
 
     Only ENOENT and ESRCH say so: with too many open files a container that runs is not one that has stopped.
     """
-    path = "/proc/" + str(pid) + "/stat"
+    path = f"/proc/{pid}/stat"
     try:
         data = files.read(path, limit=4096)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ESRCH):
             return None
-        raise PyruncError("read " + path + ": " + reason(error), errno=error.errno) from None
+        raise PyruncError(f"read {path}: {reason(error)}", errno=error.errno) from None
     # The name stands in parentheses and may hold any byte, parentheses included.
     return data[data.rfind(b")") + 2 :].split()
 

@@ -18,7 +18,7 @@ def check(label: str, pointer: str) -> None:
         # Who may not ask finds out when the label is used.
         if error.errno == errno.EINVAL:
             raise ConfigError(
-                "selinux label '" + label + "' is none that the policy of this host knows", pointer=pointer
+                f"selinux label '{label}' is none that the policy of this host knows", pointer=pointer
             ) from None
 
 
@@ -37,4 +37,4 @@ def set_label(tree: int, label: str) -> None:
 
 def quoted(parameters: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """The parameters for mount(2), which parts them by commas: a label has some, and SELinux takes the quotes off."""
-    return [(key, '"' + value + '"' if key == "context" else value) for key, value in parameters]
+    return [(key, f'"{value}"' if key == "context" else value) for key, value in parameters]

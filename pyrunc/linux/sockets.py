@@ -44,5 +44,5 @@ def connect(sock: Any, path: str | bytes) -> None:
 def reason(error: OSError) -> str:
     """Why connect() or a send after it failed, in words."""
     if error.errno == errno.EAGAIN:
-        return "who listens there has taken nothing for " + str(_PATIENCE) + " s"
+        return f"who listens there has taken nothing for {_PATIENCE} s"
     return errors.reason(error)

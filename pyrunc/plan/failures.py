@@ -36,8 +36,8 @@ def report_failure(context: Context, index: int, error: BaseException) -> None:
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
-        place = trace.tb_frame.f_code.co_filename + ":" + str(trace.tb_lineno) if trace is not None else ""
-        text = "internal error: " + type(error).__name__ + ": " + str(error) + " at " + place
+        place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
+        text = f"internal error: {type(error).__name__}: {error} at {place}"
     words = "\0".join((text, pointer, hint)).encode("utf-8", "surrogateescape")[:MESSAGE_LIMIT]
     try:
         # Not by the socket object: after keep_only() the descriptor is the only thing to rely on.
@@ -74,7 +74,7 @@ def failure_of(plan: Plan, message: bytes) -> PyruncError:
     words = [_one_line(part) for part in message[7:].decode("utf-8", "surrogateescape").split("\0")]
     text, pointer, hint = (words + ["", ""])[:3]
     if not text:
-        text = step.describe() + ": " + posix.strerror(number).lower()
+        text = f"{step.describe()}: {posix.strerror(number).lower()}"
     error = PyruncError(text, pointer=pointer or None, errno=number or None, hint=hint or None)
     return with_step(error, step)
 
@@ -107,7 +107,7 @@ def stage_failure_of(plan: Plan, context: Context, message: bytes) -> PyruncErro
         reasons, place = denied.of_stage(context.config["linux"]["seccomp"], stage, number)
         hint, pointer = reasons or hint, place or pointer
     return PyruncError(
-        words + ": " + posix.strerror(number).lower(),
+        f"{words}: {posix.strerror(number).lower()}",
         step="process",
         pointer=pointer,
         errno=number,
@@ -140,11 +140,11 @@ def ended(context: Context) -> PyruncError:
         limit = _memory_limit(context)
         if killed_by_memory or limit:
             return PyruncError(
-                "container process " + how + ": container init was OOM-killed (memory limit too low?)",
+                f"container process {how}: container init was OOM-killed (memory limit too low?)",
                 pointer="/linux/resources/memory/limit",
-                hint="the limit is " + str(limit) + " bytes",
+                hint=f"the limit is {limit} bytes",
             )
-    error = PyruncError("container process " + how + " during its set-up")
+    error = PyruncError(f"container process {how} during its set-up")
     if context.seccomp is not None and status is not None:
         from pyrunc.steps.seccomp import denied
 

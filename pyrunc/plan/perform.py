@@ -65,7 +65,7 @@ def undo(context: Context) -> None:
         try:
             step.undo(context)
         except (OSError, PyruncError) as error:
-            context.warnings.append("undo of " + step.name + ": " + str(error))
+            context.warnings.append(f"undo of {step.name}: {error}")
 
 
 def apply(step: Step, context: Context) -> None:
@@ -75,7 +75,7 @@ def apply(step: Step, context: Context) -> None:
     except PyruncError as error:
         raise failures.with_step(error, step) from None
     except OSError as error:
-        raise failures.with_step(PyruncError(step.describe() + ": " + reason(error), errno=error.errno), step) from None
+        raise failures.with_step(PyruncError(f"{step.describe()}: {reason(error)}", errno=error.errno), step) from None
 
 
 def _cause(plan: Plan, context: Context, error: PyruncError) -> PyruncError:

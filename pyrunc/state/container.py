@@ -102,7 +102,7 @@ class Container:
         Raises OSError, PyruncError.
         """
         try:
-            fd = posix.open(self.directory + "/" + FIFO, posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+            fd = posix.open(f"{self.directory}/{FIFO}", posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENXIO):
                 return False
@@ -173,7 +173,7 @@ class Container:
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return False
-            raise PyruncError("open " + self.directory + ": " + reason(error), errno=error.errno) from None
+            raise PyruncError(f"open {self.directory}: {reason(error)}", errno=error.errno) from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -187,4 +187,4 @@ def timestamp() -> str:
     """Now, as RFC 3339 with nanoseconds, in UTC."""
     now = time.time_ns()
     seconds = time.gmtime(now // 1_000_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", seconds) + "." + str(now % 1_000_000_000).rjust(9, "0") + "Z"
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', seconds)}.{str(now % 1000000000).rjust(9, '0')}Z"

@@ -46,7 +46,7 @@ class Lock:
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ENOTDIR):
                     raise StateError("container does not exist", errno=error.errno) from None
-                raise PyruncError("open " + directory + ": " + reason(error), errno=error.errno) from None
+                raise PyruncError(f"open {directory}: {reason(error)}", errno=error.errno) from None
             self._take(directory, deadline)
             # Deleted, and perhaps made anew, while we waited?
             if stands_at(self.fd, directory):
@@ -61,12 +61,12 @@ class Lock:
             except OSError as error:
                 if error.errno != errno.EWOULDBLOCK:
                     posix.close(self.fd)
-                    raise PyruncError("lock " + directory + ": " + reason(error), errno=error.errno) from None
+                    raise PyruncError(f"lock {directory}: {reason(error)}", errno=error.errno) from None
             if time.monotonic() >= deadline:
                 from pyrunc.state import lock_holder
 
                 name = directory.rpartition("/")[2]
-                busy = Busy("container " + name + " is busy: " + lock_holder.of(self.fd) + " has its lock")
+                busy = Busy(f"container {name} is busy: {lock_holder.of(self.fd)} has its lock")
                 self.release()
                 raise busy
             time.sleep(0.005)

@@ -20,9 +20,9 @@ def of(fd: int) -> str:
     if not pid:
         return "a process that cannot be seen from here"
     try:
-        data = files.read("/proc/" + str(pid) + "/cmdline", limit=4096)
+        data = files.read(f"/proc/{pid}/cmdline", limit=4096)
     except OSError:
-        return "a process that process " + str(pid) + " has left behind"
+        return f"a process that process {pid} has left behind"
     words = data.replace(b"\0", b" ").strip().decode("utf-8", "surrogateescape")
     return "process " + str(pid) + " (" + (words if len(words) <= _WORDS else words[:_WORDS] + "...") + ")"
 
@@ -30,8 +30,8 @@ def of(fd: int) -> str:
 def _taker(fd: int) -> int:
     """The process number, 0 for none that is known here."""
     status = posix.fstat(fd)
-    device = format(posix.major(status.st_dev), "02x") + ":" + format(posix.minor(status.st_dev), "02x")
-    place = (device + ":" + str(status.st_ino)).encode("ascii")
+    device = f"{format(posix.major(status.st_dev), '02x')}:{format(posix.minor(status.st_dev), '02x')}"
+    place = (f"{device}:{status.st_ino}").encode("ascii")
     try:
         lines = files.read("/proc/locks", limit=4 << 20).split(b"\n")
     except OSError:

@@ -40,13 +40,13 @@ def read(directory: str, container_id: str) -> StateFile:
     Raises StateError when there is none, Malformed when it is not what we write, PyruncError when it cannot be read or
     is not the caller's alone.
     """
-    path = directory + "/" + NAME
+    path = f"{directory}/{NAME}"
     data = _read(directory, path)
     found: Any = {}
     try:
         found = loads(data, NAME, _LIMIT, surrogates=True)  # a bundle's path may be no UTF-8
     except PyruncError as error:
-        raise Malformed(path + " is damaged, it is not what pyrunc has written: " + error.message, {}) from None
+        raise Malformed(f"{path} is damaged, it is not what pyrunc has written: {error.message}", {}) from None
     if not isinstance(found, dict):
         raise Malformed(path + " has a format that this pyrunc does not know", {})
     fields: dict[str, Any] = found
@@ -74,7 +74,7 @@ def _read(directory: str, path: str) -> bytes:
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise StateError("container does not exist", errno=error.errno) from None
-        raise PyruncError("read " + path + ": " + reason(error), errno=error.errno) from None
+        raise PyruncError(f"read {path}: {reason(error)}", errno=error.errno) from None
     finally:
         for one in (folder, fd):
             if one >= 0:
@@ -199,7 +199,7 @@ def check_cgroup(path: str) -> None:
     except OSError as error:
         if error.errno == errno.ENOENT:
             return
-        raise PyruncError("open cgroup " + path + ": " + reason(error), errno=error.errno) from None
+        raise PyruncError(f"open cgroup {path}: {reason(error)}", errno=error.errno) from None
     try:
         if _linux.fstatfs(fd)[0] not in _CGROUPS:
             raise PyruncError(path + " is no cgroup")

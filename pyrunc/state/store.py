@@ -39,7 +39,7 @@ class Store:
     def directory(self, container_id: str) -> str:
         """The container's state directory. Raises StateError for what is no ID."""
         check_id(container_id)
-        return self.root + "/" + container_id
+        return f"{self.root}/{container_id}"
 
     def load(self, container_id: str) -> Container:
         """The container of this name.

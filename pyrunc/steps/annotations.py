@@ -38,7 +38,7 @@ def heeded(annotations: dict[str, str], trusted: bool, host: Host) -> dict[str, 
 def warnings(annotations: dict[str, str], counting: dict[str, str]) -> list[str]:
     """What is told of those that are not heeded. Pure."""
     return [
-        at("annotation " + name + " is not heeded without --trust-annotations", "/annotations" + pointer(name))
+        at(f"annotation {name} is not heeded without --trust-annotations", "/annotations" + pointer(name))
         for name in _KNOWN
         if name in annotations and name not in counting
     ]

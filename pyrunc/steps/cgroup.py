@@ -53,7 +53,7 @@ class MakeCgroup(Step):
     def describe(self) -> str:
         places = sorted(set(self.manager.paths.values()))
         owner = "" if self.owner is None else ", owned by uid " + str(self.owner)
-        return "make the cgroup " + " ".join(places) + _resource_words(self.resources) + owner
+        return f"make the cgroup {' '.join(places)}{_resource_words(self.resources)}{owner}"
 
     def apply(self, context: Context) -> None:
         context.cgroup = self.manager

@@ -111,7 +111,7 @@ class OpenContainer(namespaces.OpenNamespaces):
             namespaces.OpenNamespaces.apply(self, context)
             if "mount" not in self.joined:
                 flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
-                context.root_fd = posix.open("/proc/" + str(self.pid) + "/root", flags)
+                context.root_fd = posix.open(f"/proc/{self.pid}/root", flags)
         except (OSError, PyruncError):
             self._check()
             raise
@@ -165,7 +165,7 @@ class Affinity(Step):
         try:
             posix.sched_setaffinity(0, self.numbers)
         except OSError as error:
-            raise PyruncError("set CPU affinity " + self.cpus + ": " + reason(error), errno=error.errno) from None
+            raise PyruncError(f"set CPU affinity {self.cpus}: {reason(error)}", errno=error.errno) from None
 
 
 class AdoptTerminal(Step):

@@ -32,7 +32,7 @@ class MakeFifo(Step):
         return "make exec.fifo, on which the process waits for start"
 
     def apply(self, context: Context) -> None:
-        path = context.state_dir + "/" + FIFO
+        path = f"{context.state_dir}/{FIFO}"
         posix.mkfifo(path, 0o600)
         context.fifo_fd = posix.open(path, posix.O_RDWR | posix.O_CLOEXEC | posix.O_NOFOLLOW)
         context.error_fd = posix.dup(context.fifo_fd)
@@ -40,7 +40,7 @@ class MakeFifo(Step):
     def undo(self, context: Context) -> None:
         close(context)
         try:
-            posix.unlink(context.state_dir + "/" + FIFO)
+            posix.unlink(f"{context.state_dir}/{FIFO}")
         except FileNotFoundError:
             pass
 

@@ -86,7 +86,7 @@ class StartContainerHooks:
         except BaseException as error:
             text = error.message if isinstance(error, PyruncError) else str(error)
             pointer = (isinstance(error, PyruncError) and error.pointer) or "/hooks/startContainer"
-            words = (pointer + "\0" + text).encode("utf-8", "surrogateescape")
+            words = (f"{pointer}\0{text}").encode("utf-8", "surrogateescape")
             posix.write(report, b"X" + words)
             posix._exit(1)
 
@@ -123,8 +123,8 @@ def run(
         try:
             _run_one(hook, state, cwd, default_env, annotations or {}, watched, meanwhile)
         except PyruncError as error:
-            error.pointer = "/hooks/" + kind + "/" + str(index)
-            error.message = "error running " + kind + " hook #" + str(index) + ": " + error.message
+            error.pointer = f"/hooks/{kind}/{index}"
+            error.message = f"error running {kind} hook #{index}: {error.message}"
             if failures is None:
                 raise
             failures.append(error.line())
@@ -158,7 +158,7 @@ def _run_one(
         posix.close(pidfd)
         status = posix.waitpid(pid, 0)[1]
     if problem:
-        raise PyruncError(hook["path"] + ": " + problem)
+        raise PyruncError(f"{hook['path']}: {problem}")
     if status:
         if posix.WIFSIGNALED(status):
             number = posix.WTERMSIG(status)
@@ -244,7 +244,7 @@ def _attend(
             if meanwhile is not None:
                 meanwhile()
             if not ready and deadline is not None and time.monotonic() >= deadline:
-                return _text(text), "hook ran past specified timeout of " + str(timeout) + "s"
+                return _text(text), f"hook ran past specified timeout of {timeout}s"
             for fd, _ in ready:
                 if fd == to_hook:
                     rest = _feed(to_hook, rest)

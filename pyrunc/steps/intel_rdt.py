@@ -63,10 +63,10 @@ class MakeClos(Step):
         there = files.exists(path)
         if self.name_ and not there and not lines:
             raise ConfigError(
-                "intelRdt: there is no CLOS " + self.name_ + ", and no schema to make it with",
+                f"intelRdt: there is no CLOS {self.name_}, and no schema to make it with",
                 pointer=self.pointer + "/closID",
             )
-        monitoring = path + "/mon_groups/" + context.id if self.rdt.get("enableMonitoring") else ""
+        monitoring = f"{path}/mon_groups/{context.id}" if self.rdt.get("enableMonitoring") else ""
         self.groups = {"clos": path, "monitoring": monitoring, "remove": not (self.name_ or there)}
         context.record("intelRdt", self.groups)
         if not there:
@@ -95,7 +95,7 @@ class MakeClos(Step):
             resource, values = parse_schema(line)
             if not values or any(found.get(resource, {}).get(domain) != value for domain, value in values.items()):
                 raise ConfigError(
-                    "intelRdt: CLOS " + self.name_ + " exists with another schema than " + line, pointer=self.pointer
+                    f"intelRdt: CLOS {self.name_} exists with another schema than {line}", pointer=self.pointer
                 )
 
     def undo(self, context: Context) -> None:
@@ -160,7 +160,7 @@ def write_schemata(path: str, lines: list[str]) -> None:
     try:
         files.write(path + "/schemata", ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
     except OSError as error:
-        raise _error(path, "intelRdt: write " + ", ".join(lines) + " to " + path + "/schemata", error) from None
+        raise _error(path, f"intelRdt: write {', '.join(lines)} to {path}/schemata", error) from None
 
 
 def make_group(path: str) -> None:
@@ -186,7 +186,7 @@ def remove(groups: Any) -> None:
             try:
                 _remove(path)
             except OSError as error:
-                raise PyruncError("remove " + path + ": " + reason(error), errno=error.errno) from None
+                raise PyruncError(f"remove {path}: {reason(error)}", errno=error.errno) from None
 
 
 def remove_group(path: str) -> None:
@@ -210,8 +210,8 @@ def update(groups: Any, l3_cache: str, memory_bandwidth: str) -> None:
         (l3_cache, "L3", "CAT: l3 cache schema"),
         (memory_bandwidth, "MB", "MBA: memory bandwidth schema"),
     ):
-        if value and not (root and files.exists(root + "/info/" + resource)):
-            raise PyruncError("Intel RDT/" + words + " is not enabled")
+        if value and not (root and files.exists(f"{root}/info/{resource}")):
+            raise PyruncError(f"Intel RDT/{words} is not enabled")
     if not groups:
         raise PyruncError("updating a non-existent Intel RDT configuration is not supported")
     write_schemata(groups["clos"], [line for line in (l3_cache, memory_bandwidth) if line])

@@ -74,7 +74,7 @@ class OpenNamespaces(Step):
         self.joined = joined
 
     def describe(self) -> str:
-        return "open the namespaces to join: " + ", ".join(kind + " " + path for kind, (path, _) in self.joined.items())
+        return "open the namespaces to join: " + ", ".join(f"{kind} {path}" for kind, (path, _) in self.joined.items())
 
     def apply(self, context: Context) -> None:
         for kind, (path, pointer) in self.joined.items():
@@ -83,7 +83,7 @@ class OpenNamespaces(Step):
                 fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
             except OSError as error:
                 raise ConfigError(
-                    "namespace path " + path + ": " + reason(error), pointer=pointer, errno=error.errno
+                    f"namespace path {path}: {reason(error)}", pointer=pointer, errno=error.errno
                 ) from None
             context.namespace_fds.append((fd, flag, kind, pointer))
             try:
@@ -91,7 +91,7 @@ class OpenNamespaces(Step):
             except OSError:
                 found = 0
             if found != flag:
-                raise ConfigError("namespace path " + path + " is not a " + kind + " namespace", pointer=pointer)
+                raise ConfigError(f"namespace path {path} is not a {kind} namespace", pointer=pointer)
 
     def undo(self, context: Context) -> None:
         close_namespaces(context)
@@ -175,7 +175,7 @@ def _is_own_user_namespace(fd: int) -> bool:
 
 
 def _cannot_join(entry: tuple[int, int, str, str], error: OSError) -> PyruncError:
-    return PyruncError("join " + entry[2] + " namespace: " + reason(error), pointer=entry[3], errno=error.errno)
+    return PyruncError(f"join {entry[2]} namespace: {reason(error)}", pointer=entry[3], errno=error.errno)
 
 
 class UnshareCgroup(Step):

@@ -68,7 +68,7 @@ class MoveDevice(Step):
         self.addresses: list[dict[str, Any]] = []
 
     def describe(self) -> str:
-        words = "move network device " + self.old + " into the network namespace"
+        words = f"move network device {self.old} into the network namespace"
         return words + (" as " + self.new if self.new != self.old else "") + ", with its addresses, and bring it up"
 
     def apply(self, context: Context) -> None:
@@ -83,7 +83,7 @@ class MoveDevice(Step):
             there.close()
 
     def _move(self, here: Any, there: Any, failure: type[Any]) -> None:
-        what = "move network device " + self.old + ": "
+        what = f"move network device {self.old}: "
         try:
             # Both before anything is changed: an interface that goes down loses its IPv6 addresses.
             link = here.get_links(ifname=self.old)[0]
@@ -104,7 +104,7 @@ class MoveDevice(Step):
                 self.there = wanted
             if error.code == 17:
                 raise PyruncError(
-                    what + "the container's network namespace has a device " + self.new + " already", errno=17
+                    f"{what}the container's network namespace has a device {self.new} already", errno=17
                 ) from None
             raise _error(what, error) from None
         self.there = wanted
@@ -114,7 +114,7 @@ class MoveDevice(Step):
                     there.addr("add", index=wanted, **address)
             there.link("set", index=wanted, state="up")
         except failure as error:
-            raise _error("set up network device " + self.old + " in the container: ", error) from None
+            raise _error(f"set up network device {self.old} in the container: ", error) from None
 
     def undo(self, context: Context) -> None:
         """For a create that failed: the device, its name, addresses and state as they were; its routes are lost."""
@@ -131,7 +131,7 @@ class MoveDevice(Step):
                 if self.up:
                     here.link("set", index=self.index, state="up")
             except NetlinkError as error:
-                context.warnings.append("take back network device " + self.old + ": " + _words(error))
+                context.warnings.append(f"take back network device {self.old}: {_words(error)}")
             finally:
                 posix.close(own)
                 here.close()
@@ -151,7 +151,7 @@ def _open_space(context: Context) -> int:
                     "unable to move network devices into the runtime's own network namespace", pointer=place
                 )
             return posix.dup(fd)
-    return posix.open("/proc/" + str(context.pid) + "/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
+    return posix.open(f"/proc/{context.pid}/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
 
 
 def _sockets(space: int) -> tuple[Any, Any]:
@@ -208,4 +208,4 @@ def _words(error: Any) -> str:
     """What the kernel said: netlink's own words where it has some, beside the errno's."""
     said = str(error.args[-1]) if error.args else ""
     text = posix.strerror(error.code).lower()
-    return text if not said or said.lower() == text else text + ": " + said
+    return text if not said or said.lower() == text else f"{text}: {said}"

@@ -63,7 +63,7 @@ class StateDirectory(Step):
         except FileExistsError:
             raise StateError(_EXISTS, errno=errno.EEXIST) from None
         except OSError as error:
-            raise PyruncError("make " + directory + ": " + reason(error), errno=error.errno) from None
+            raise PyruncError(f"make {directory}: {reason(error)}", errno=error.errno) from None
         try:
             self.lock = Lock(directory)
         except StateError:

@@ -62,7 +62,7 @@ class Meet(Step):
 
     def describe(self) -> str:
         other = CONTAINER if self.side == RUNTIME else RUNTIME
-        return "the " + other + " process waits for: " + self.label
+        return f"the {other} process waits for: {self.label}"
 
 
 class Plan:

@@ -28,7 +28,7 @@ class Sysctl(Step):
         self.values = values
 
     def describe(self) -> str:
-        return "set sysctl " + ", ".join(key + "=" + value for key, value in self.values.items())
+        return "set sysctl " + ", ".join(f"{key}={value}" for key, value in self.values.items())
 
     def apply(self, context: Context) -> None:
         proc = open_for_writing(context, full=True)
@@ -39,7 +39,7 @@ class Sysctl(Step):
                     procfs.write(proc, path, value.encode("utf-8", "surrogateescape"))
                 except OSError as error:
                     raise PyruncError(
-                        "set sysctl " + key + " to " + value + ": " + reason(error),
+                        f"set sysctl {key} to {value}: {reason(error)}",
                         pointer="/linux/sysctl/" + key.replace("~", "~0").replace("/", "~1"),
                         errno=error.errno,
                     ) from None

@@ -100,7 +100,7 @@ class WriteTimeOffsets(Step):
         return "write time offsets" + offset_words(self.offsets)
 
     def apply(self, context: Context) -> None:
-        write_offsets("/proc/" + str(context.pid) + "/timens_offsets", self.offsets)
+        write_offsets(f"/proc/{context.pid}/timens_offsets", self.offsets)
 
 
 class EnterTime(Step):

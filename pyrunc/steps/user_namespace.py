@@ -71,10 +71,10 @@ class WriteMappings(Step):
         self.gids = gids
 
     def describe(self) -> str:
-        return "map users " + mapping_words(self.uids) + " and groups " + mapping_words(self.gids)
+        return f"map users {mapping_words(self.uids)} and groups {mapping_words(self.gids)}"
 
     def apply(self, context: Context) -> None:
-        directory = "/proc/" + str(context.pid) + "/"
+        directory = f"/proc/{context.pid}/"
         if context.host.rootless:
             # The caller's own user only: this is not loaded for a runtime that runs as root.
             from pyrunc.linux import idmap
@@ -90,13 +90,9 @@ class WriteMappings(Step):
 
 def mapping_words(mappings: list[IDMapping]) -> str:
     """Id mappings for a person."""
-    return ", ".join(
-        str(entry["containerID"]) + "=" + str(entry["hostID"]) + "+" + str(entry["size"]) for entry in mappings
-    )
+    return ", ".join(f"{entry['containerID']}={entry['hostID']}+{entry['size']}" for entry in mappings)
 
 
 def mapping_lines(mappings: list[IDMapping]) -> bytes:
     """Id mappings as uid_map takes them (user_namespaces(7))."""
-    return "".join(
-        str(entry["containerID"]) + " " + str(entry["hostID"]) + " " + str(entry["size"]) + "\n" for entry in mappings
-    ).encode("ascii")
+    return "".join(f"{entry['containerID']} {entry['hostID']} {entry['size']}\n" for entry in mappings).encode("ascii")

@@ -119,7 +119,8 @@ class Container:
 
     def exec(self, *args: str | Path, stdin: bytes | None = None) -> Done:
         """`exec` with options and the container's name still to come: pass them all but the name as in exec("-u", "1",
-        "--", "id"); what follows "--" is the command."""
+        "--", "id"); what follows "--" is the command.
+        """
         words = list(args)
         split = words.index("--") if "--" in words else 0
         command = words[split + 1 :] if "--" in words else words

@@ -150,7 +150,8 @@ def test_the_end_of_the_first_process_ends_all(engine: Engine) -> None:
 
 def test_rm_leaves_nothing(engine: Engine) -> None:
     """A running container is not removed without -f; afterwards no process, mount, cgroup or file of it is left, the
-    runtime's state among them."""
+    runtime's state among them.
+    """
     place = engine.sandbox
     with engine.container("exec true") as first:  # What the engine makes once and keeps is there from here on.
         first.wait()

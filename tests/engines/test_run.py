@@ -43,7 +43,8 @@ def test_a_command_that_cannot_be_run(engine: Engine, command: str, expected: in
 
 def test_a_file_that_is_no_program(engine: Engine) -> None:
     """ENOEXEC is seen after start, by execve. runc lets start succeed, the process says so and exits 255; a runtime
-    whose start fails gets 126 from podman, 125 from docker 20.10, which does not know the words."""
+    whose start fails gets 126 from podman, 125 from docker 20.10, which does not know the words.
+    """
     done = engine("run", "--rm", images.NAME, "/data/not-a-program")
     assert done.returncode in (125, 126, 255), done
     assert "exec format error" in done.stderr.lower()

@@ -965,7 +965,8 @@ print(json.dumps(result))
 @pytest.mark.parametrize("namespace", [False, True])
 def test_inside_a_container(place: Place, namespace: bool) -> None:
     """The mounts show a part of each hierarchy as their root; /proc/self/cgroup counts from elsewhere or, in a cgroup
-    namespace, from there too."""
+    namespace, from there too.
+    """
     manager = place.made()
     binds = "".join(f"mount --bind {directory} {MOUNTS[name][0]} && " for name, directory in manager.paths.items())
     inside = f"{binds}exec {'unshare -C' if namespace else ''} /usr/bin/python3 - {TOP}"

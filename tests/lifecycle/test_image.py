@@ -289,7 +289,8 @@ def test_a_filter_that_cannot_be_compiled(words: tuple[str, ...], bundle: MakeBu
 
 def test_what_it_does_not_hold_is_done_where_the_caller_stands(bundle: MakeBundle, image: Path) -> None:
     """Relative paths are of there, though create had entered the bundle when it asked for stage two; and a config that
-    comes through a pipe, which can be read but once, has not been read."""
+    comes through a pipe, which can be read but once, has not been read.
+    """
     box = bundle("true")
     syscalls = [{"names": ["swapon"], "action": "SCMP_ACT_ERRNO", "errnoRet": 99}]
     box.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": syscalls}

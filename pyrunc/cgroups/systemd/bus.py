@@ -84,7 +84,7 @@ class Told:
             identity = self.manager.identity
             unit = bus.invocation(identity) if identity else bus.unit(place.unit)
             if unit is None:
-                raise PyruncError("the scope " + place.unit + " of the container has ended", step="systemd")
+                raise PyruncError(f"the scope {place.unit} of the container has ended", step="systemd")
             self._unit = unit
         return bus.get(self._unit, "Slice" if place.unit.endswith(".slice") else "Scope", names)
 

@@ -52,7 +52,7 @@ class Systemd:
         except (OSError, ValueError) as error:
             words = sockets.reason(error) if isinstance(error, OSError) else str(error)
             raise PyruncError(
-                "connect to D-Bus at " + path + " for the systemd cgroup driver: " + words, step="systemd"
+                f"connect to D-Bus at {path} for the systemd cgroup driver: {words}", step="systemd"
             ) from None
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class Systemd:
 
     def get(self, unit: str, kind: str, names: list[str]) -> list[tuple[str, tuple[str, Any]]]:
         """Properties of a unit as they are, in the shape of set(). kind: "Scope" or "Slice". Raises Failure."""
-        return [(name, self._get(unit, _SERVICE + "." + kind, name)[0]) for name in names]
+        return [(name, self._get(unit, f"{_SERVICE}.{kind}", name)[0]) for name in names]
 
     def set(self, unit: str, properties: list[tuple[str, tuple[str, Any]]]) -> None:
         """Unit.SetProperties, until the next start of the machine. unit: its object. Raises Failure."""
@@ -140,7 +140,7 @@ class Systemd:
         unit: str,
         place: tuple[str, str] = _MANAGER,
     ) -> None:
-        rule = "type='signal',sender='" + _SERVICE + "',interface='" + _SERVICE + ".Manager',member='JobRemoved'"
+        rule = f"type='signal',sender='{_SERVICE}',interface='{_SERVICE}.Manager',member='JobRemoved'"
         # Before the call: the job may be done before its answer is read.
         self._send(("/org/freedesktop/DBus", "org.freedesktop.DBus"), "AddMatch", "s", (rule,), "org.freedesktop.DBus")
         (job,), sender = self._reply(place, method, signature, body)
@@ -149,7 +149,7 @@ class Systemd:
             try:
                 signal = self._bus.signal(deadline)
             except TimeoutError:
-                raise Failure("systemd did not finish " + method + " of " + unit + " within 30 s") from None
+                raise Failure(f"systemd did not finish {method} of {unit} within 30 s") from None
             except (OSError, ValueError) as error:
                 raise Failure("systemd: " + str(error)) from None
             # Anybody on the bus may send a signal of this name: the bus tells who.
@@ -158,7 +158,7 @@ class Systemd:
                 result = signal.body[3]
                 break
         if result != "done":
-            raise Failure("systemd: " + method + " of " + unit + " ended with: " + str(result))
+            raise Failure(f"systemd: {method} of {unit} ended with: {result}")
 
     def _call(self, method: str, signature: str, body: tuple[Any, ...]) -> Any:
         return self._send(_MANAGER, method, signature, body)
@@ -192,7 +192,7 @@ class Systemd:
             text = str(reply.body[0]) if reply.body else name
             # Started a second time, a unit exists already.
             if not (pause and name in _AWAY and method != "StartTransientUnit"):
-                raise Failure("systemd: " + method + ": " + text, name)
+                raise Failure(f"systemd: {method}: {text}", name)
             time.sleep(pause)
         return reply.body, reply.fields.get(wire.SENDER)
 
@@ -203,4 +203,4 @@ class Systemd:
         except TimeoutError:
             raise Failure("systemd does not answer: " + what) from None
         except (OSError, ValueError) as error:
-            raise Failure("systemd: " + what + ": " + str(error)) from None
+            raise Failure(f"systemd: {what}: {error}") from None

@@ -45,7 +45,7 @@ class _Reader:
         self.position = 0
 
     def error(self, what: str) -> ConfigError:
-        return ConfigError("not a GVariant value: " + repr(self.text[:100]) + ": " + what, pointer=self.pointer)
+        return ConfigError(f"not a GVariant value: {self.text[:100]!r}: {what}", pointer=self.pointer)
 
     def space(self) -> None:
         while self.position < len(self.text) and self.text[self.position] in " \t\n":
@@ -90,7 +90,7 @@ class _Reader:
         number = int(plain, base)
         number = -number if word.startswith("-") else number
         if not least <= number <= most:
-            raise self.error(word + " does not fit " + kind)
+            raise self.error(f"{word} does not fit {kind}")
         return signature, number
 
     def _string(self, quote: str) -> str:

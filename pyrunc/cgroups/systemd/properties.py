@@ -61,7 +61,7 @@ def rounded(settings: Sequence[Setting]) -> list[Setting]:
         words = value.split()
         if name == "cpu.max" and len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]):
             period = int(words[1])
-            value = str(share(int(words[0]), period) * period // 1_000_000) + " " + words[1]
+            value = f"{share(int(words[0]), period) * period // 1000000} {words[1]}"
         result.append((name, value, pointer))
     return result
 
@@ -163,7 +163,7 @@ def _append(found: dict[str, tuple[str, Any]], name: str, device: str, number: i
 def node(device: str) -> str:
     """A path of the block device of these numbers, "259:3", which systemd looks up."""
     try:
-        for line in read_file("/sys/dev/block/" + device + "/uevent").split("\n"):
+        for line in read_file(f"/sys/dev/block/{device}/uevent").split("\n"):
             if line.startswith("DEVNAME="):
                 return "/dev/" + line[len("DEVNAME=") :]
     except (OSError, ValueError):
@@ -193,7 +193,7 @@ def mask(text: str, pointer: str) -> bytes:
         if least is None or most is None or most < least:
             raise ConfigError("not a list of numbers: " + repr(text[:100]), pointer=pointer)
         if most >= _MOST_NUMBERS:
-            raise ConfigError("no machine has a number " + str(most) + " of these", pointer=pointer)
+            raise ConfigError(f"no machine has a number {most} of these", pointer=pointer)
         bits |= ((1 << most - least + 1) - 1) << least
     return bits.to_bytes((bits.bit_length() + 7) // 8 or (1 if text else 0), "little")
 
@@ -254,7 +254,7 @@ def annotated(annotations: Mapping[str, str]) -> list[Property]:
         if not name.isascii() or not name.isalpha() or len(name) < 3:
             raise ConfigError("not a property's name: " + repr(name), pointer=pointer)
         if name in ("Slice", "Description", "DefaultDependencies") or name.startswith(("PID", "Delegate", "Device")):
-            raise ConfigError("the property " + name + " is the runtime's own to set", pointer=pointer)
+            raise ConfigError(f"the property {name} is the runtime's own to set", pointer=pointer)
         signature, value = gvariant.parse(text, pointer)
         if name.endswith("Sec") and not name.endswith("USec") and signature in "nqiuxt":
             # In seconds for people, in microseconds on the bus.

@@ -17,9 +17,10 @@ class ScopeName:
         parts = (cgroups_path or ":pyrunc:" + container_id).split(":")
         if len(parts) != 3:
             raise ConfigError(
-                'expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got '
-                + repr(cgroups_path)
-                + " instead",
+                (
+                    'expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got '
+                    f"{cgroups_path!r} instead"
+                ),
                 pointer="/linux/cgroupsPath",
             )
         self.user = user
@@ -32,7 +33,7 @@ class ScopeName:
 
     def below(self) -> str:
         """The scope's cgroup below the manager's."""
-        return expand_slice(self.slice_) + "/" + self.unit
+        return f"{expand_slice(self.slice_)}/{self.unit}"
 
 
 def expand_slice(name: str) -> str:
@@ -47,5 +48,5 @@ def expand_slice(name: str) -> str:
         if not part:
             raise ConfigError("invalid slice name: " + repr(name), pointer="/linux/cgroupsPath")
         prefix += ("-" if prefix else "") + part
-        path += "/" + prefix + ".slice"
+        path += f"/{prefix}.slice"
     return path

@@ -200,7 +200,7 @@ def size_of(data: bytes) -> int:
     fields = 16 + int.from_bytes(data[12:16], order)
     size = fields + -fields % 8 + int.from_bytes(data[4:8], order)
     if size > _MAX_BYTES:
-        raise ValueError("a D-Bus message of " + str(size) + " bytes")
+        raise ValueError(f"a D-Bus message of {size} bytes")
     return size
 
 

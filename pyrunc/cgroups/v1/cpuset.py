@@ -17,7 +17,7 @@ def fill(directory: str, file: str, empty: bool = False) -> str:
     empty: it is known to have none. Raises OSError.
     """
     if not empty:
-        value = read_file(directory + "/" + file)
+        value = read_file(f"{directory}/{file}")
         if value:
             return value
     parent = directory.rpartition("/")[0]
@@ -27,5 +27,5 @@ def fill(directory: str, file: str, empty: bool = False) -> str:
         # Above the mount point.
         return ""
     if value:
-        write_file(directory + "/" + file, value)
+        write_file(f"{directory}/{file}", value)
     return value

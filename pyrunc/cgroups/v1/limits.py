@@ -64,12 +64,12 @@ class Limits:
                 if cpu.get(name):
                     self.put("cpuset", "cpuset." + name, cpu[name], "/cpu/" + name)
             self._limits(resources)
-        except PyruncError as exc:
+        except PyruncError as error:
             for path, old in reversed(self.old):
                 try:
                     write_file(path, old)
                 except OSError as undo:
-                    _add(exc, f"; and {path} could not be set back to {old!r}: {undo.strerror}")
+                    _add(error, f"; and {path} could not be set back to {old!r}: {undo.strerror}")
             raise
         finally:
             self.old = None
@@ -99,15 +99,15 @@ class Limits:
             try:
                 if value:
                     try:
-                        write_file(directory + "/" + file, value)
+                        write_file(f"{directory}/{file}", value)
                         continue
                     except OSError:
                         # Perhaps a parent is empty still.
                         fill(directory.rpartition("/")[0], file)
                 else:
                     fill(directory, file, directory not in self.existed)
-            except OSError as exc:
-                raise failure(f"copy {file} down to {directory}", exc) from exc
+            except OSError as error:
+                raise failure(f"copy {file} down to {directory}", error) from None
             if value:
                 self.put("cpuset", file, value, "/cpu/" + name)
 
@@ -121,7 +121,7 @@ class Limits:
         value = ""
         try:
             for file, values in device_rules.v1_writes(default, exceptions):
-                path = directory + "/" + file
+                path = f"{directory}/{file}"
                 fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
                 try:
                     # One rule a write, a dozen in all.
@@ -129,10 +129,10 @@ class Limits:
                         posix.write(fd, value.encode())
                 finally:
                     posix.close(fd)
-        except OSError as exc:
+        except OSError as error:
             # Only root of the initial user namespace may: a rootless container has no more devices than its user.
-            if not (self.rootless and exc.errno in (EACCES, EPERM)):
-                raise failure(f"write {value!r} to {path}", exc, pointer) from exc
+            if not (self.rootless and error.errno in (EACCES, EPERM)):
+                raise failure(f"write {value!r} to {path}", error, pointer) from None
 
     def _limits(self, resources: Resources) -> None:
         """All settings but cpuset and devices."""
@@ -170,14 +170,14 @@ class Limits:
                 self._ordered("memory", files, ("memory.memsw.limit_in_bytes", swap, "/memory/swap"))
             else:
                 self._ordered("memory", files, None)
-        except PyruncError as exc:
-            if exc.errno == EBUSY:
+        except PyruncError as error:
+            if error.errno == EBUSY:
                 usage, peak = (self._get("memory", f"memory.{name}_in_bytes") for name in ("usage", "max_usage"))
-                _add(exc, f" (current usage: {usage}, peak usage: {peak})")
-            elif exc.errno == EINVAL and limit and not swap:
-                exc.hint = "the limit on memory and swap together may be lower than it: set memory.swap too"
-            elif exc.errno == ENOENT and swap:
-                exc.hint = "this kernel does not count swap (swapaccount=0): leave memory.swap out"
+                _add(error, f" (current usage: {usage}, peak usage: {peak})")
+            elif error.errno == EINVAL and limit and not swap:
+                error.hint = "the limit on memory and swap together may be lower than it: set memory.swap too"
+            elif error.errno == ENOENT and swap:
+                error.hint = "this kernel does not count swap (swapaccount=0): leave memory.swap out"
             raise
         if memory.get("reservation"):
             self.put("memory", "memory.soft_limit_in_bytes", memory["reservation"], "/memory/reservation")
@@ -244,8 +244,8 @@ class Limits:
         for setting in files:
             try:
                 self.put(controller, *setting)
-            except PyruncError as exc:
-                if last is None or exc.errno != EINVAL:
+            except PyruncError as error:
+                if last is None or error.errno != EINVAL:
                     raise
                 again.append(setting)
         if last is not None:
@@ -264,33 +264,33 @@ class Limits:
                 f"cannot set {file} to {str(value)!r}: the {controller} cgroup is not mounted",
                 pointer=self.pointer(pointer),
             )
-        path = directory + "/" + file
+        path = f"{directory}/{file}"
         try:
             old = _current(directory, file, str(value)) if self.old is not None else None
             write_file(path, str(value))
-        except OSError as exc:
-            raise failure(f"write {str(value)!r} to {path}", exc, self.pointer(pointer)) from exc
+        except OSError as error:
+            raise failure(f"write {str(value)!r} to {path}", error, self.pointer(pointer)) from None
         if self.old is not None and old is not None:
             self.old.append((path, old))
 
     def _get(self, controller: str, file: str) -> str:
         directory = self.paths[controller]
         try:
-            return read_file(directory + "/" + file)
-        except OSError as exc:
-            raise failure("read " + directory + "/" + file, exc) from exc
+            return read_file(f"{directory}/{file}")
+        except OSError as error:
+            raise failure(f"read {directory}/{file}", error) from None
 
     def has(self, controller: str, file: str) -> bool:
         directory = self.paths.get(controller)
-        return directory is not None and posix.access(directory + "/" + file, posix.F_OK)
+        return directory is not None and posix.access(f"{directory}/{file}", posix.F_OK)
 
     def pointer(self, pointer: str) -> Any:
         return None if self.base is None else self.base + pointer
 
 
-def _add(exc: PyruncError, text: str) -> None:
-    exc.message += text
-    exc.args = (exc.message,)
+def _add(error: PyruncError, text: str) -> None:
+    error.message += text
+    error.args = (error.message,)
 
 
 def _current(directory: str, file: str, value: str) -> str:
@@ -298,7 +298,7 @@ def _current(directory: str, file: str, value: str) -> str:
 
     Raises OSError.
     """
-    text = read_file(directory + "/" + file)
+    text = read_file(f"{directory}/{file}")
     if file == "memory.oom_control":
         return text.partition("\n")[0].rpartition(" ")[2]
     key, space, _ = value.partition(" ")
@@ -318,7 +318,7 @@ def with_quota(resources: Resources, directory: str, known: Callable[[], int]) -
     if bool(cpu.get("quota")) == bool(cpu.get("period")):
         return resources
     try:
-        quota, period = (int(read_file(directory + "/cpu.cfs_" + name + "_us")) for name in ("quota", "period"))
+        quota, period = (int(read_file(f"{directory}/cpu.cfs_{name}_us")) for name in ("quota", "period"))
     except (OSError, ValueError):
         return resources
     if cpu.get("period"):
@@ -336,13 +336,13 @@ def apply(limits: Limits, resources: Resources) -> None:
     if network.get("classID"):
         limits.put("net_cls", "net_cls.classid", network["classID"], "/network/classID")
     for index, entry in enumerate(network.get("priorities", [])):
-        value = entry["name"] + " " + str(entry["priority"])
+        value = f"{entry['name']} {entry['priority']}"
         limits.put("net_prio", "net_prio.ifpriomap", value, "/network/priorities/" + str(index))
     for device, most in resources.get("rdma", {}).items():
         value = device
         for name, number in (("hca_handle", most.get("hcaHandles")), ("hca_object", most.get("hcaObjects"))):
             if number is not None:
-                value += " " + name + "=" + str(number)
+                value += f" {name}={number}"
         limits.put("rdma", "rdma.max", value, "/rdma/" + device.replace("~", "~0").replace("/", "~1"))
 
 
@@ -374,7 +374,7 @@ def _block_io(limits: Limits, block: BlockIO) -> None:
     for key, file in _THROTTLES:
         for index, throttle in enumerate(block.get(key, [])):
             value = f"{throttle['major']}:{throttle['minor']} {throttle['rate']}"
-            limits.put("blkio", "blkio.throttle." + file + "_device", value, "/blockIO/" + key + "/" + str(index))
+            limits.put("blkio", f"blkio.throttle.{file}_device", value, f"/blockIO/{key}/{index}")
 
 
 def _hugepages(limits: Limits, entry: HugepageLimit, pointer: str) -> None:
@@ -384,7 +384,7 @@ def _hugepages(limits: Limits, entry: HugepageLimit, pointer: str) -> None:
         raise ConfigError(
             f"invalid huge page size {size!r}: such as 2MB", pointer=limits.pointer(pointer + "/pageSize")
         )
-    limits.put("hugetlb", "hugetlb." + size + ".limit_in_bytes", entry["limit"], pointer)
+    limits.put("hugetlb", f"hugetlb.{size}.limit_in_bytes", entry["limit"], pointer)
     # What mmap(2) reserves is counted apart since Linux 5.7.
-    if limits.has("hugetlb", "hugetlb." + size + ".rsvd.limit_in_bytes"):
-        limits.put("hugetlb", "hugetlb." + size + ".rsvd.limit_in_bytes", entry["limit"], pointer)
+    if limits.has("hugetlb", f"hugetlb.{size}.rsvd.limit_in_bytes"):
+        limits.put("hugetlb", f"hugetlb.{size}.rsvd.limit_in_bytes", entry["limit"], pointer)

@@ -94,14 +94,14 @@ class Manager:
                         is_new = is_new and not read_file(directory + "/cgroup.procs")
                     if not is_new:
                         self._check(directory)
-                except OSError as exc:
+                except OSError as error:
                     # systemd's own hierarchies limit nothing: where one can't be used, runc does without it too.
-                    if controller in ("name=systemd", HYBRID) or (self.optional and exc.errno in REFUSED):
+                    if controller in ("name=systemd", HYBRID) or (self.optional and error.errno in REFUSED):
                         del self.paths[controller]
                         continue
                     from pyrunc.cgroups import refusals
 
-                    raise refusals.not_made(directory, exc) from exc
+                    raise refusals.not_made(directory, error) from None
             freezer = self.paths.get("freezer")
             try:
                 # Under a frozen parent the container process would stop for good as it joins, before it could say so.
@@ -109,8 +109,8 @@ class Manager:
                     from pyrunc.cgroups import refusals
 
                     raise refusals.frozen(freezer)
-            except OSError as exc:
-                raise failure("read " + str(freezer) + "/freezer.state", exc) from exc
+            except OSError as error:
+                raise failure(f"read {freezer}/freezer.state", error) from None
         except PyruncError:
             for directory in made:
                 rmdir(directory)
@@ -190,10 +190,10 @@ class Manager:
             file = "/cgroup.procs" if HYBRID in self.paths and directory is directories[-1] else "/tasks"
             try:
                 fds.append(posix.open(directory + file, WRITE))
-            except OSError as exc:
+            except OSError as error:
                 for fd in fds:
                     posix.close(fd)
-                raise failure("adding pid of a new process to cgroups: open " + directory + file, exc) from exc
+                raise failure(f"adding pid of a new process to cgroups: open {directory}{file}", error) from None
         return fds
 
     def nested_fds(self, pid: int) -> list[int]:
@@ -209,10 +209,10 @@ class Manager:
         for index, fd in enumerate(fds):
             try:
                 posix.write(fd, b"0")
-            except OSError as exc:
+            except OSError as error:
                 raise failure(
-                    "adding pid of a new process to cgroups: join " + self._directories()[index], exc
-                ) from exc
+                    "adding pid of a new process to cgroups: join " + self._directories()[index], error
+                ) from None
             finally:
                 posix.close(fd)
 
@@ -225,10 +225,10 @@ class Manager:
                 try:
                     write_file(directory + "/cgroup.procs", str(pid))
                     break
-                except OSError as exc:
+                except OSError as error:
                     # A process that is just being cloned can't be moved yet.
-                    if exc.errno != EINVAL or attempt == 5:
-                        raise failure(f"move process {pid} to cgroup {directory}", exc) from exc
+                    if error.errno != EINVAL or attempt == 5:
+                        raise failure(f"move process {pid} to cgroup {directory}", error) from None
                     sleep(0.01)
 
     # --- life
@@ -255,8 +255,8 @@ class Manager:
         freezer = self._freezer("resume")
         try:
             write_file(freezer + "/freezer.state", "THAWED")
-        except OSError as exc:
-            raise failure("thaw cgroup " + freezer, exc) from exc
+        except OSError as error:
+            raise failure("thaw cgroup " + freezer, error) from None
 
     def thaw_all(self) -> None:
         """Let them run again, in child cgroups too: for SIGKILL, which a frozen process does not take. Never fails."""
@@ -351,7 +351,7 @@ class Manager:
     def _freezer(self, verb: str) -> str:
         freezer = self.paths.get("freezer")
         if freezer is None:
-            raise PyruncError("cannot " + verb + ": the container has no freezer cgroup", step="cgroup")
+            raise PyruncError(f"cannot {verb}: the container has no freezer cgroup", step="cgroup")
         return freezer
 
     def _below(self, sub: Mapping[str, str] | None) -> list[str]:
@@ -360,7 +360,7 @@ class Manager:
             return self._directories()
         for controller, path in sub.items():
             if controller and controller not in self.paths:
-                raise ConfigError("unknown controller " + controller + " in --cgroup")
+                raise ConfigError(f"unknown controller {controller} in --cgroup")
             if ".." in path.split("/") or "\0" in path:
                 raise ConfigError("bad sub cgroup path: " + path)
         found = []

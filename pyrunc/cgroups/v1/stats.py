@@ -85,9 +85,9 @@ def watch_oom(paths: Mapping[str, str]) -> int:
                 posix.close(register)
         finally:
             posix.close(control)
-    except OSError as exc:
+    except OSError as error:
         posix.close(event)
-        raise failure("watch " + directory + "/memory.oom_control", exc) from exc
+        raise failure(f"watch {directory}/memory.oom_control", error) from None
     return event
 
 
@@ -187,9 +187,9 @@ def _hugetlb(directory: str | None) -> dict[str, Any]:
         names = []
     for name in names:
         size = name.removeprefix("hugetlb.").removesuffix(".usage_in_bytes")
-        if name != "hugetlb." + size + ".usage_in_bytes" or "." in size:
+        if name != f"hugetlb.{size}.usage_in_bytes" or "." in size:
             continue
-        prefix = "hugetlb." + size + (".rsvd." if "hugetlb." + size + ".rsvd.usage_in_bytes" in names else ".")
+        prefix = "hugetlb." + size + (".rsvd." if f"hugetlb.{size}.rsvd.usage_in_bytes" in names else ".")
         entry = {
             "usage": _number(directory, prefix + "usage_in_bytes"),
             "max": _number(directory, prefix + "max_usage_in_bytes"),
@@ -230,11 +230,11 @@ def _text(directory: str | None, file: str) -> str:
     if directory is None:
         return ""
     try:
-        return read_file(directory + "/" + file)
+        return read_file(f"{directory}/{file}")
     except FileNotFoundError:
         return ""
-    except OSError as exc:
+    except OSError as error:
         # EOPNOTSUPP: a counter the kernel keeps a file for but no longer counts. ENODEV: the cgroup has just gone.
-        if exc.errno in (19, 95):
+        if error.errno in (19, 95):
             return ""
-        raise failure("read " + directory + "/" + file, exc) from exc
+        raise failure(f"read {directory}/{file}", error) from None

@@ -28,6 +28,6 @@ def enable(directory: str) -> None:
     for name in missing:
         try:
             write_file(path, "+" + name)
-        except OSError as exc:
-            if exc.errno not in (EBUSY, EOPNOTSUPP, EINVAL, EACCES, EPERM, EROFS, ENOENT):
+        except OSError as error:
+            if error.errno not in (EBUSY, EOPNOTSUPP, EINVAL, EACCES, EPERM, EROFS, ENOENT):
                 raise

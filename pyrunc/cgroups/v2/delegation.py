@@ -20,13 +20,13 @@ def give(directory: str, uid: int, rootless: bool) -> None:
         posix.chown(directory, uid, -1)
         for name in names:
             try:
-                posix.chown(directory + "/" + name, uid, -1)
+                posix.chown(f"{directory}/{name}", uid, -1)
             except FileNotFoundError:
                 continue
-    except OSError as exc:
+    except OSError as error:
         # An ordinary user gives nothing away; what it made is its own already.
         if not rootless:
-            raise failure(f"give cgroup {directory} to uid {uid}", exc, "/linux/cgroupsPath") from exc
+            raise failure(f"give cgroup {directory} to uid {uid}", error, "/linux/cgroupsPath") from None
 
 
 def is_reachable(mount: str, directory: str) -> bool:
@@ -53,7 +53,7 @@ def way_below(mount: str, directory: str, pid: int) -> str:
     service manager in a container puts itself, and all others, below.
     """
     try:
-        below = read_file("/proc/" + str(pid) + "/cgroup").partition("0::")[2].partition("\n")[0]
+        below = read_file(f"/proc/{pid}/cgroup").partition("0::")[2].partition("\n")[0]
     except OSError:
         return ""
     place = mount + below

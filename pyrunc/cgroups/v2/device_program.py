@@ -125,5 +125,5 @@ def attach(directory: str, rules: Sequence[Rule]) -> None:
                 posix.close(cgroup)
         finally:
             posix.close(program)
-    except OSError as exc:
-        raise failure("apply device rules to cgroup " + directory, exc, "/linux/resources/devices") from exc
+    except OSError as error:
+        raise failure("apply device rules to cgroup " + directory, error, "/linux/resources/devices") from None

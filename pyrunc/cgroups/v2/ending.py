@@ -22,9 +22,9 @@ def kill(directory: str, signal: int = 9) -> None:
         try:
             write_file(directory + "/cgroup.kill", "1")
             return
-        except OSError as exc:
+        except OSError as error:
             # Before Linux 5.14 the file is not there; neither is it when the cgroup is gone.
-            if exc.errno in (ENODEV,) or not files.exists(directory):
+            if error.errno in (ENODEV,) or not files.exists(directory):
                 return
     for _ in range(20 if signal == 9 else 1):
         inside = [pid for pid in sorted(walk.pids((directory,))) if pid not in (0, posix.getpid())]
@@ -45,17 +45,17 @@ def remove(directory: str, *, end: bool) -> None:
         try:
             posix.rmdir(directory)
             return
-        except OSError as exc:
-            if exc.errno == ENOENT:
+        except OSError as error:
+            if error.errno == ENOENT:
                 return
-            if exc.errno not in (EBUSY, ENOTEMPTY):
-                raise failure("remove cgroup " + directory, exc) from exc
+            if error.errno not in (EBUSY, ENOTEMPTY):
+                raise failure("remove cgroup " + directory, error) from None
         if pause > 0.0005 and end:
             kill(directory)
         if walk.remove(directory):
             return
         if time.monotonic() > deadline:
-            what = "remove cgroup " + directory + ": " + posix.strerror(EBUSY)
+            what = f"remove cgroup {directory}: {posix.strerror(EBUSY)}"
             if inside := sorted(walk.pids((directory,))):
                 what += ": processes " + " ".join(str(pid) for pid in inside[:10])
             raise PyruncError(what, step="cgroup", errno=EBUSY)

@@ -19,9 +19,9 @@ def freeze(directory: str, take_back: Callable[[], None]) -> None:
     try:
         write_file(directory + "/cgroup.freeze", "1")
         _await_frozen(directory, take_back)
-    except OSError as exc:
+    except OSError as error:
         take_back()
-        raise failure("freeze cgroup " + directory, exc) from exc
+        raise failure("freeze cgroup " + directory, error) from None
 
 
 def _await_frozen(directory: str, take_back: Callable[[], None]) -> None:

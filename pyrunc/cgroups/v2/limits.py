@@ -81,13 +81,13 @@ def settings(resources: Resources, base: str, directory: str) -> list[Setting]:
         words = [device]
         for word, number in (("hca_handle", limits.get("hcaHandles")), ("hca_object", limits.get("hcaObjects"))):
             if number is not None:
-                words.append(word + "=" + str(number))
+                words.append(f"{word}={number}")
         found.append(("rdma.max", " ".join(words), "/rdma"))
     if resources.get("network"):
         raise ConfigError("cgroup v2 has no network classes and priorities", pointer=base + "/network")
     for name, value in resources.get("unified", {}).items():
         if "/" in name or name in ("", ".", ".."):
-            raise ConfigError("unified resource " + repr(name) + " must be a file name", pointer=base + "/unified")
+            raise ConfigError(f"unified resource {name!r} must be a file name", pointer=base + "/unified")
         found += _lines(name, value, "/unified/" + name.replace("~", "~0"), directory)
     if _idles(found):
         # An idle cgroup takes no weight.
@@ -111,21 +111,17 @@ def warnings(resources: Resources) -> list[str]:
     found = []
     if idle and (cpu.get("shares") or weight):
         name = weight[0] if weight else "cpu.shares"
-        found.append(
-            "unable to apply both cpu.idle and " + name + ": an idle cgroup has no weight, " + name + " is ignored"
-        )
+        found.append(f"unable to apply both cpu.idle and {name}: an idle cgroup has no weight, {name} is ignored")
     memory = resources.get("memory", {})
     return found + [
-        "memory." + name + " is ignored: the kernel no longer has it"
-        for name in ("kernel", "kernelTCP")
-        if memory.get(name)
+        f"memory.{name} is ignored: the kernel no longer has it" for name in ("kernel", "kernelTCP") if memory.get(name)
     ]
 
 
 def _lines(name: str, value: str, pointer: str, directory: str) -> list[Setting]:
     """A file of one line for each device takes one a write."""
     if name == "cpu.max" and len(value.split()) == 1:
-        value = value.strip() + " " + quota_of(directory)[1]
+        value = f"{value.strip()} {quota_of(directory)[1]}"
     return [(name, line, pointer) for line in value.split("\n") if line.strip()] or [(name, value, pointer)]
 
 
@@ -144,7 +140,7 @@ def _memory(memory: Memory, base: str) -> list[Setting]:
     for name in ("swappiness", "disableOOMKiller"):
         # An unsigned -1 is how engines say "the host's".
         if memory.get(name) not in (None, 0, False, 0xFFFFFFFFFFFFFFFF):
-            raise ConfigError("memory." + name + " does not exist on cgroup v2", pointer=base + "/memory/" + name)
+            raise ConfigError(f"memory.{name} does not exist on cgroup v2", pointer=f"{base}/memory/{name}")
     return found
 
 
@@ -152,7 +148,7 @@ def _cpu(cpu: CPU, base: str, directory: str) -> list[Setting]:
     found: list[Setting] = []
     for name in ("realtimeRuntime", "realtimePeriod"):
         if cpu.get(name):
-            raise ConfigError("cpu." + name + " does not exist on cgroup v2", pointer=base + "/cpu/" + name)
+            raise ConfigError(f"cpu.{name} does not exist on cgroup v2", pointer=f"{base}/cpu/{name}")
     if cpu.get("idle") is not None:
         found.append(("cpu.idle", str(cpu["idle"]), "/cpu/idle"))
     # A weight can't be set for an idle cgroup.
@@ -192,7 +188,7 @@ def with_period(resources: Resources, directory: str, known: Callable[[], int]) 
     if alone:
         result["cpu"] = {**cpu, "period": period}
     if len(words) == 1:
-        result["unified"] = {**unified, "cpu.max": words[0] + " " + str(period)}
+        result["unified"] = {**unified, "cpu.max": f"{words[0]} {period}"}
     return result
 
 
@@ -222,13 +218,13 @@ def _io(block: BlockIO, directory: str) -> list[Setting]:
     for key, word in _THROTTLES:
         for index, throttle in enumerate(block.get(key, [])):
             line = f"{throttle['major']}:{throttle['minor']} {word}={throttle['rate'] or 'max'}"
-            found.append(("io.max", line, "/blockIO/" + key + "/" + str(index)))
+            found.append(("io.max", line, f"/blockIO/{key}/{index}"))
     return found
 
 
 def _has(directory: str, name: str) -> bool:
     try:
-        posix.stat(directory + "/" + name)
+        posix.stat(f"{directory}/{name}")
     except OSError:
         return False
     return True
@@ -251,7 +247,7 @@ def check_usage(directory: str, resources: Resources, base: str | None) -> None:
         if 0 < limit <= usage:
             raise PyruncError(
                 f"rejecting {word} limit {limit} <= usage {usage}",
-                pointer=base + "/memory/" + name if base is not None else None,
+                pointer=f"{base}/memory/{name}" if base is not None else None,
             )
 
 
@@ -280,7 +276,7 @@ def apply(
         for name, before in reversed(old):
             try:
                 if before:
-                    write_file(directory + "/" + name, before)
+                    write_file(f"{directory}/{name}", before)
             except OSError:
                 continue
         raise
@@ -300,7 +296,7 @@ _UNLIMITED: Final = {
 def _old(directory: str, name: str, value: str) -> str:
     """What to write to undo the writing of value: the first line of the file, or that of the same device."""
     try:
-        lines = read_file(directory + "/" + name).split("\n")
+        lines = read_file(f"{directory}/{name}").split("\n")
     except OSError:
         return ""
     key = value.split()[0] if value.split() else ""
@@ -309,33 +305,33 @@ def _old(directory: str, name: str, value: str) -> str:
     for line in lines:
         if line.split()[:1] == [key]:
             return line
-    return key + " " + _UNLIMITED[name]
+    return f"{key} {_UNLIMITED[name]}"
 
 
 def _before(directory: str, name: str) -> str:
     try:
-        return read_file(directory + "/" + name).partition("\n")[0]
+        return read_file(f"{directory}/{name}").partition("\n")[0]
     except OSError:
         return ""
 
 
 def _put(directory: str, name: str, value: str, pointer: str | None) -> None:
     try:
-        write_file(directory + "/" + name, value)
-    except FileNotFoundError as exc:
+        write_file(f"{directory}/{name}", value)
+    except FileNotFoundError as error:
         controller = name.partition(".")[0]
         if controller not in _controllers(directory) and controller != "cgroup":
             raise PyruncError(
-                "cgroup controller " + controller + " is not available: cannot write " + name,
+                f"cgroup controller {controller} is not available: cannot write {name}",
                 step="cgroup",
                 pointer=pointer,
-                errno=exc.errno,
-            ) from exc
+                errno=error.errno,
+            ) from None
         if name == "memory.swap.max":
             return  # a kernel without swap accounting: nothing is swapped that could be limited
-        raise failure("write " + repr(value) + " to " + directory + "/" + name, exc, pointer) from exc
-    except OSError as exc:
-        raise failure("write " + repr(value) + " to " + directory + "/" + name, exc, pointer) from exc
+        raise failure(f"write {value!r} to {directory}/{name}", error, pointer) from None
+    except OSError as error:
+        raise failure(f"write {value!r} to {directory}/{name}", error, pointer) from None
 
 
 def _controllers(directory: str) -> list[str]:

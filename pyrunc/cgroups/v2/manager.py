@@ -117,7 +117,7 @@ class Manager:
             kind = read_file(self.directory + "/cgroup.type")
             if kind == "domain invalid":
                 raise PyruncError(
-                    "cgroup " + self.directory + " is below a threaded cgroup and cannot take a container",
+                    f"cgroup {self.directory} is below a threaded cgroup and cannot take a container",
                     step="cgroup",
                     pointer="/linux/cgroupsPath",
                 )
@@ -125,16 +125,16 @@ class Manager:
             if made and read_file(self.directory + "/cgroup.procs"):
                 self.check()
             if read_file(self.directory + "/cgroup.freeze") == "0" and " frozen 1" in self._events():
-                raise PyruncError("the cgroup above " + self.directory + " is frozen", step="cgroup")
-        except OSError as exc:
+                raise PyruncError(f"the cgroup above {self.directory} is frozen", step="cgroup")
+        except OSError as error:
             if made:
                 self._remove_quietly(made)
-            if self.optional and exc.errno in REFUSED:
+            if self.optional and error.errno in REFUSED:
                 self._do_without()
                 return
             from pyrunc.cgroups import refusals
 
-            raise refusals.not_made(current, exc) from exc
+            raise refusals.not_made(current, error) from None
         except PyruncError:
             if made:
                 self._remove_quietly(made)
@@ -194,9 +194,9 @@ class Manager:
             # Where the last word is that all is allowed, no program says so more quickly.
             if not rules or rules[-1] != (True, "a", device_rules.ANY, device_rules.ANY, device_rules.ALL):
                 device_program.attach(self.directory, [*rules, *device_rules.DEFAULTS])
-        except PyruncError as exc:
+        except PyruncError as error:
             # Without privilege no program can be attached; without CAP_MKNOD no device can be made either.
-            if not (self.rootless and exc.errno in (EPERM, EACCES)):
+            if not (self.rootless and error.errno in (EPERM, EACCES)):
                 raise
         limits.apply(self.directory, resources, pointer, undo=False, teller=teller)
         return limits.warnings(resources)
@@ -231,20 +231,20 @@ class Manager:
         directory = self._below(sub)
         try:
             return posix.open(directory, _DIRECTORY)
-        except OSError as exc:
+        except OSError as error:
             if self._absent():
                 return -1
-            raise failure("open " + directory, exc) from exc
+            raise failure("open " + directory, error) from None
 
     def join_fds(self, sub: Mapping[str, str] | None = None) -> list[int]:
         """[descriptor of cgroup.procs], for join(). sub: exec --cgroup. Raises PyruncError, ConfigError."""
         directory = self._below(sub)
         try:
             return [posix.open(directory + "/cgroup.procs", posix.O_WRONLY | posix.O_CLOEXEC)]
-        except OSError as exc:
+        except OSError as error:
             if self._absent():
                 return []
-            raise failure("adding pid of a new process to cgroups: open " + directory + "/cgroup.procs", exc) from exc
+            raise failure(f"adding pid of a new process to cgroups: open {directory}/cgroup.procs", error) from None
 
     def born(self, fds: list[int]) -> list[int]:
         """As v1.Manager's: nothing is left to join."""
@@ -264,7 +264,7 @@ class Manager:
         if not below:
             return []
         try:
-            return [posix.open(self.directory + below + "/cgroup.procs", posix.O_WRONLY | posix.O_CLOEXEC)]
+            return [posix.open(f"{self.directory}{below}/cgroup.procs", posix.O_WRONLY | posix.O_CLOEXEC)]
         except OSError:
             return []
 
@@ -277,27 +277,27 @@ class Manager:
                 if not joined:
                     posix.write(fd, b"0")
                     joined = True
-            except OSError as exc:
-                refused = refused or exc
+            except OSError as error:
+                refused = refused or error
             finally:
                 posix.close(fd)
         if refused is not None and not joined:
-            raise failure("adding pid of a new process to cgroups: join " + self.directory, refused) from refused
+            raise failure("adding pid of a new process to cgroups: join " + self.directory, refused) from None
 
     def add(self, pid: int, sub: Mapping[str, str] | None = None) -> None:
         """Move another process. Raises PyruncError."""
         directory = self._below(sub)
         try:
             write_file(directory + "/cgroup.procs", str(pid))
-        except OSError as exc:
-            raise failure(f"move process {pid} to cgroup {directory}", exc) from exc
+        except OSError as error:
+            raise failure(f"move process {pid} to cgroup {directory}", error) from None
 
     def _below(self, sub: Mapping[str, str] | None) -> str:
         if not sub:
             return self.directory
         for controller, path in sub.items():
             if controller:
-                raise ConfigError("--cgroup " + controller + ": cgroup v2 has one hierarchy for all controllers")
+                raise ConfigError(f"--cgroup {controller}: cgroup v2 has one hierarchy for all controllers")
             if ".." in path.split("/") or "\0" in path:
                 raise ConfigError("bad sub cgroup path: " + path)
         parts = [part for part in sub[UNIFIED].split("/") if part not in ("", ".")]
@@ -328,8 +328,8 @@ class Manager:
         """Let them run again, but for child cgroups that the container froze itself. Raises PyruncError."""
         try:
             write_file(self.directory + "/cgroup.freeze", "0")
-        except OSError as exc:
-            raise failure("thaw cgroup " + self.directory, exc) from exc
+        except OSError as error:
+            raise failure("thaw cgroup " + self.directory, error) from None
 
     def thaw_all(self) -> None:
         """As thaw(), for SIGKILL. A frozen process of cgroup v2 takes its death. Never fails."""

@@ -20,12 +20,12 @@ class OomWatch:
         self._files: list[int] = []
         try:
             for name in ("memory.events", "cgroup.events"):
-                fd = posix.open(directory + "/" + name, posix.O_RDONLY | posix.O_CLOEXEC)
+                fd = posix.open(f"{directory}/{name}", posix.O_RDONLY | posix.O_CLOEXEC)
                 self._files.append(fd)
                 posix.read(fd, 4096)
                 self._epoll.register(fd, select.EPOLLPRI)
-        except OSError as exc:
-            raise failure("watch " + directory, exc) from exc
+        except OSError as error:
+            raise failure("watch " + directory, error) from None
 
     def fileno(self) -> int:
         return self._epoll.fileno()

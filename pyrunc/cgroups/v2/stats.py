@@ -48,7 +48,7 @@ def _cpu(directory: str) -> dict[str, Any]:
 def _cpuset(directory: str) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key in ("cpus", "mems"):
-        members = _list(_text(directory, "cpuset." + key + ".effective"))
+        members = _list(_text(directory, f"cpuset.{key}.effective"))
         if members:
             result[key] = members
     return result
@@ -106,8 +106,8 @@ def _hugetlb(directory: str) -> dict[str, Any]:
             size = name.split(".")[1]
             entry = {
                 "usage": _number(directory, name),
-                "max": _number(directory, "hugetlb." + size + ".max"),
-                "failcnt": _table(directory, "hugetlb." + size + ".events").get("max", 0),
+                "max": _number(directory, f"hugetlb.{size}.max"),
+                "failcnt": _table(directory, f"hugetlb.{size}.events").get("max", 0),
             }
             result[size] = _without_zero(entry, ("failcnt",))
     return result

@@ -41,7 +41,7 @@ def checkpoint(store: Store, container_id: str, options: Options) -> None:
         container = store.load(container_id)
         status = container.status()
         if status not in ("running", "paused"):
-            raise StateError("Container cannot be checkpointed in " + status + " state")
+            raise StateError(f"Container cannot be checkpointed in {status} state")
         if not container.fields.get("ownMounts", True):
             raise PyruncError(
                 "a container without a mount namespace cannot be checkpointed", pointer="/linux/namespaces"
@@ -61,7 +61,7 @@ def checkpoint(store: Store, container_id: str, options: Options) -> None:
 def _check_status_fd(options: Options) -> None:
     if options.status_fd < 0 or not options.lazy_pages:
         return
-    what = "invalid --status-fd argument " + str(options.status_fd) + ": "
+    what = f"invalid --status-fd argument {options.status_fd}: "
     try:
         flags = fcntl.fcntl(options.status_fd, fcntl.F_GETFL)
     except OSError as error:
@@ -90,7 +90,7 @@ def _dump(container: Container, options: Options) -> None:
     work = criu.open_directory(options.work_path, "work directory") if options.work_path else -1
     try:
         if not options.pre_dump:
-            files.replace(options.image_path + "/" + DESCRIPTORS, dumps(streams).encode("utf-8"))
+            files.replace(f"{options.image_path}/{DESCRIPTORS}", dumps(streams).encode("utf-8"))
         wanted = criu.common_options(rpc, options, images, work, LOG, container.fields["annotations"])
         _add(wanted, container, options, told)
         service.start()
@@ -119,7 +119,7 @@ def _make_directory(path: str, config: Config) -> None:
                 posix.chown(path, -1, mapping["hostID"])
                 posix.chmod(path, 0o710)
     except OSError as error:
-        raise PyruncError("make " + path + ": " + reason(error), errno=error.errno) from None
+        raise PyruncError(f"make {path}: {reason(error)}", errno=error.errno) from None
 
 
 def _add(wanted: Any, container: Container, options: Options, told: list[str]) -> None:
@@ -166,11 +166,11 @@ def _check_parent(options: Options) -> None:
     if options.parent_path is None:
         return
     # The directory of the images may not be there yet, and CRIU will be in the one that a link leads to.
-    path = realpath(realpath(options.image_path) + "/" + options.parent_path)
+    path = realpath(f"{realpath(options.image_path)}/{options.parent_path}")
     try:
         posix.close(posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC))
     except OSError as error:
-        raise UsageError("invalid --parent-path: stat " + path + ": " + reason(error), errno=error.errno) from None
+        raise UsageError(f"invalid --parent-path: stat {path}: {reason(error)}", errno=error.errno) from None
 
 
 def _namespaces(pid: int, config: Config) -> list[str]:
@@ -179,8 +179,8 @@ def _namespaces(pid: int, config: Config) -> list[str]:
     for kind in Namespaces(config.get("linux", {}).get("namespaces", [])).joined:
         if kind in EXTERNAL_NAMESPACES:
             name = TYPES[kind][1]
-            number = posix.stat("/proc/" + str(pid) + "/ns/" + name).st_ino
-            told.append(name + "[" + str(number) + "]:" + EXTERNAL_NAMESPACES[kind])
+            number = posix.stat(f"/proc/{pid}/ns/{name}").st_ino
+            told.append(f"{name}[{number}]:{EXTERNAL_NAMESPACES[kind]}")
     return told
 
 
@@ -189,11 +189,11 @@ def _descriptors(pid: int, options: Options) -> list[str]:
     found = []
     table = {entry.number for entry in mountinfo.entries(pid)}
     for number in range(len(STREAMS)):
-        path = "/proc/" + str(pid) + "/fd/" + str(number)
+        path = f"/proc/{pid}/fd/{number}"
         try:
             name = posix.readlink(path)
             about = posix.stat(path)
-            foreign = mountinfo.mount_number("/proc/" + str(pid) + "/fdinfo/" + str(number)) not in table
+            foreign = mountinfo.mount_number(f"/proc/{pid}/fdinfo/{number}") not in table
         except OSError:
             found.append("")
             continue
@@ -201,10 +201,10 @@ def _descriptors(pid: int, options: Options) -> list[str]:
             # Not the container's own console, which lies on its own /dev/pts.
             if not options.shell_job:
                 raise PyruncError(
-                    "the container's " + STREAMS[number] + " is a terminal of the host's: " + name,
+                    f"the container's {STREAMS[number]} is a terminal of the host's: {name}",
                     hint="with --shell-job it is saved, and restored on the terminal that restore is called on",
                 )
-            name = "tty[" + format(about.st_rdev, "x") + ":" + format(about.st_dev, "x") + "]"
+            name = f"tty[{format(about.st_rdev, 'x')}:{format(about.st_dev, 'x')}]"
         found.append(name)
     return found
 

@@ -106,7 +106,7 @@ def messages() -> Any:
 def find() -> str:
     """The path of the program. Raises PyruncError."""
     path = posix.environ.get(b"PATH", b"").decode("utf-8", "surrogateescape")
-    for directory in (path + ":" + _PATH).split(":"):
+    for directory in (f"{path}:{_PATH}").split(":"):
         if directory.startswith("/") and posix.access(directory + "/criu", posix.X_OK):
             return directory + "/criu"
     raise PyruncError("checkpoint and restore need CRIU, and there is no program criu", hint="install the package criu")
@@ -263,15 +263,15 @@ def check(*, images: str = "", memory_tracking: bool = False, lazy_pages: bool =
         service.start()
         request = rpc.criu_req(type=rpc.VERSION, keep_open=True)
         version = service.ask(request).version
-        number = str(version.major_number) + "." + str(version.minor_number)
+        number = f"{version.major_number}.{version.minor_number}"
         if (version.major_number, version.minor_number) < _OLDEST:
-            raise PyruncError("criu " + number + " is too old", hint="checkpoint and restore need CRIU 3.16")
+            raise PyruncError(f"criu {number} is too old", hint="checkpoint and restore need CRIU 3.16")
         features = rpc.criu_features(mem_track=True, lazy_pages=True)
         answer = service.ask(rpc.criu_req(type=rpc.FEATURE_CHECK, features=features))
         if not answer.success:
             release = posix.uname().release
             raise PyruncError(
-                "criu " + number + " does not work on Linux " + release + service.said(),
+                f"criu {number} does not work on Linux {release}{service.said()}",
                 hint="`criu check` says what is missing; a newer CRIU may know this kernel",
             )
         if memory_tracking and not answer.features.mem_track:
@@ -326,7 +326,7 @@ def failure(service: Service, options: Options, log: str, answer: Any) -> Pyrunc
     kind = service.rpc.criu_req_type.Name(answer.type)
     number = posix.strerror(answer.cr_errno).lower() if answer.cr_errno else ""
     why = _with_colon(text or answer.cr_errmsg or number) or service.said()
-    return PyruncError("criu failed: type " + kind + why, hint="its log is " + path)
+    return PyruncError(f"criu failed: type {kind}{why}", hint="its log is " + path)
 
 
 def open_directory(path: str, what: str) -> int:
@@ -334,4 +334,4 @@ def open_directory(path: str, what: str) -> int:
     try:
         return posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError as error:
-        raise PyruncError(what + " " + path + ": " + reason(error), errno=error.errno) from None
+        raise PyruncError(f"{what} {path}: {reason(error)}", errno=error.errno) from None

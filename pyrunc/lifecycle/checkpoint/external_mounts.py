@@ -31,7 +31,7 @@ _PLAIN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0
 def name_of(kind: str, path: str, below: str = "") -> str:
     """Of a mount or device. below: the way from a recursive bind to a mount in it."""
     name = "pyrunc:" + kind + ":" + _escaped("/" + "/".join(paths.components(path)))
-    return name + ":" + _escaped(below) if below else name
+    return f"{name}:{_escaped(below)}" if below else name
 
 
 def _escaped(path: str) -> str:
@@ -52,7 +52,7 @@ def told_at_dump(pid: int, config: Config, cgroups: dict[str, str]) -> list[str]
     """
     try:
         table = entries(pid)
-        root = posix.open("/proc/" + str(pid) + "/root", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        root = posix.open(f"/proc/{pid}/root", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError as error:
         raise PyruncError("read the container's mounts: " + reason(error), errno=error.errno) from None
     try:
@@ -66,8 +66,8 @@ def told_at_dump(pid: int, config: Config, cgroups: dict[str, str]) -> list[str]
     for point in found:
         if "]:" in point:
             # CRIU looks for the first "]:" and would take what follows for the name.
-            raise PyruncError("mounts on " + point + " cannot be checkpointed: CRIU has no way to write ']:'")
-    return ["mnt[" + point + "]:" + name for point, name in found.items()]
+            raise PyruncError(f"mounts on {point} cannot be checkpointed: CRIU has no way to write ']:'")
+    return [f"mnt[{point}]:{name}" for point, name in found.items()]
 
 
 def _names_at_dump(table: list[Entry], root: int, config: Config) -> dict[str, str]:
@@ -128,7 +128,7 @@ def _mounted_at(table: list[Entry], root: int, path: str, *, null: bool = False)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return None
-        raise PyruncError("resolve " + path + ": " + reason(error), errno=error.errno) from None
+        raise PyruncError(f"resolve {path}: {reason(error)}", errno=error.errno) from None
     try:
         if null and not is_null(fd):
             return None

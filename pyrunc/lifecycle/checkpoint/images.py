@@ -27,7 +27,7 @@ def judge_profile(profile: str, images: str) -> None:
         # Threads but the first have no such part.
         if process.get("tc") and not process["thread_core"]["creds"].get("lsm_profile"):
             raise PyruncError(
-                "--lsm-profile " + profile + ": a process of the checkpoint had no profile that criu could replace",
+                f"--lsm-profile {profile}: a process of the checkpoint had no profile that criu could replace",
                 hint="restore it without, or save a container that runs under a profile",
             )
     if kind == "apparmor" and not set(name).intersection(":&"):
@@ -36,21 +36,21 @@ def judge_profile(profile: str, images: str) -> None:
         except OSError:
             return
         if not any(line.rpartition(" (")[0] == name for line in loaded):
-            raise PyruncError("--lsm-profile " + profile + ": no such profile is loaded")
+            raise PyruncError(f"--lsm-profile {profile}: no such profile is loaded")
 
 
 def descriptors(images: str) -> list[str]:
     """Where the standard streams of the process led. Raises PyruncError."""
     try:
-        names: Any = loads(files.read(images + "/" + DESCRIPTORS), DESCRIPTORS)
+        names: Any = loads(files.read(f"{images}/{DESCRIPTORS}"), DESCRIPTORS)
     except OSError as error:
         raise PyruncError(
-            "read " + images + "/" + DESCRIPTORS + ": " + reason(error),
+            f"read {images}/{DESCRIPTORS}: {reason(error)}",
             errno=error.errno,
             hint="is this the directory of a checkpoint that is complete?",
         ) from None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise PyruncError(images + "/" + DESCRIPTORS + " is not a list of names")
+        raise PyruncError(f"{images}/{DESCRIPTORS} is not a list of names")
     return names
 
 
@@ -76,11 +76,11 @@ def _image_entries(images: str, pattern: str) -> list[Any]:
     from pycriu import images as format_  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
     found: list[Any] = []
-    for path in glob.glob(glob.escape(images) + "/" + pattern):
+    for path in glob.glob(f"{glob.escape(images)}/{pattern}"):
         try:
             found += format_.loads(files.read(path, limit=_IMAGE_LIMIT))["entries"]
         except Exception as error:  # whatever the library stumbles on
-            raise PyruncError("read " + path + ": " + str(error)) from None
+            raise PyruncError(f"read {path}: {error}") from None
     return found
 
 
@@ -110,6 +110,6 @@ def judge_names(found: list[ImageMount], names: set[str]) -> None:
     for mount in found:
         if mount.name and mount.name not in names:
             raise PyruncError(
-                "the checkpoint has a mount on " + mount.point.lstrip(".") + " that the config does not have",
+                f"the checkpoint has a mount on {mount.point.lstrip('.')} that the config does not have",
                 hint="restore with the mounts that the container had: destination " + mount.name.split(":")[-1],
             )

@@ -70,7 +70,7 @@ def _check_flags(wanted: Options) -> None:
     host = read_host(None)
     kind = wanted.lsm_profile.partition(":")[0]
     if (kind == "apparmor" and not host.apparmor) or (kind == "selinux" and not host.selinux):
-        raise UsageError("--lsm-profile: " + kind + " is not enabled on this host")
+        raise UsageError(f"--lsm-profile: {kind} is not enabled on this host")
     if wanted.lsm_mount_context and not host.selinux:
         raise UsageError("--lsm-mount-context: selinux is not enabled on this host")
 

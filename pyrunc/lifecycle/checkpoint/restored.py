@@ -80,16 +80,14 @@ class RestoreProcesses(Step):
             options.lsm_profile = self.wanted.lsm_profile
         if self.wanted.lsm_mount_context:
             options.lsm_mount_context = self.wanted.lsm_mount_context
-        options.external.extend("mnt[" + name + "]:" + path for name, path in names)
+        options.external.extend(f"mnt[{name}]:{path}" for name, path in names)
         for number, (key, _) in enumerate(self.process.descriptors, _WORK + 1):
             options.inherit_fd.add(key=key, fd=number)
         for _, _, kind, pointer in context.namespace_fds:
             if kind in EXTERNAL_NAMESPACES:
                 continue
             if kind in _NOT_INTO:
-                raise PyruncError(
-                    "criu cannot restore into a " + kind + " namespace that is there already", pointer=pointer
-                )
+                raise PyruncError(f"criu cannot restore into a {kind} namespace that is there already", pointer=pointer)
             path = self.creation.context.config["linux"]["namespaces"][int(pointer.split("/")[3])]["path"]
             options.join_ns.add(ns=namespaces.TYPES[kind][1], ns_file=path)
         for controllers, path in _cgroups(self.service.pid):
@@ -102,7 +100,7 @@ class RestoreProcesses(Step):
             elif name.startswith("tty[") and name not in standard[:number]:
                 if not posix.isatty(number):
                     raise PyruncError(
-                        "the checkpoint is of a shell job: its " + STREAMS[number] + " has to be a terminal",
+                        f"the checkpoint is of a shell job: its {STREAMS[number]} has to be a terminal",
                         hint="restore it in the foreground on a terminal",
                     )
                 options.inherit_fd.add(key=name, fd=number)
@@ -147,7 +145,7 @@ class RestoreProcesses(Step):
         container.save()
         own = "/proc/self/ns/time"
         kinds = [entry["type"] for entry in context.config.get("linux", {}).get("namespaces", [])]
-        if "time" not in kinds and posix.stat(own).st_ino != posix.stat("/proc/" + str(pid) + "/ns/time").st_ino:
+        if "time" not in kinds and posix.stat(own).st_ino != posix.stat(f"/proc/{pid}/ns/time").st_ino:
             # CRIU restores into a time namespace of its own, so that clocks go on: exec must know of it.
             config = container.config()
             config["linux"]["namespaces"].append({"type": "time"})
@@ -161,7 +159,7 @@ class RestoreProcesses(Step):
             posix.rmdir(self.process.directory)
             posix.chmod(self.process.creation.container.directory, 0o700)
         except OSError as error:
-            log.warning("remove " + self.process.directory + ": " + reason(error))
+            log.warning(f"remove {self.process.directory}: {reason(error)}")
 
     def undo(self, context: Context) -> None:
         if context.pidfd >= 0:
@@ -177,15 +175,15 @@ def _judge_namespaces(context: Context, pid: int) -> None:
     spaces = namespaces.Namespaces(context.config.get("linux", {}).get("namespaces", []))
     for kind in spaces.new:
         name = namespaces.TYPES[kind][1]
-        if _inode("/proc/self/ns/" + name) == _inode("/proc/" + str(pid) + "/ns/" + name):
+        if _inode("/proc/self/ns/" + name) == _inode(f"/proc/{pid}/ns/{name}"):
             raise PyruncError(
-                "the checkpoint has no " + kind + " namespace, and the config asks for a new one",
+                f"the checkpoint has no {kind} namespace, and the config asks for a new one",
                 pointer=spaces.pointers[kind],
             )
     for fd, _, kind, pointer in context.namespace_fds:
-        if posix.fstat(fd).st_ino != _inode("/proc/" + str(pid) + "/ns/" + namespaces.TYPES[kind][1]):
+        if posix.fstat(fd).st_ino != _inode(f"/proc/{pid}/ns/{namespaces.TYPES[kind][1]}"):
             raise PyruncError(
-                "the checkpoint has a " + kind + " namespace of its own, and the config joins one", pointer=pointer
+                f"the checkpoint has a {kind} namespace of its own, and the config joins one", pointer=pointer
             )
 
 
@@ -196,7 +194,7 @@ def _inode(path: str) -> int:
 def _within(pid: int, kind: str, action: Callable[[], None], what: str) -> None:
     """Do something in a namespace of the container's, by a process that is not there for long. Raises PyruncError."""
     flag, name = namespaces.TYPES[kind]
-    fd = posix.open("/proc/" + str(pid) + "/ns/" + name, posix.O_RDONLY | posix.O_CLOEXEC)
+    fd = posix.open(f"/proc/{pid}/ns/{name}", posix.O_RDONLY | posix.O_CLOEXEC)
     child, pidfd = _linux.clone(0)
     if child == 0:
         try:
@@ -219,7 +217,7 @@ def _make_root_read_only() -> None:
 def _cgroups(pid: int) -> list[tuple[str, str]]:
     """Controllers and path of each hierarchy that a process is in (cgroups(7))."""
     found = []
-    for line in files.read("/proc/" + str(pid) + "/cgroup").decode("utf-8", "surrogateescape").split("\n"):
+    for line in files.read(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape").split("\n"):
         _, colon, rest = line.partition(":")
         if colon:
             controllers, _, path = rest.partition(":")

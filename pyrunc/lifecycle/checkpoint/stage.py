@@ -140,7 +140,7 @@ class Stage:
                 self._put(root, step)
             except OSError as error:
                 raise PyruncError(
-                    "make the mount point " + step.destination + ": " + reason(error),
+                    f"make the mount point {step.destination}: {reason(error)}",
                     pointer=step.pointer,
                     errno=error.errno,
                 ) from None
@@ -219,7 +219,7 @@ class Stage:
         try:
             fd = posix.open(source, posix.O_PATH | posix.O_CLOEXEC)
         except OSError as error:
-            raise PyruncError("mount source " + source + ": " + reason(error), errno=error.errno) from None
+            raise PyruncError(f"mount source {source}: {reason(error)}", errno=error.errno) from None
         if bind.name == NULL and not is_null(fd):
             raise PyruncError("/dev/null of the host is not the null device (character device 1:3)")
         real = posix.readlink("/proc/self/fd/" + str(fd))
@@ -239,10 +239,10 @@ class Stage:
         mounts.attach(tree, target)
         # CRIU takes a slave's master from here, and finds none in a private mount. It stays a slave of the host's.
         mounts.set_attributes(tree, 0, 0, propagation=_linux.MS_SHARED)
-        path = self.directory + "/" + name + way
+        path = f"{self.directory}/{name}{way}"
         there, asked = posix.stat(path, follow_symlinks=False), posix.fstat(fd)
         if (there.st_dev, there.st_ino) != (asked.st_dev, asked.st_ino):
-            raise PyruncError("mount source " + source + " was moved away meanwhile")
+            raise PyruncError(f"mount source {source} was moved away meanwhile")
         for each in (fd, tree, target):
             posix.close(each)
         return path
@@ -269,7 +269,7 @@ class Stage:
         for path, bind, below in bound:
             # The mount is directly below `directory`; the rest is the way in it.
             first, _, rest = path[len(self.directory) + 1 :].partition("/")
-            entry = table[self.directory + "/" + first]
+            entry = table[f"{self.directory}/{first}"]
             root = entry.root.rstrip("/") + ("/" + rest if rest else "") or "/"
             found.append(Restriction(entry.device, root, bind.restrictions(below=below)))
         entry = table[self.directory + "/root"]
@@ -310,7 +310,7 @@ def _refuse_link(root: int, point: str) -> None:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise PyruncError(
-                "mount point " + point + " of the checkpoint is behind a symbolic link of the rootfs",
+                f"mount point {point} of the checkpoint is behind a symbolic link of the rootfs",
                 errno=error.errno,
                 hint="restore with the rootfs that the container had",
             ) from None
@@ -328,6 +328,6 @@ def judge_restored(table: list[Entry], restrictions: list[Restriction]) -> None:
         if mine and not any(restriction.options <= entry.options for restriction in mine):
             missing = sorted(mine[0].options - entry.options)
             raise PyruncError(
-                "the checkpoint restores the mount on " + entry.point + " without " + ", ".join(missing),
+                f"the checkpoint restores the mount on {entry.point} without {', '.join(missing)}",
                 hint="the config asks for it: the images are of another container, or were tampered with",
             )

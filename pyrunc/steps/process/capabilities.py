@@ -48,7 +48,7 @@ class Caps:
             number = _linux.CAPS.get(name)
             if number is None:
                 if name not in self.unknown and names:
-                    self.unknown[name] = kind + "/" + str(names.index(name))
+                    self.unknown[name] = f"{kind}/{names.index(name)}"
             else:
                 mask |= 1 << number
         return mask
@@ -72,7 +72,7 @@ def warnings(caps: Caps, available: int, pointer: str = "/process/capabilities")
     for name, place in caps.unknown.items():
         from pyrunc.nearest import unknown_capability
 
-        found.append(unknown_capability(name, _linux.CAPS, pointer and pointer + "/" + place))
+        found.append(unknown_capability(name, _linux.CAPS, pointer and f"{pointer}/{place}"))
     missing = caps.all() & ~available
     if missing:
         text = "capabilities that the runtime itself does not have are left out: " + ", ".join(_names(missing))

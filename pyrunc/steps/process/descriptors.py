@@ -24,7 +24,7 @@ def cannot(what: str, error: OSError) -> PyruncError:
     allowed: int = _linux.prlimit(0, _linux.RLIMITS["RLIMIT_NOFILE"], None)[0]
     if number == errno.EMFILE or (number in (errno.EINVAL, errno.EBADF) and allowed < _FEW_DESCRIPTORS):
         # dup2(2) says EBADF, fcntl(2) EINVAL for a number beyond the limit.
-        number, hint = errno.EMFILE, "RLIMIT_NOFILE allows " + str(allowed) + ": the runtime needs a few more"
+        number, hint = errno.EMFILE, f"RLIMIT_NOFILE allows {allowed}: the runtime needs a few more"
     return PyruncError(what + ": " + posix.strerror(number or 0).lower(), errno=number, hint=hint)
 
 

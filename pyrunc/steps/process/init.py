@@ -72,13 +72,13 @@ class MakeCwd(Step):
         self.cwd = cwd
 
     def describe(self) -> str:
-        return "make the working directory " + self.cwd + " if it is missing"
+        return f"make the working directory {self.cwd} if it is missing"
 
     def apply(self, context: Context) -> None:
         try:
             posix.close(paths.make_directories(context.root_fd, self.cwd))
         except OSError as error:
-            raise PyruncError("mkdir " + self.cwd + ": " + reason(error), errno=error.errno) from None
+            raise PyruncError(f"mkdir {self.cwd}: {reason(error)}", errno=error.errno) from None
 
 
 class BecomeProgram(Step):
@@ -256,7 +256,7 @@ class BecomeProgram(Step):
             if not final and error.errno in (errno.EPERM, errno.EACCES):
                 return False
             raise PyruncError(
-                "chdir to cwd " + cwd + ": " + reason(error),
+                f"chdir to cwd {cwd}: {reason(error)}",
                 pointer="/process/cwd",
                 errno=error.errno,
                 hint=_why(context, self.process, error.errno or 0, cwd),
@@ -291,6 +291,4 @@ def _verify_directory(cwd: str) -> None:
     except OSError:
         here = ""
     if not here.startswith("/"):
-        raise PyruncError(
-            "current working directory " + cwd + " is outside of the container's root", pointer="/process/cwd"
-        )
+        raise PyruncError(f"current working directory {cwd} is outside of the container's root", pointer="/process/cwd")

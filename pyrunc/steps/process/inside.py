@@ -128,7 +128,7 @@ class Inside:
     def walk(self, path: str, cwd: str = "/") -> Place:
         """What execve(2) would find. Raises Stopped, Unknown, OSError."""
         here: list[str] = []
-        waiting = _names(path if path.startswith("/") else cwd + "/" + path)[::-1]
+        waiting = _names(path if path.startswith("/") else f"{cwd}/{path}")[::-1]
         links = names = 0
         link = ""
         while waiting:
@@ -181,7 +181,7 @@ class Inside:
         if index < 0:
             return ""
         options = self.told[index].get("options") or []
-        return "/mounts/" + str(index) + "/options/" + str(options.index(option)) if option in options else ""
+        return f"/mounts/{index}/options/{options.index(option)}" if option in options else ""
 
     def _look(self, here: list[str], name: str, link: str) -> Place:
         try:
@@ -200,7 +200,7 @@ class Inside:
             source = mount.get("source") or ""
             if (mount.get("type") != "bind" and "bind" not in options and "rbind" not in options) or not source:
                 raise Unknown
-            source = source if source.startswith("/") else self._bundle + "/" + source
+            source = source if source.startswith("/") else f"{self._bundle}/{source}"
             base = posix.open(source, posix.O_PATH | posix.O_CLOEXEC)
         try:
             if not names and flags == posix.O_PATH:

@@ -30,7 +30,7 @@ class LsmLabel(Step):
         self.value = "exec " + value if apparmor else value
 
     def describe(self) -> str:
-        return "write '" + self.value + "' to attr/" + self.attribute
+        return f"write '{self.value}' to attr/{self.attribute}"
 
     def apply(self, context: Context) -> None:
         write_attribute(context, self.attribute, self.value)
@@ -49,7 +49,7 @@ def write_attribute(context: Context, attribute: str, text: str) -> None:
                 procfs.write(proc, own + "exec", value)
         except OSError as error:
             raise PyruncError(
-                "write '" + text + "' to /proc/self/attr/" + attribute + ": " + reason(error),
+                f"write '{text}' to /proc/self/attr/{attribute}: {reason(error)}",
                 errno=error.errno,
             ) from None
     finally:
@@ -72,9 +72,7 @@ def labels(process: Process, host: Host) -> list[Step]:
 def require_lsm(lsm: str, label: str, host: Host, pointer: str) -> None:
     """Raises ConfigError when the host lacks the LSM that a label is for, or SELinux's policy does not know it."""
     if not (host.apparmor if lsm == "apparmor" else host.selinux):
-        raise ConfigError(
-            lsm + " label " + label + " cannot be applied: " + lsm + " is not enabled on this host", pointer=pointer
-        )
+        raise ConfigError(f"{lsm} label {label} cannot be applied: {lsm} is not enabled on this host", pointer=pointer)
     if lsm == "selinux":
         from pyrunc.linux import selinux
 

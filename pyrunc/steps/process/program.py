@@ -30,18 +30,18 @@ def find_program(name: str, env: list[str]) -> str:
     if denied:
         raise _no_program(name, denied)
     raise PyruncError(
-        'exec: "' + name + '": executable file not found in $PATH', pointer="/process/args/0", errno=errno.ENOENT
+        f'exec: "{name}": executable file not found in $PATH', pointer="/process/args/0", errno=errno.ENOENT
     )
 
 
 def _no_program(name: str, problem: int) -> PyruncError:
     text = posix.strerror(problem).lower()
     if problem == errno.ENOENT:
-        text = "stat " + name + ": " + text
+        text = f"stat {name}: {text}"
     elif problem == errno.EISDIR:
         # What execve(2) says of it, and what engines make exit status 126 of.
         text = posix.strerror(errno.EACCES).lower() + " (it is a directory)"
-    return PyruncError('exec: "' + name + '": ' + text, pointer="/process/args/0", errno=problem)
+    return PyruncError(f'exec: "{name}": {text}', pointer="/process/args/0", errno=problem)
 
 
 def _not_executable(path: str) -> int:

@@ -85,7 +85,7 @@ def _script(data: bytes) -> Kind:
     if not words[0]:
         return Kind("its #! line names no interpreter")
     if not end and len(data) == _BEGINNING and len(words) == 1:
-        return Kind("its #! line is longer than the " + str(_BEGINNING) + " bytes that the kernel reads")
+        return Kind(f"its #! line is longer than the {_BEGINNING} bytes that the kernel reads")
     return Kind("", words[0].decode("utf-8", "surrogateescape"), "its interpreter")
 
 
@@ -99,7 +99,7 @@ def _elf(place: Place, data: bytes) -> Kind:
         return int.from_bytes(raw, "little" if order == "little" else "big")
 
     machine, own = number(data[18:20]), posix.uname().machine
-    name = _MACHINES.get(machine, "machine " + str(machine) + " of elf.h")
+    name = _MACHINES.get(machine, f"machine {machine} of elf.h")
     foreign = machine != _OWN.get(own) and not (machine == 3 and own == "x86_64") and own in _OWN
     if foreign or order != sys.byteorder:
         return Kind(

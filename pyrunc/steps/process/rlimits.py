@@ -31,14 +31,14 @@ class OomScore(Step):
         return "set oom_score_adj to " + str(self.value)
 
     def apply(self, context: Context) -> None:
-        path = "/proc/" + str(context.pid) + "/oom_score_adj"
+        path = f"/proc/{context.pid}/oom_score_adj"
         try:
             files.write(path, str(self.value).encode("ascii"))
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EPERM) and context.host.rootless:
                 return  # Rootless, lowering is refused; runc goes on as well.
             raise PyruncError(
-                "set oom_score_adj to " + str(self.value) + ": " + reason(error),
+                f"set oom_score_adj to {self.value}: {reason(error)}",
                 errno=error.errno,
                 hint="lowering it needs CAP_SYS_RESOURCE",
             ) from None
@@ -57,9 +57,7 @@ class Rlimits(Step):
         self.limits = limits
 
     def describe(self) -> str:
-        return "set " + ", ".join(
-            limit["type"] + " " + str(limit["soft"]) + "/" + str(limit["hard"]) for limit in self.limits
-        )
+        return "set " + ", ".join(f"{limit['type']} {limit['soft']}/{limit['hard']}" for limit in self.limits)
 
     def apply(self, context: Context) -> None:
         for index, limit in enumerate(self.limits):
@@ -67,7 +65,7 @@ class Rlimits(Step):
                 _linux.prlimit(context.pid, _linux.RLIMITS[limit["type"]], (limit["soft"], limit["hard"]))
             except OSError as error:
                 raise PyruncError(
-                    "set rlimit " + limit["type"] + ": " + reason(error),
+                    f"set rlimit {limit['type']}: {reason(error)}",
                     pointer="/process/rlimits/" + str(index),
                     errno=error.errno,
                     hint="raising a hard limit needs CAP_SYS_RESOURCE" if error.errno == errno.EPERM else None,

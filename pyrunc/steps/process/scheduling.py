@@ -51,7 +51,7 @@ class Tune(Step):
                 and resources.get("cpu", {}).get("cpus")
             ):
                 hint = "process scheduler can't be used together with AllowedCPUs"  # in runc's words
-            raise PyruncError("set " + self.what + ": " + reason(error), errno=error.errno, hint=hint) from None
+            raise PyruncError(f"set {self.what}: {reason(error)}", errno=error.errno, hint=hint) from None
 
 
 def compile(process: Process, linux: Linux, scheduled_late: bool) -> list[Step]:

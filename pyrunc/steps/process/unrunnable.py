@@ -44,7 +44,7 @@ class Caller:
         self.own = own
 
     def words(self) -> str:
-        return "uid " + str(self.uid) + ", gid " + str(self.gid)
+        return f"uid {self.uid}, gid {self.gid}"
 
 
 def not_found(files: Inside, name: str, process: Any) -> str:
@@ -59,15 +59,15 @@ def not_found(files: Inside, name: str, process: Any) -> str:
     for folder in folders[:64]:
         if len(known) >= _NAMES:
             break
-        known += files.names(folder if folder.startswith("/") else process["cwd"] + "/" + folder)
+        known += files.names(folder if folder.startswith("/") else f"{process['cwd']}/{folder}")
     elsewhere = [folder for folder in _USUAL if folder not in folders]
     cwd: str = process["cwd"]
     for folder in [*elsewhere, cwd]:
         if folder not in folders and name in files.names(folder):
-            return words + ": it is in " + folder + ", which is not among them: name it by its whole path, or add that"
+            return f"{words}: it is in {folder}, which is not among them: name it by its whole path, or add that"
     question = _meant(name, known)
     if question:
-        return words + ": " + question
+        return f"{words}: {question}"
     return words + ": install it in the rootfs, or name it by its whole path"
 
 
@@ -105,8 +105,8 @@ def directory(files: Inside, path: str, process: Any, number: int) -> str:
     """A working directory that cannot be entered."""
     try:
         place = files.walk(path)
-    except Stopped as stop:
-        return _stopped(files, stop, Caller(process, True))
+    except Stopped as error:
+        return _stopped(files, error, Caller(process, True))
     except (Unknown, OSError):
         return ""
     try:
@@ -123,17 +123,17 @@ def _refused(files: Inside, path: str, cwd: str, caller: Caller, number: int, wh
     """what: "the program", or what it is to the one that was named. Raises Unknown, OSError."""
     try:
         place = files.walk(path, cwd)
-    except Stopped as stop:
+    except Stopped as error:
         if depth:
             return "the program is there, " + what + " " + path.rstrip("\r") + " is not" + _missing_word(path)
-        return _stopped(files, stop, caller)
+        return _stopped(files, error, caller)
     try:
         words = _forbidden(files, place, caller, what if depth else "it")
         if words:
             return words
         kind = program_kind.look(place)
         if kind.problem and number in (errno.ENOEXEC, errno.ENOENT, errno.EINVAL, errno.ELIBBAD, errno.ELOOP):
-            return ("" if not depth else what + " " + path + ": ") + kind.problem
+            return ("" if not depth else f"{what} {path}: ") + kind.problem
         if number == errno.ETXTBSY:
             return "something holds it open for writing: `fuser -v` on the host shows who; close it first"
         if kind.interpreter and depth < _DEPTH:
@@ -161,13 +161,13 @@ def _missing_word(path: str) -> str:
 
 def _stopped(files: Inside, stop: Stopped, caller: Caller) -> str:
     """Where the way to a file ends."""
-    by = " (by the link " + stop.link + ")" if stop.link else ""
+    by = f" (by the link {stop.link})" if stop.link else ""
     whole = (stop.folder if stop.folder != "/" else "") + "/" + stop.name
     if stop.number == errno.ENOENT:
         question = _meant(stop.name, files.names(stop.folder))
         return "in " + stop.folder + by + " there is no " + stop.name + (": " + question if question else "")
     if stop.number == errno.ENOTDIR:
-        return whole + by + " is no directory"
+        return f"{whole}{by} is no directory"
     if stop.number == errno.ELOOP:
         return "links lead to each other: the last that was followed is " + (stop.link or whole)
     if stop.number in (errno.EACCES, errno.EPERM):
@@ -182,12 +182,12 @@ def _stopped(files: Inside, stop: Stopped, caller: Caller) -> str:
 def _closed(path: str, place: Place, caller: Caller) -> str:
     """A directory that may not be entered."""
     name = "the rootfs's own directory, /" if path == "/" else path
-    return name + " (" + _owner(place) + ") must be searchable (x) for the process (" + caller.words() + ")"
+    return f"{name} ({_owner(place)}) must be searchable (x) for the process ({caller.words()})"
 
 
 def _owner(place: Place) -> str:
     status = place.status
-    return "mode " + format(status.st_mode & 0o7777, "04o") + ", owner " + str(status.st_uid) + ":" + str(status.st_gid)
+    return f"mode {format(status.st_mode & 4095, '04o')}, owner {status.st_uid}:{status.st_gid}"
 
 
 def _forbidden(files: Inside, place: Place, caller: Caller, what: str) -> str:
@@ -198,14 +198,14 @@ def _forbidden(files: Inside, place: Place, caller: Caller, what: str) -> str:
         return place.path + " is no ordinary file"
     if place.is_noexec():
         pointer = files.pointer(place.path, "noexec")
-        return "the mount that " + what + " is on is noexec" + (" (config.json " + pointer + ")" if pointer else "")
+        return "the mount that " + what + " is on is noexec" + (f" (config.json {pointer})" if pointer else "")
     mode = place.status.st_mode
     if not mode & 0o111:
-        return what + " (" + place.path + ", " + _owner(place) + ") has no x for anybody: chmod +x"
+        return f"{what} ({place.path}, {_owner(place)}) has no x for anybody: chmod +x"
     allowed = posix.access(place.path, posix.X_OK, effective_ids=True) if caller.own else _by_mode(place, caller)
     if allowed:
         return ""
-    return what + " (" + place.path + ", " + _owner(place) + ") has no x for the process (" + caller.words() + ")"
+    return f"{what} ({place.path}, {_owner(place)}) has no x for the process ({caller.words()})"
 
 
 def _by_mode(place: Place, caller: Caller) -> bool:
@@ -248,7 +248,7 @@ def _meant(word: str, names: Iterable[str]) -> str:
             far = _distance(word[:64], name[:64], least)
             if 0 < far < least:
                 found, least = name, far
-    return "did you mean " + found + "?" if found else ""
+    return f"did you mean {found}?" if found else ""
 
 
 def _distance(one: str, other: str, most: int) -> int:

@@ -23,9 +23,9 @@ _SOCKET: Final = 0o140000
 def no_id(kind: str, number: int, error: OSError) -> PyruncError:
     """kind: uid or gid."""
     if error.errno == errno.EINVAL:
-        text = "cannot set" + kind + " to unmapped " + kind + " " + str(number) + " in user namespace"
+        text = f"cannot set{kind} to unmapped {kind} {number} in user namespace"
     else:
-        text = "set " + kind + " " + str(number) + ": " + reason(error)
+        text = f"set {kind} {number}: {reason(error)}"
     return PyruncError(text, pointer="/process/user/" + kind, errno=error.errno)
 
 
@@ -58,7 +58,7 @@ def _unmapped_group(groups: list[int]) -> str:
             posix.setgroups([group])
         except OSError as error:
             if error.errno == errno.EINVAL:
-                return "unmapped gid " + str(group) + " in user namespace"
+                return f"unmapped gid {group} in user namespace"
     return ""
 
 
@@ -87,7 +87,7 @@ def environment(process: Process, uid: int, root_fd: int) -> list[str]:
         values[name] = value
     if not values.get("HOME"):
         values["HOME"] = home_of(uid, root_fd)
-    return [name + "=" + value for name, value in values.items()]
+    return [f"{name}={value}" for name, value in values.items()]
 
 
 def home_of(uid: int, root_fd: int) -> str:

@@ -72,8 +72,8 @@ class MakeDevice(Step):
 
     def describe(self) -> str:
         device = self.device
-        number = "" if device["type"] == "p" else " " + str(device["major"]) + ":" + str(device["minor"])
-        return "make device " + device["path"] + " (" + device["type"] + number + ")"
+        number = "" if device["type"] == "p" else f" {device['major']}:{device['minor']}"
+        return f"make device {device['path']} ({device['type']}{number})"
 
     def place(self, error: PyruncError) -> str:
         # What cannot be made at all may be a matter of its numbers; the way to it is one of the path.
@@ -83,7 +83,7 @@ class MakeDevice(Step):
         try:
             self._make(context)
         except OSError as error:
-            raise PyruncError("device " + self.device["path"] + ": " + reason(error), errno=error.errno) from None
+            raise PyruncError(f"device {self.device['path']}: {reason(error)}", errno=error.errno) from None
 
     def _make(self, context: Context) -> None:
         device = self.device
@@ -114,7 +114,7 @@ class MakeDevice(Step):
         made = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=parent)
         try:
             if not is_device(posix.fstat(made), self.device):
-                raise PyruncError("device " + self.device["path"] + ": something else was put there meanwhile")
+                raise PyruncError(f"device {self.device['path']}: something else was put there meanwhile")
             posix.chown("/proc/self/fd/" + str(made), *owner)
         finally:
             posix.close(made)
@@ -126,12 +126,12 @@ class MakeDevice(Step):
         except FileNotFoundError:
             return False
         if not is_device(status, self.device):
-            raise PyruncError("device " + self.device["path"] + ": something else exists there")
+            raise PyruncError(f"device {self.device['path']}: something else exists there")
         return True
 
     def _bind(self, parent: int, name: str, tree: int) -> None:
         if not is_device(posix.fstat(tree), self.device):
-            raise PyruncError("device " + self.device["path"] + ": on the host something else stands there")
+            raise PyruncError(f"device {self.device['path']}: on the host something else stands there")
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
         posix.close(posix.open(name, flags, 0o644, dir_fd=parent))
         target = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=parent)

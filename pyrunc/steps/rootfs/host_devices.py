@@ -44,7 +44,8 @@ class OpenDevice(OpenTree):
 
     def _make(self, context: Context) -> None:
         """In the container's mount namespace, where nobody sees it: on a tmpfs of its own, of the first user namespace,
-        since in another one's a device cannot be opened."""
+        since in another one's a device cannot be opened.
+        """
         device = self.device
         owner = (
             self._on_host(context, "uid", device.get("uid") or 0),
@@ -69,12 +70,10 @@ class OpenDevice(OpenTree):
 
     def _on_host(self, context: Context, kind: str, number: int) -> int:
         """The host's number of one of the container's users or groups (user_namespaces(7))."""
-        lines = files.read("/proc/" + str(context.pid) + "/" + kind + "_map", limit=1 << 20).decode("ascii")
+        lines = files.read(f"/proc/{context.pid}/{kind}_map", limit=1 << 20).decode("ascii")
         for line in lines.splitlines():
             inside, outside, count = map(int, line.split())
             if inside <= number < inside + count:
                 return outside + number - inside
-        words = (
-            "device " + self.device["path"] + ": " + kind + " " + str(number) + " is not mapped in the user namespace"
-        )
+        words = f"device {self.device['path']}: {kind} {number} is not mapped in the user namespace"
         raise PyruncError(words, pointer=self.pointer or None)

@@ -42,7 +42,7 @@ class OpenSources(Step):
         own = posix.open("/proc/self/ns/mnt", posix.O_RDONLY | posix.O_CLOEXEC)
         # setns(2) takes the root and the current directory along, and our root need not be the namespace's.
         root, here = posix.open("/", flags), posix.open(".", flags)
-        theirs = posix.open("/proc/" + str(context.pid) + "/root", flags)
+        theirs = posix.open(f"/proc/{context.pid}/root", flags)
         try:
             _linux.setns(context.pidfd, _linux.CLONE_NEWNS)
             try:
@@ -73,7 +73,7 @@ class OpenSources(Step):
                 raise
             except OSError as error:
                 raise PyruncError(
-                    tree.describe() + ": " + reason(error), pointer=tree.pointer or None, errno=error.errno
+                    f"{tree.describe()}: {reason(error)}", pointer=tree.pointer or None, errno=error.errno
                 ) from None
 
     def undo(self, context: Context) -> None:

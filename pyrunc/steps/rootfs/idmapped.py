@@ -39,7 +39,7 @@ class Mapping(Step):
 
     def describe(self) -> str:
         users, groups = mapping_words(self.uids), mapping_words(self.gids)
-        return "make a user namespace that maps users " + users + " and groups " + groups
+        return f"make a user namespace that maps users {users} and groups {groups}"
 
     def apply(self, context: Context) -> None:
         wait, go = posix.pipe2(posix.O_CLOEXEC)
@@ -51,7 +51,7 @@ class Mapping(Step):
             finally:
                 posix._exit(0)
         posix.close(wait)
-        directory = "/proc/" + str(pid) + "/"
+        directory = f"/proc/{pid}/"
         try:
             files.write(directory + "gid_map", mapping_lines(self.gids))
             files.write(directory + "uid_map", mapping_lines(self.uids))
@@ -130,4 +130,4 @@ def apply(tree: int, mapping: Mapping | Joined, recursive: bool, what: str, cont
             hint = "the file system, or one mounted below it, has no id-mapped mounts"
         elif error.errno == errno.EPERM:
             hint = "it is id-mapped already, or the file system belongs to another user namespace"
-        raise PyruncError("id-map the mount of " + what + ": " + reason(error), errno=error.errno, hint=hint) from None
+        raise PyruncError(f"id-map the mount of {what}: {reason(error)}", errno=error.errno, hint=hint) from None

@@ -33,7 +33,7 @@ class ReadOnlyPaths(Step):
         self.paths = paths_
 
     def describe(self) -> str:
-        return "make " + str(len(self.paths)) + " paths read-only: " + " ".join(self.paths)
+        return f"make {len(self.paths)} paths read-only: {' '.join(self.paths)}"
 
     def apply(self, context: Context) -> None:
         for path in self.paths:
@@ -42,7 +42,7 @@ class ReadOnlyPaths(Step):
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ENOTDIR):
                     continue
-                raise PyruncError("readonly path " + path + ": " + reason(error), errno=error.errno) from None
+                raise PyruncError(f"readonly path {path}: {reason(error)}", errno=error.errno) from None
             if _same_directory(target, context.root_fd):
                 # A copy on top of the root would be seen by nobody: all look from the root itself.
                 mounts.set_attributes(context.root_fd, _linux.MOUNT_ATTR_RDONLY)
@@ -68,7 +68,7 @@ class MaskedPaths(Step):
         self.label = label
 
     def describe(self) -> str:
-        return "mask " + str(len(self.paths)) + " paths: " + " ".join(self.paths)
+        return f"mask {len(self.paths)} paths: {' '.join(self.paths)}"
 
     def apply(self, context: Context) -> None:
         # The first of each kind is attached itself, the others are copies of it.
@@ -79,7 +79,7 @@ class MaskedPaths(Step):
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ENOTDIR):
                     continue
-                raise PyruncError("masked path " + path + ": " + reason(error), errno=error.errno) from None
+                raise PyruncError(f"masked path {path}: {reason(error)}", errno=error.errno) from None
             kind = paths.is_directory(target)
             source, attached = sources[kind]
             if attached:

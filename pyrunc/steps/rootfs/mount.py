@@ -76,7 +76,7 @@ class MountStep(Step):
         self.fstype = "bind" if self.options.bind else mount.get("type") or "none"
         source = mount.get("source") or ""
         if self.options.bind and not source.startswith("/"):
-            source = bundle + "/" + source
+            source = f"{bundle}/{source}"
         self.source = source
         # Of a source below the rootfs, the path inside: an earlier mount may be what makes it.
         self.inside = source[len(rootfs) :] if self.options.bind and rootfs and source.startswith(rootfs + "/") else ""
@@ -127,8 +127,8 @@ class MountStep(Step):
 
     def _failure(self, words: str, number: int | None) -> PyruncError:
         # The beginning is runc's, by which scripts know a mount that fails.
-        start = 'unable to start container process: error during container init: error mounting "' + self._what()
-        return PyruncError(start + '" to rootfs at "' + self.destination + '": ' + words, errno=number)
+        start = "unable to start container process: error during container init: error mounting"
+        return PyruncError(f'{start} "{self._what()}" to rootfs at "{self.destination}": {words}', errno=number)
 
     def _mount(self, context: Context) -> None:
         options = self.options
@@ -219,7 +219,8 @@ class MountStep(Step):
 
     def _host_sysfs(self) -> int:
         """The host's, for a network namespace that does not belong to the user namespace (as crun): the kernel gives
-        no new one then. All that is mounted in it gets the restrictions, too."""
+        no new one then. All that is mounted in it gets the restrictions, too.
+        """
         tree = open_source("/sys", True) if self.tree is None else self.tree.fd
         restrictions = self.options.attr_set & mounts.RESTRICTIONS
         if restrictions:
@@ -258,7 +259,7 @@ class MountStep(Step):
         except OSError as error:
             if error.errno == errno.ENOTDIR and _is_there(context.root_fd, self.destination):
                 raise self._failure(self._unlike(directory), error.errno) from None
-            words = 'make mountpoint "' + self.destination + '": ' + reason(error)
+            words = f'make mountpoint "{self.destination}": {reason(error)}'
             raise self._failure(words, error.errno) from None
         if directory != paths.is_directory(fd):
             raise self._failure(self._unlike(directory), errno.ENOTDIR)
@@ -266,10 +267,10 @@ class MountStep(Step):
 
     def _unlike(self, directory: bool) -> str:
         """What the kernel means by ENOTDIR, for which move_mount(2) has EINVAL."""
-        words = "mount " + self._what() + " to " + self.destination + ": not a directory: "
+        words = f"mount {self._what()} to {self.destination}: not a directory"
         if directory:
-            return words + self._what() + " is one, " + self.destination + " is none"
-        return words + self.destination + " is one, " + self._what() + " is none"
+            return f"{words}: {self._what()} is one, {self.destination} is none"
+        return f"{words}: {self.destination} is one, {self._what()} is none"
 
     def _plain_directory(self, root_fd: int) -> int:
         # Looked up once, without links: one that is put there between a check and its use would be followed else, and
@@ -285,8 +286,8 @@ class MountStep(Step):
                     raise
             posix.close(paths.make_directories(root_fd, self.destination))
         # In runc's words.
-        text = 'filesystem "' + self.fstype + '" must be mounted on ordinary directory: '
-        raise PyruncError(text + self.destination + " is none")
+        text = f'filesystem "{self.fstype}" must be mounted on ordinary directory'
+        raise PyruncError(f"{text}: {self.destination} is none")
 
     def _attributes(self, tree: int, *, only_new: bool) -> None:
         options = self.options
@@ -317,7 +318,7 @@ class MountStep(Step):
             from pyrunc.linux import selinux
 
             parameters = selinux.quoted(parameters)
-        data = ",".join(key if value is None else key + "=" + str(value) for key, value in parameters)
+        data = ",".join(key if value is None else f"{key}={value}" for key, value in parameters)
         name = mountpoint.place(context, target).rpartition("/")[2]
         here = posix.open(".", posix.O_PATH | posix.O_CLOEXEC)
         posix.fchdir(target)
@@ -329,7 +330,7 @@ class MountStep(Step):
             posix.fchdir(here)
             posix.close(here)
         if posix.fstat(made).st_dev == posix.fstat(target).st_dev:
-            raise PyruncError("mount " + self.fstype + ": " + self.destination + " was moved away meanwhile")
+            raise PyruncError(f"mount {self.fstype}: {self.destination} was moved away meanwhile")
         if self.options.tmpcopyup:
             self.helper.copy(target, made, context.self_fd)
         self._attributes(made, only_new=True)

@@ -234,7 +234,7 @@ def parse(options: list[str], pointer: str) -> Options:
             setattr(result, _LINKS[option], True)
         elif option not in _IGNORED and option:
             if "\0" in option:
-                raise ConfigError("a mount option holds a NUL byte", pointer=pointer + "/options/" + str(index))
+                raise ConfigError("a mount option holds a NUL byte", pointer=f"{pointer}/options/{index}")
             key, equals, value = option.partition("=")
             result.parameters.append((key, value if equals else None))
     if result.copy_symlink and (result.source_link or result.target_link):

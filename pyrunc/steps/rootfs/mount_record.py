@@ -41,7 +41,8 @@ def note(context: Context, mount_fd: int, destination: str, place: str) -> None:
 
 def take(context: Context) -> list[MountRecord]:
     """What has been noted, for state.json: destination and path (as above), id, unique (whether the id is never used
-    again; else device and inode of the mount's root count as well)."""
+    again; else device and inode of the mount's root count as well).
+    """
     if context.mounts_fd < 0:
         return []
     size = posix.fstat(context.mounts_fd).st_size

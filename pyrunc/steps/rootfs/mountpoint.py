@@ -26,7 +26,7 @@ def place(context: Context, fd: int) -> str:
         return "/"
     prefix = "" if root == "/" else root
     if not found.startswith(prefix + "/"):
-        raise PyruncError('mountpoint "' + found + '" is outside of rootfs "' + root + '"')
+        raise PyruncError(f'mountpoint "{found}" is outside of rootfs "{root}"')
     return found[len(prefix) :]
 
 
@@ -46,12 +46,12 @@ def check(context: Context, target: int, is_proc: bool, destination: str) -> str
     where = place(context, target)
     if where == "/":
         # It would lie over a root that is reached by its descriptor: nobody would ever see it.
-        raise PyruncError('mountpoint "' + destination + '" is on the top of rootfs')
+        raise PyruncError(f'mountpoint "{destination}" is on the top of rootfs')
     asked = "/" + "/".join(paths.components(destination))
     if "/proc" in (where, asked) and not is_proc:
-        raise PyruncError('"' + destination + '" cannot be mounted because it is not of type proc')
+        raise PyruncError(f'"{destination}" cannot be mounted because it is not of type proc')
     if where.startswith("/proc/") and where not in _PROC_FILES:
-        raise PyruncError('"' + destination + '" cannot be mounted because it is inside /proc')
+        raise PyruncError(f'"{destination}" cannot be mounted because it is inside /proc')
     if where != "/proc" and where not in _PROC_FILES and _linux.fstatfs(target)[0] == _linux.PROC_SUPER_MAGIC:
-        raise PyruncError("mount on " + destination + " would cover a part of proc")
+        raise PyruncError(f"mount on {destination} would cover a part of proc")
     return where

@@ -59,7 +59,7 @@ class Rootfs(Step):
         self.null = null
 
     def describe(self) -> str:
-        return "bind the rootfs " + self.path + " to itself"
+        return f"bind the rootfs {self.path} to itself"
 
     def apply(self, context: Context) -> None:
         # The host's, for masks, taken while the host's tree is there: the container's is the image's (CVE-2025-31133).

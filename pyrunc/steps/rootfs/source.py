@@ -64,5 +64,5 @@ def open_source(path: str, recursive: bool, follow: bool = True) -> int:
         return mounts.clone(-100, path, recursive=recursive, follow=follow)
     except OSError as error:
         if error.errno == errno.ENOENT:
-            raise PyruncError("mount source " + path + " does not exist", errno=error.errno) from None
-        raise PyruncError("bind mount of " + path + ": " + reason(error), errno=error.errno) from None
+            raise PyruncError(f"mount source {path} does not exist", errno=error.errno) from None
+        raise PyruncError(f"bind mount of {path}: {reason(error)}", errno=error.errno) from None

@@ -83,4 +83,4 @@ class Unmount(Step):
         return fd
 
     def _failure(self, words: str, number: int | None = None) -> PyruncError:
-        return PyruncError("unmount " + self.destination + ": " + words, errno=number)
+        return PyruncError(f"unmount {self.destination}: {words}", errno=number)

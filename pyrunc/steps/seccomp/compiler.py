@@ -184,7 +184,7 @@ def flags_supported() -> list[str]:
 
 
 def _unknown(what: str, value: Any, known: Sequence[str] | Mapping[str, Any]) -> str:
-    return what + " " + _shown(value) + " is none of " + " ".join(sorted(known))
+    return f"{what} {_shown(value)} is none of {' '.join(sorted(known))}"
 
 
 def _shown(value: Any) -> str:
@@ -214,7 +214,7 @@ def _action(
     if number is None:
         return int(action(errno.EPERM)) if largest else int(action)
     if largest is None:
-        raise ConfigError("the seccomp action " + name + " returns no errno", pointer=pointers[1])
+        raise ConfigError(f"the seccomp action {name} returns no errno", pointer=pointers[1])
     if type(number) is not int or not 0 <= number <= largest:
         raise ConfigError(
             f"{_shown(number)} is not a number that {name} can return (0 to {largest})", pointer=pointers[1]
@@ -271,7 +271,7 @@ def _rules(
                 notifies = True
                 if name in NEVER_NOTIFIED:
                     raise ConfigError(
-                        "SCMP_ACT_NOTIFY cannot be used for the " + name + " syscall",
+                        f"SCMP_ACT_NOTIFY cannot be used for the {name} syscall",
                         pointer=f"{pointer}/names/{number}",
                     )
             names[name] = None
@@ -292,7 +292,7 @@ def _condition(condition: Mapping[str, Any], pointer: str) -> tuple[int, str, in
     for name in ("value", "valueTwo"):
         value = condition.get(name, 0 if name == "valueTwo" else None)
         if type(value) is not int or not 0 <= value < 1 << 64:
-            raise ConfigError(_shown(value) + " is not an unsigned 64-bit number", pointer=pointer + "/" + name)
+            raise ConfigError(_shown(value) + " is not an unsigned 64-bit number", pointer=f"{pointer}/{name}")
         values.append(value)
     return index, operator[len("SCMP_CMP_") :], values[0], values[1]
 
@@ -323,7 +323,7 @@ def _add_architectures(seccomp: ModuleType, built: Any, names: Sequence[Any] | N
             built.add_arch(token)
         except (RuntimeError, ValueError) as error:
             raise ConfigError(
-                "libseccomp cannot have the architecture " + name + " in a filter for this machine" + words_of(error),
+                f"libseccomp cannot have the architecture {name} in a filter for this machine{words_of(error)}",
                 pointer=pointer,
             ) from None
         tokens.append(token)
@@ -343,7 +343,7 @@ def _add_rules(seccomp: ModuleType, built: Any, rules: list[Rule]) -> None:
             built.add_rule(rule.action, rule.name, *conditions)
         except RuntimeError as error:
             raise ConfigError(
-                "libseccomp refuses a rule for syscall " + rule.name + words_of(error), pointer=rule.pointer
+                f"libseccomp refuses a rule for syscall {rule.name}{words_of(error)}", pointer=rule.pointer
             ) from None
 
 

@@ -42,7 +42,7 @@ def of_death(seccomp: Any, by_signal: bool, calls: tuple[str, ...] = _CALLS) -> 
 
 def _words(name: str, action: str, pointer: str) -> tuple[str, str]:
     return (
-        "the filter answers " + name + ", which is needed to start the program, with " + action + ": allow it",
+        f"the filter answers {name}, which is needed to start the program, with {action}: allow it",
         pointer,
     )
 

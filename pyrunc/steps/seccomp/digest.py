@@ -15,7 +15,7 @@ def of(folder: str) -> str:
     """For the files in pyrunc/steps/seccomp, wherever that is. Raises OSError."""
     digest = blake2b(digest_size=20)
     for name in FILES:
-        fd = posix.open(folder + "/" + name, posix.O_RDONLY | posix.O_CLOEXEC)
+        fd = posix.open(f"{folder}/{name}", posix.O_RDONLY | posix.O_CLOEXEC)
         try:
             size = posix.fstat(fd).st_size
             data = posix.read(fd, size)

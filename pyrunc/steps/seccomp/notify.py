@@ -55,5 +55,5 @@ def _process_state(context: Context) -> dict[str, object]:
 
 def _error(what: str, error: OSError) -> PyruncError:
     return PyruncError(
-        what + ": " + sockets.reason(error), step="seccomp", pointer="/linux/seccomp/listenerPath", errno=error.errno
+        f"{what}: {sockets.reason(error)}", step="seccomp", pointer="/linux/seccomp/listenerPath", errno=error.errno
     )
