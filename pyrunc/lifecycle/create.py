@@ -14,7 +14,7 @@ from pyrunc.errors import ConfigError, PyruncError, reason
 from pyrunc.jsontext import dumps
 from pyrunc.lifecycle.handover import connect, freeze_gc, inherited, send_fd, write_pid_file
 from pyrunc.linux import procfs
-from pyrunc.plan import order, perform
+from pyrunc.plan import create_parts, order, perform
 from pyrunc.state.container import Container, timestamp
 from pyrunc.state.state_file import FORMAT
 from pyrunc.steps import clone, exec_fifo
@@ -35,13 +35,21 @@ if TYPE_CHECKING:
 class Creation:
     """A create ready to be executed: what `plan` prints, `create` carries out, and tests make fail at each step."""
 
-    __slots__ = ("container", "context", "options", "plan", "state_step")
+    __slots__ = ("container", "context", "options", "parts", "plan", "state_step")
 
     def __init__(
-        self, container: Container, context: Context, plan: Plan, state_step: StateDirectory, options: CreateOptions
+        self,
+        container: Container,
+        context: Context,
+        parts: create_parts.CreateParts,
+        plan: Plan,
+        state_step: StateDirectory,
+        options: CreateOptions,
     ) -> None:
+        """parts: what the plan was put together from."""
         self.container = container
         self.context = context
+        self.parts = parts
         self.plan = plan
         self.state_step = state_step
         self.options = options
@@ -67,26 +75,7 @@ def prepare(store: Store, container_id: str, options: CreateOptions) -> Creation
     context.preserve_fds = preserve
     container = _container(store, directory, context, manager, options)
     state_step = StateDirectory(container, raw, manager, notified)
-    plan = order.compile_create(
-        config,
-        options.bundle,
-        rootfs,
-        host,
-        order.Options(
-            no_pivot=options.no_pivot,
-            no_new_keyring=options.no_new_keyring,
-            seccomp_cache=store.root + "/@seccomp",
-            relay=not options.detach,
-        ),
-        manager,
-        state_step,
-    )
-    plan.warnings += rules.warnings(config)
-    if config.get("annotations"):
-        from pyrunc.steps import annotations
-
-        context.annotations = annotations.heeded(config["annotations"], options.trust_annotations, host)
-        plan.warnings += annotations.warnings(config["annotations"], context.annotations)
+    parts, plan = _compile(context, options, manager, state_step)
     context.on_pid = _recorder(container)
 
     def record(name: str, value: object) -> None:
@@ -97,7 +86,29 @@ def prepare(store: Store, container_id: str, options: CreateOptions) -> Creation
     context.record = record
     context.state = container.state_json("created")
     context.state.pop("owner")
-    return Creation(container, context, plan, state_step, options)
+    return Creation(container, context, parts, plan, state_step, options)
+
+
+def _compile(
+    context: Context, options: CreateOptions, manager: CgroupManager | None, state_step: StateDirectory
+) -> tuple[create_parts.CreateParts, Plan]:
+    """The plan, and what it was put together from. Raises ConfigError."""
+    config, host = context.config, context.host
+    decided = order.Options(
+        no_pivot=options.no_pivot,
+        no_new_keyring=options.no_new_keyring,
+        seccomp_cache=state_step.container.store.root + "/@seccomp",
+        relay=not options.detach,
+    )
+    parts = create_parts.CreateParts(config, context.bundle, context.rootfs, host, decided, manager, state_step)
+    plan = order.compile_create(parts)
+    plan.warnings += rules.warnings(config)
+    if config.get("annotations"):
+        from pyrunc.steps import annotations
+
+        context.annotations = annotations.heeded(config["annotations"], options.trust_annotations, host)
+        plan.warnings += annotations.warnings(config["annotations"], context.annotations)
+    return parts, plan
 
 
 def _manager(config: Config, container_id: str, options: CreateOptions, host: Host) -> CgroupManager | None:

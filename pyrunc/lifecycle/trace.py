@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc.lifecycle import create, foreground, start
 from pyrunc.lifecycle import exec as exec_module
-from pyrunc.plan import failures, order, perform, sync, waiting
+from pyrunc.plan import failures, perform, sync, waiting
 from pyrunc.steps import hooks
 from pyrunc.steps.process.init import BecomeProgram
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
@@ -258,7 +258,7 @@ def watch(trace: Trace) -> None:
     """From now on, and for good, this process measures what it does."""
     for owner, name, does in (
         (create, "load_bundle", "read and check config.json"),
-        (order, "compile_create", "decide: compile the plan"),
+        (create, "_compile", "decide: compile the plan"),
         (exec_module, "compile_exec", "decide: compile the plan"),
         (Plan, "foresee", "load what is loaded rarely"),
         (waiting, "take_over", "learn of the second process"),

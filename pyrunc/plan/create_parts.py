@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pyrunc.plan.order import Options
     from pyrunc.steps.host import Host
     from pyrunc.steps.rootfs.source import OpenTree
+    from pyrunc.steps.state_directory import StateDirectory
 
 # New namespaces that the clone does not make: the cgroup namespace is made later, by a process that is in its cgroup;
 # the time namespace before or after.
@@ -35,9 +36,19 @@ class CreateParts(ProcessParts):
     """clones_twice: new namespaces below a joined user namespace must be made by a process that is in it already."""
 
     def __init__(
-        self, config: Config, bundle: str, rootfs: str, host: Host, options: Options, manager: CgroupManager | None
+        self,
+        config: Config,
+        bundle: str,
+        rootfs: str,
+        host: Host,
+        options: Options,
+        manager: CgroupManager | None,
+        state: StateDirectory | None = None,
     ) -> None:
-        """Raises ConfigError for what this host cannot do."""
+        """config: a checked one. state: what makes the state directory, None for a plan that is only looked at.
+
+        Raises ConfigError for what this host cannot do.
+        """
         self.config: Any = config
         linux: Any = config.get("linux", {})
         process: Any = config.get("process")
@@ -54,6 +65,7 @@ class CreateParts(ProcessParts):
         self.has_process = bool(process)
         self.options = options
         self.manager = manager
+        self.state = state
         self.propagation: str = linux.get("rootfsPropagation") or ""
         self.hooks: Any = config.get("hooks", {})
         self.files = RootfsParts(config, bundle, rootfs, host, self.spaces)
@@ -65,6 +77,9 @@ class CreateParts(ProcessParts):
         )
 
     # ---- the runtime alone
+
+    def state_directory(self) -> list[Step]:
+        return [] if self.state is None else [self.state]
 
     def open_namespaces(self) -> list[Step]:
         return [namespaces.OpenNamespaces(self.spaces.joined)] if self.spaces.joined else []

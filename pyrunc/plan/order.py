@@ -1,9 +1,9 @@
-"""The order of a container's birth, of an exec, and of a change of mounts: the one place where it is decided.
+"""The order of a container's birth, of an exec, of a change of mounts and of a restore, decided here alone.
 
 Steps of the two processes stand in one list. Those of one process between two meeting points follow each other; those
-of both run at the same time. A line is a part, which knows whether the config asks for it (create_parts.py and
-exec_parts.py); why it stands where it does is said above it. Nobody puts a step into a plan afterwards. Compiling is
-pure: the same config, host and options give the same list.
+of both run at the same time. A line is a part, which knows whether the config asks for it (create_parts.py,
+exec_parts.py, restore_parts.py); why it stands where it does is said above it. Nobody puts a step into a plan
+afterwards. Compiling is pure: the same config, host and options give the same list.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from pyrunc.steps.exec_fifo import MakeFifo
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
 
 if TYPE_CHECKING:
-    from pyrunc.cgroups.protocol import CgroupManager
-    from pyrunc.config.types import Config
     from pyrunc.plan.create_parts import CreateParts
     from pyrunc.plan.exec_parts import ExecParts
+    from pyrunc.plan.restore_parts import RestoreParts
     from pyrunc.steps.enter import OpenContainer
-    from pyrunc.steps.host import Host
 
 
 def create(c: CreateParts) -> list[Step]:
-    """A container's birth, after its state directory."""
+    """A container's birth."""
     return [
         # ---- the runtime, before there is a second process: as much as can fail for the config's sake fails here
+        # First of all: state.json is written before anything that it lists is made.
+        *c.state_directory(),
         MakeFifo(),
         *c.open_namespaces(),
         *c.seccomp(c.options.seccomp_cache),
@@ -163,6 +163,21 @@ def mounts(opened: OpenContainer, sources: list[Step], changes: list[Step], read
     ]
 
 
+def restore(c: RestoreParts) -> list[Step]:
+    """What create does in the runtime, as far as CRIU does not do it: it makes the processes, and what they are in."""
+    return [
+        *c.created.state_directory(),
+        *c.created.open_namespaces(),
+        *c.mapped_sources(),
+        *c.pipes,
+        *c.make_cgroup(),
+        c.criu,
+        # systemd makes a scope only around a process.
+        *c.make_cgroup(around_process=True),
+        c.restored,
+    ]
+
+
 class Options:
     """What the caller decides beside the config. seccomp_cache: directory, or None for no cache. relay: the process's
     streams are relayed, not passed on.
@@ -184,21 +199,6 @@ class Options:
         self.seccomp_cache = seccomp_cache
 
 
-def compile_create(
-    config: Config,
-    bundle: str,
-    rootfs: str,
-    host: Host,
-    options: Options,
-    manager: CgroupManager | None,
-    state: Step | None = None,
-) -> Plan:
-    """The plan of create for a checked config. Raises ConfigError for what this host cannot do.
-
-    state: what makes the state directory, first of all: state.json is written before anything that it lists is made.
-    """
-    from pyrunc.plan.create_parts import CreateParts
-
-    parts = CreateParts(config, bundle, rootfs, host, options, manager)
-    first = [] if state is None else [state]
-    return Plan(first + create(parts), parts.warnings(parts.program, "/process/capabilities"))
+def compile_create(parts: CreateParts) -> Plan:
+    """The plan of create."""
+    return Plan(create(parts), parts.warnings(parts.program, "/process/capabilities"))

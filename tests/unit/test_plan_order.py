@@ -19,6 +19,7 @@ from pyrunc.errors import ConfigError
 from pyrunc.lifecycle.exec import compile_exec
 from pyrunc.lifecycle.options import ExecOptions
 from pyrunc.plan import meetings, order
+from pyrunc.plan.create_parts import CreateParts
 from pyrunc.state.container import Container
 from pyrunc.state.store import Store
 from pyrunc.steps import cgroup, hooks, namespaces
@@ -49,8 +50,13 @@ Config = dict[str, Any]
 Is = type[Step] | Callable[[Step], bool]
 
 
+def compiled(config: Any, host: Host = HOST, **options: Any) -> Plan:
+    parts = CreateParts(config, "/bundle", "/bundle/rootfs", host, order.Options(**options), MANAGER)
+    return order.compile_create(parts)
+
+
 def plan_of(config: Config, **options: Any) -> Plan:
-    return order.compile_create(config, "/bundle", "/bundle/rootfs", HOST, order.Options(**options), MANAGER)  # type: ignore[arg-type]
+    return compiled(config, **options)
 
 
 def spaces(config: Config, *new: str, **joined: str) -> Config:

@@ -19,21 +19,20 @@ from pyrunc.cli.plan_words import MARKS, OBJECTS, PHASES, UNDO, parts, phases
 from pyrunc.config.default import default_config
 from pyrunc.config.lines import Lines, spans
 from pyrunc.jsontext import pointer
-from pyrunc.plan.order import Options, compile_create
 from pyrunc.steps import cgroup, hooks
 from pyrunc.steps.host import Host
 from pyrunc.steps.rootfs.masks import MaskedPaths
 from pyrunc.steps.step import RUNTIME, Meet, Plan, Step
 
 from ..conftest import TOP
-from .test_plan_order import HOST, MANAGER
+from .test_plan_order import HOST, MANAGER, compiled
 
 EVERYTHING = TOP / "tests/unit/configs/everything.json"
 ENGINES = sorted((TOP / "tests/data/engine-configs").glob("*.json"))
 
 
 def plan_of(config: Any, host: Host = HOST) -> Plan:
-    return compile_create(config, "/bundle", "/bundle/rootfs", host, Options(relay=True), MANAGER)
+    return compiled(config, host, relay=True)
 
 
 def write(bundle: Path, config: object) -> Path:

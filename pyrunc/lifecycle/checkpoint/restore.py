@@ -8,7 +8,7 @@ tells when all is restored and nothing runs yet: there it is judged, recorded, a
 from __future__ import annotations
 
 import posix
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrunc import _linux, log
 from pyrunc.errors import PyruncError, UsageError
@@ -18,17 +18,16 @@ from pyrunc.lifecycle.checkpoint.criu_process import CriuProcess, RestorePipes
 from pyrunc.lifecycle.checkpoint.images import descriptors
 from pyrunc.lifecycle.checkpoint.restored import RestoreProcesses
 from pyrunc.linux import files
-from pyrunc.plan import perform
-from pyrunc.steps import cgroup, namespaces
+from pyrunc.plan import order, perform
+from pyrunc.plan.restore_parts import RestoreParts
 from pyrunc.steps.host import read_host
-from pyrunc.steps.rootfs.source import OpenTree
-from pyrunc.steps.step import Step
 
 if TYPE_CHECKING:
     from pyrunc.lifecycle.checkpoint.criu import Options
     from pyrunc.lifecycle.create import Creation
     from pyrunc.lifecycle.options import CreateOptions
     from pyrunc.state.store import Store
+    from pyrunc.steps.step import Step
 
 
 def restore(store: Store, container_id: str, options: CreateOptions, wanted: Options) -> int:
@@ -106,24 +105,9 @@ def _carry_out(creation: Creation, wanted: Options) -> None:
 
 
 def _steps(creation: Creation, wanted: Options) -> list[Step]:
-    """What create would do in the runtime, as far as CRIU does not do it."""
-    manager = creation.context.cgroup
-    linux = creation.context.config.get("linux", {})
-    steps: list[Step] = [creation.state_step]
-    for step in creation.plan.steps:
-        # Sources with other ids, and the user namespaces that map them; namespaces to join.
-        mapped = step.name == "idmap" or (isinstance(step, OpenTree) and step.mapping is not None)
-        if mapped or isinstance(step, namespaces.OpenNamespaces):
-            steps.append(step)
-    program: Any = creation.context.config.get("process", {})
-    if not creation.options.detach and not program.get("terminal"):
-        steps.append(RestorePipes(program, linux, descriptors(wanted.image_path)))
+    parts = creation.parts
+    pipes: list[Step] = []
+    if parts.options.relay and not parts.process.get("terminal"):
+        pipes.append(RestorePipes(parts.process, parts.linux, descriptors(wanted.image_path)))
     process = CriuProcess(creation, wanted)
-    if manager is not None and not manager.needs_process:
-        # As if the limit were small: CRIU is not born in the cgroup, it joins.
-        steps.append(cgroup.MakeCgroup(manager, linux.get("resources", {}), small=True))
-    steps.append(process)
-    if manager is not None and manager.needs_process:
-        steps.append(cgroup.MakeCgroup(manager, linux.get("resources", {})))
-    steps.append(RestoreProcesses(creation, wanted, process))
-    return steps
+    return order.restore(RestoreParts(parts, pipes, process, RestoreProcesses(creation, wanted, process)))
