@@ -19,7 +19,7 @@ FIRST = tests/unit tests/lifecycle tests/security
 ALL = $(FIRST) $(filter-out $(FIRST) tests/vm,$(patsubst %/,%,$(sort $(dir $(wildcard tests/*/test_*.py))))) $(wildcard tests/vm)
 TESTS = $(filter-out $(addprefix tests/,$(WITHOUT)),$(ALL))
 # A part of them again, of the program that starts from no image.
-ORDINARY = $(if $(filter file,$(origin TESTS)),$(addprefix tests/lifecycle/test_,launcher.py run.py exec.py))
+ORDINARY = $(if $(filter file,$(origin TESTS)),$(addprefix tests/lifecycle/,launcher/test_launcher.py commands/test_run.py commands/test_exec.py))
 PYTEST_ARGS =
 RUNC = $(HOME)/go/bin/runc
 # Of the virtual machine: bookworm or trixie.
@@ -173,9 +173,9 @@ bench: build peers # pyrunc, runc and crun by turns; root
 # systemd, in the virtual machine, of which no scope, cgroup or device program may be left; then arm64.
 soak: venv build # containers by the thousand, half an hour; then test-arm64, hours; root
 	$(PYTHON) -m bench.soak $(SOAK_ARGS)
-	PYRUNC_ROUNDS=1000 $(VENV)/bin/python -m pytest tests/lifecycle/test_concurrency.py -k "not killed"
-	PYRUNC_ROUNDS=1000 $(VENV)/bin/python -m pytest tests/lifecycle/test_streams.py \
-		tests/lifecycle/test_relayed_terminal.py -k every_byte
+	PYRUNC_ROUNDS=1000 $(VENV)/bin/python -m pytest tests/lifecycle/commands/test_concurrency.py -k "not killed"
+	PYRUNC_ROUNDS=1000 $(VENV)/bin/python -m pytest tests/lifecycle/commands/test_streams.py \
+		tests/lifecycle/commands/test_relayed_terminal.py -k every_byte
 	PYRUNC_MANY=200 $(VENV)/bin/python -m pytest tests/vm -q -k "systemd and many_leave_nothing or after_all"
 	@cat build/vm/many.txt
 	$(VENV)/bin/python -m tests.arm64 $(ARM64_ARGS)

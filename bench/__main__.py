@@ -8,7 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests import workplace
+from tests.support.cgroups import hierarchies, remove_cgroups
+from tests.support.processes import become_subreaper, reap
 
 from . import configs, report
 from .measure import CallFailed, Meter, Sample, peak_rss
@@ -54,7 +55,7 @@ def main() -> int:
     load = os.getloadavg()[0]
     programs = contestants(options.pyrunc)
     leave_cgroup2()
-    workplace.become_subreaper()
+    become_subreaper()
     results = []
     meter = Meter(CGROUP)
     try:
@@ -63,7 +64,7 @@ def main() -> int:
                 results.append(time_config(kind, programs, Path(place), meter, options.rounds))
     finally:
         meter.close()
-        workplace.remove_cgroups(CGROUP)
+        remove_cgroups(CGROUP)
     versions = {name: version(path) for name, path in programs.items()}
     made = report.Report(options.rounds, meter.source, versions, results, load)
     print(made.text())
@@ -123,7 +124,7 @@ def leave_cgroup2() -> None:
 
     For all alike, so that all join as many cgroups.
     """
-    mounts = workplace.hierarchies()
+    mounts = hierarchies()
     if "unified" in mounts and len(mounts) > 1:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.umount2(os.fsencode(mounts["unified"]), _MNT_DETACH):
@@ -177,7 +178,7 @@ def whole_life(runtime: Contestant, meter: Meter) -> dict[str, Sample]:
         "state": meter.call(runtime.argv("state", "life")),
         "delete -f": meter.call(runtime.argv("delete", "--force", "life")),
     }
-    workplace.reap()
+    reap()
     return {**parts, "lifecycle": sum(parts.values(), Sample(0, 0))}
 
 
@@ -210,7 +211,7 @@ def memory(runtime: Contestant) -> dict[str, int]:
         note("delete", runtime.argv("delete", "life"))
         peak_rss(runtime.argv("run", "--detach", "--bundle", runtime.stays, "work"))
         note("delete -f", runtime.argv("delete", "--force", "work"))
-        workplace.reap()
+        reap()
     return found
 
 
@@ -223,7 +224,7 @@ def clean_up(runtime: Contestant) -> None:
     """After a failure: nothing of that runtime may be in the way of the others."""
     for name in ("cold", "once", "life", "work"):
         subprocess.run(runtime.argv("delete", "--force", name), capture_output=True)
-    workplace.reap()
+    reap()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.workplace import make_rootfs
+from tests.support.rootfs import make_rootfs
 
 #: Written by podman for its default container, with its seccomp profile of hundreds of system calls.
 ENGINE_CONFIG = Path(__file__).with_name("engine-config.json")

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.workplace import hierarchies
+from tests.support.cgroups import hierarchies
 
 MS = 1_000_000
 

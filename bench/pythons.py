@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from tests import workplace
 from tests.hosts.host import Host
+from tests.support.cgroups import remove_cgroups
 
 from .measure import MS, CallFailed, Sample
 from .turns import PROGRAMS, TREE, TURNS
@@ -55,7 +55,7 @@ class Worker:
         self._process.stdin.close()
         self._process.wait(60)
         self.host.close()
-        workplace.remove_cgroups(self.cgroup)
+        remove_cgroups(self.cgroup)
 
 
 def measure(workers: list[Worker], rounds: int) -> dict[tuple[str, str, str], list[int]]:

@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import workplace
-from tests.workplace import Bundle, Workplace
+from tests.support.processes import become_subreaper
+from tests.support.workplace import Bundle, Workplace
 
 from .__main__ import TOP
 
@@ -94,7 +94,7 @@ def main() -> int:
         return 0
     runtime = Path(os.environ.get("PYRUNC", TOP / "build/pyrunc")).absolute()
     print(f"soak: {runtime}, {options.workers} workers, {options.seconds:.0f} s, --seed {options.seed}")
-    workplace.become_subreaper()
+    become_subreaper()
     place = Workplace(runtime)
     done: Counter[str] = Counter()
     wrong: list[str] = []

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import workplace
+from tests.support.processes import become_subreaper
 
 from . import configs
 from .__main__ import Contestant, cold_run, exec_and_kill, run, whole_life
@@ -22,7 +22,7 @@ TURNS: tuple[Callable[[Contestant, Meter], dict[str, Sample]], ...] = (cold_run,
 
 def main(cgroup: str) -> int:
     """Until the input ends, or a call fails."""
-    workplace.become_subreaper()
+    become_subreaper()
     meter = Meter(cgroup)
     with tempfile.TemporaryDirectory(prefix="pyrunc-bench-", dir="/tmp") as folder:
         place = Path(folder)

@@ -28,7 +28,7 @@ class _Rest:
             return sys.modules["_frozen_importlib"].BuiltinImporter.find_spec(name)
         if _launcher.IMAGE:
             if name[:7] == "pyrunc.":
-                # What is not in the image is asked for before anything was done (tests/unit/test_image.py).
+                # What is not in the image is asked for before anything was done (tests/unit/tools/test_image.py).
                 _launcher.ordinary()
             return None
         if not cls.whole:

@@ -52,7 +52,7 @@ for group in "$@"; do
         wanted="$wanted python3-venv git python3-jeepney" ;;
     deb) # what makes a package
         wanted="$wanted dpkg-dev binutils" ;;
-    compilers) # besides gcc and glibc, for tests/unit/test_native.py
+    compilers) # besides gcc and glibc, for tests/unit/native/test_compilers.py
         wanted="$wanted clang musl-dev" ;;
     watch) # what tests look with
         wanted="$wanted strace" ;;

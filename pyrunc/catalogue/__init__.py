@@ -1,8 +1,9 @@
 """The catalogue of errors: of each message, what it is about, where that stands in config.json, and what to do.
 
 A message is written where it is raised; the catalogue has its template, with {} for what is only known when it
-happens. tests/unit/test_errors.py reads the source and fails for a message that is not here, that names no object, or
-that has no remedy and no reason for it; `make errors` writes docs/errors.md from it. Loaded when an error is told.
+happens. tests/unit/catalogue/test_catalogue.py reads the source and fails for a message that is not here, that names
+no object, or that has no remedy and no reason for it; `make errors` writes docs/errors.md from it. Loaded when an
+error is told.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def entries() -> dict[str, Entry]:
     from pyrunc.catalogue import cgroups, checkpoint, command_line, configs, life, mounts, process, seccomp
 
     found: dict[str, Entry] = {}
-    # tests/unit/test_errors.py sees to it that none is there twice.
+    # tests/unit/catalogue/test_catalogue.py sees to it that none is there twice.
     for module in (command_line, configs, life, mounts, process, cgroups, seccomp, checkpoint):
         found.update(module.ENTRIES)
     return found

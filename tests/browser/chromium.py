@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..workplace import PATIENCE
+from tests.support.waiting import PATIENCE
 
 PROGRAM = shutil.which("chromium")
 

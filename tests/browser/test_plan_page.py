@@ -12,8 +12,8 @@ pytest.importorskip("pyrunc._linux")
 from pyrunc import log
 from pyrunc.cli.main import main
 from pyrunc.config.default import default_config
+from tests.unit.cli.test_plan_page import HOSTILE, bundle_of, hostile_config
 
-from ..unit.test_plan_page import HOSTILE, bundle_of, hostile_config
 from .chromium import PROGRAM, Tab, browser
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no chromium")

@@ -15,7 +15,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from ..conftest import TOP
+from tests.support import TOP
+
 from . import bats_suite
 from .bats_suite import SETS
 from .tap import Results

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..conftest import TOP
+from tests.support import TOP
+
 from . import bats_images
 from .suite import CACHE, _go
 from .tap import Results, read

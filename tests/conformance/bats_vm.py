@@ -17,8 +17,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..conftest import TOP
-from ..vm import image, machine
+from tests.support import TOP
+from tests.vm import image, machine
+
 from . import bats_suite, tap
 from .bats import behind, failed, line, reasons
 from .tap import Results

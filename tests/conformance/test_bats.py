@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ..workplace import Workplace, hierarchies
+from tests.support.cgroups import hierarchies
+from tests.support.workplace import Workplace
+
 from . import bats, bats_suite, tap
 
 #: A short file for each set.

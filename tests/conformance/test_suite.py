@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ..workplace import Workplace
+from tests.support.workplace import Workplace
+
 from . import records
 from .suite import Suite, Verdict, judge
 

@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from ..conftest import TOP
+from tests.support import TOP
 
 #: The suite of the machine that makes it, so that what tools/packages.sh names exists there by that name.
 SUITE = platform.freedesktop_os_release().get("VERSION_CODENAME", "bookworm")

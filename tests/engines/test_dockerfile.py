@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 
-from ..conftest import TOP
+from tests.support import TOP
+
 from . import debian_base, engines
 
 BASE = "localhost/pyrunc-test-base"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from ..workplace import Bundle
+from tests.support.workplace import Bundle
+
 from .fault import Change, Fault
 
 CALL = "about the command line"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..workplace import Bundle
+from tests.support.workplace import Bundle
+
 from .fault import DELETE, Change, Fault
 
 FILE = "the file is no JSON object, so nothing in it has a place"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from ..workplace import Bundle
+from tests.support.workplace import Bundle
+
 from .fault import Fault
 from .programs import program
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..workplace import Bundle
+from tests.support.workplace import Bundle
 
 #: In a change of a config: takes the property away.
 DELETE = object()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..workplace import Bundle, hierarchies
+from tests.support.cgroups import hierarchies
+from tests.support.workplace import Bundle
+
 from .fault import Fault
 
 

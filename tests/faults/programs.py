@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..workplace import Bundle
+from tests.support.workplace import Bundle
+
 from .fault import Change, Fault
 
 

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..workplace import Workplace
+from tests.support.workplace import Workplace
+
 from .fault import Fault, clear, flags, prepare, words
 
 SAID = Path(__file__).with_name("said.json")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..workplace import Bundle
+from tests.support.workplace import Bundle
+
 from .configs import RUN
 from .fault import DELETE, Change, Fault
 

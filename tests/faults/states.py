@@ -8,7 +8,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from ..workplace import Bundle
+from tests.support.workplace import Bundle
+
 from .fault import Change, Fault
 
 STATE = "about the container's state, not its config"

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from ..conftest import MakeBundle
-from ..workplace import Bundle, Workplace
+from tests.support.workplace import Bundle, MakeBundle, Workplace
+
 from .fault import Fault, clear, filled, flags, prepare, words
 from .table import FAULTS
 

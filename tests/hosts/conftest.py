@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from .. import workplace
+from tests.support.cgroups import remove_cgroups
+
 from . import host as hosts
 from .host import Host
 
@@ -29,4 +30,4 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield one
     finally:
         one.close()
-        workplace.remove_cgroups(CGROUP)
+        remove_cgroups(CGROUP)

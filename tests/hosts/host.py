@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ..conftest import TOP
+from tests.support import TOP
 
 #: Release, and what its Python is. The last one moves on by itself; the mirror says to what.
 SUITES = ("bookworm", "trixie", "testing")

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ..conftest import TOP
+from tests.support import TOP
 
 FOLDER = TOP / "build/sanitize"
 

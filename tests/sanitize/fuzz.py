@@ -18,8 +18,7 @@ from collections.abc import Callable
 import seccomp
 
 from pyrunc import _json, _linux
-
-from ..conftest import TOP
+from tests.support import TOP
 
 #: Calls of one child; its seed and its number name them, and it is run alone by `--seed`.
 BATCH = 5000

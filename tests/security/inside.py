@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..workplace import Bundle, Workplace, reap, wait_until
+from tests.support.processes import reap
+from tests.support.waiting import wait_until
+from tests.support.workplace import Bundle, Workplace
 
 ATTACKERS = Path(__file__).with_name("attackers")
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import MakeBundle
-from ..lifecycle.support import one_line, running, script, stranger
-from ..workplace import Bundle, Workplace, wait_until
+from tests.support.containers import running, script
+from tests.support.processes import stranger
+from tests.support.waiting import wait_until
+from tests.support.workplace import Bundle, MakeBundle, Workplace, one_line
+
 from .inside import bind
 
 #: Numbers that a descriptor of the runtime's could have while it changes to the working directory.

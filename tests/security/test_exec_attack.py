@@ -14,9 +14,14 @@ from typing import Any
 
 import pytest
 
-from ..conftest import TOP, MakeBundle
-from ..lifecycle.support import receiver, running, set_namespaces
-from ..workplace import PATIENCE, Bundle, reap, wait_until
+from tests.support import TOP
+from tests.support.containers import running
+from tests.support.descriptors import receiver
+from tests.support.namespaces import set_namespaces
+from tests.support.processes import reap
+from tests.support.waiting import PATIENCE, wait_until
+from tests.support.workplace import Bundle, MakeBundle
+
 from .inside import end, may, mount_numbers, records, with_python
 
 #: An attacker that is slow, on a machine that is busy, must have had hold of so many within so many tries.
@@ -84,7 +89,7 @@ def no_change(box: Bundle) -> None:
 
 def as_engines_ask(box: Bundle) -> None:
     """The filter must be loaded while privileged: before the clone, which it allows."""
-    box.config["linux"]["seccomp"] = json.loads((TOP / "tests/security/profiles/docker.json").read_text())
+    box.config["linux"]["seccomp"] = json.loads((TOP / "tests/data/profiles/docker.json").read_text())
 
 
 def with_a_filter_that_forbids(box: Bundle, *names: str) -> None:

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import TOP, MakeBundle
-from ..lifecycle.support import add_user_namespace, one_line, running, script
-from ..workplace import Bundle, Workplace, wait_until
+from tests.support import TOP
+from tests.support.containers import running, script
+from tests.support.namespaces import add_user_namespace
+from tests.support.waiting import wait_until
+from tests.support.workplace import Bundle, MakeBundle, Workplace, one_line
+
 from .inside import Opens, bind, without_mount
 
 #: What the dynamic loader, libc's name services, its character sets and Python look for.

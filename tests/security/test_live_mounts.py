@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from ..conftest import MakeBundle
-from ..lifecycle.support import mounts_of, one_line, running
-from ..workplace import Bundle, Result, wait_until
+from tests.support.containers import running
+from tests.support.mounts import mounts_of
+from tests.support.waiting import wait_until
+from tests.support.workplace import Bundle, MakeBundle, Result, one_line
+
 from .inside import bind
 
 

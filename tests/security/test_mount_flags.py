@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import MakeBundle
-from ..lifecycle.support import MAPPED, add_user_namespace, mounts_of, running, set_namespaces
-from ..workplace import Bundle, Workplace
+from tests.support.containers import running
+from tests.support.mounts import mounts_of
+from tests.support.namespaces import MAPPED, add_user_namespace, set_namespaces
+from tests.support.workplace import Bundle, MakeBundle, Workplace
+
 from .inside import bind, may
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import MakeBundle
-from ..lifecycle.support import mounts_of, receiver, running, script
-from ..workplace import Bundle, Workplace, wait_until
+from tests.support.containers import running, script
+from tests.support.descriptors import receiver
+from tests.support.mounts import mounts_of
+from tests.support.waiting import wait_until
+from tests.support.workplace import Bundle, MakeBundle, Workplace
+
 from .inside import Decoy, bind, end, exchanging, may, without_mount
 
 #: Of the races: so many containers are made while two names change places.

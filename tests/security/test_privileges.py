@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from pyrunc import _linux
+from tests.support.containers import running
+from tests.support.namespaces import add_user_namespace
+from tests.support.processes import status_of
+from tests.support.waiting import wait_until
+from tests.support.workplace import Bundle, MakeBundle
 
-from ..conftest import MakeBundle
-from ..lifecycle.support import add_user_namespace, running, status_of
-from ..workplace import Bundle, wait_until
 from .inside import may
 
 SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 import seccomp as bindings
 
-from ..conftest import MakeBundle
-from ..lifecycle.support import bind
-from ..workplace import Bundle, Workplace, reap
+from tests.support.descriptors import bind
+from tests.support.processes import reap
+from tests.support.workplace import Bundle, MakeBundle, Workplace
 
 # linux/seccomp.h
 _IOC_NR = 0x2100

@@ -1,7 +1,7 @@
 """Compiled profiles in the kernel: read back and compared with what runc loads, and judged by making the calls.
 
-The profiles in profiles/ are linux.seccomp of the config.json that podman 4.3 and docker 20.10 gave their runtime on
-x86-64, with their default capabilities and with all.
+The profiles in tests/data/profiles are linux.seccomp of the config.json that podman 4.3 and docker 20.10 gave their
+runtime on x86-64, with their default capabilities and with all.
 """
 
 import ctypes
@@ -26,11 +26,12 @@ import seccomp as bindings
 from pyrunc import _linux
 from pyrunc.steps.seccomp import cache
 from pyrunc.steps.seccomp.step import compile_filter
-from tests import bpf
-from tests import workplace as places
-from tests.workplace import Workplace
+from tests.support import TOP, bpf
+from tests.support.processes import become_subreaper
+from tests.support.rootfs import BUSYBOX
+from tests.support.workplace import Workplace
 
-PROFILES = Path(__file__).with_name("profiles")
+PROFILES = TOP / "tests/data/profiles"
 DEFAULTS = ("podman", "podman-all-caps", "docker", "docker-all-caps")
 
 pytestmark = [
@@ -152,9 +153,9 @@ def runc() -> Iterator[Workplace]:
             break
     else:
         pytest.skip("no runc to compare with")
-    if not places.BUSYBOX.exists():
+    if not BUSYBOX.exists():
         pytest.skip("no busybox-static")
-    places.become_subreaper()
+    become_subreaper()
     place = Workplace(Path(candidate))
     yield place
     left = place.check()

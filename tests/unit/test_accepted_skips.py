@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import TOP
+from tests.support import TOP
 
 SUITE = """
 import pytest
@@ -27,7 +27,7 @@ def test_expected_to_fail():
 """
 
 CONFTEST = """
-from tests.conftest import AcceptedSkips
+from tests.support.accepted_skips import AcceptedSkips
 from pathlib import Path
 
 def pytest_configure(config):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-TOP = Path(__file__).parents[2]
+from tests.support import TOP
+
 # Written by the build.
 WRITTEN = {"_check.py", "_schema.py", "_compiler.py", "_commit.py"}
 FILES = sorted(

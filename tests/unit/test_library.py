@@ -9,8 +9,7 @@ import pytest
 import pyrunc
 from pyrunc import library
 from pyrunc.config import default
-
-from ..conftest import TOP
+from tests.support import TOP
 
 
 @pytest.fixture

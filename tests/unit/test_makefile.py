@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import TOP
 from tools import deb, preflight
-
-from ..conftest import TOP
 
 #: Prerequisites of the others, that nobody calls.
 INNER = {"all", "told", "packages", "venv", "peers"}

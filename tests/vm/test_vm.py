@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import pytest
 
-from ..conformance import records, suite
-from ..conftest import TOP
-from ..hosts.host import Host, impossible
+from tests.conformance import records, suite
+from tests.hosts.host import Host, impossible
+from tests.support import TOP
+
 from . import image, machine
 
 #: Seconds for the whole job; emulated, on a busy machine.
@@ -25,22 +26,22 @@ PATIENCE = float(os.environ.get("PYRUNC_VM_PATIENCE", "1800"))
 
 #: Tests of other rooms, which hold on cgroup v2 and in a machine with all capabilities as well.
 OTHERS = {
-    "lifecycle/test_cgroup_left.py": (
+    "lifecycle/properties/test_cgroup_left.py": (
         "test_exec_and_ps_follow_the_process",
         "test_ps_of_a_process_at_the_root_is_an_error",
         "test_without_a_cgroup_and_a_pid_namespace",
     ),
-    "lifecycle/test_concurrency.py": (
+    "lifecycle/commands/test_concurrency.py": (
         "test_two_creates_in_one_cgroup",
         "test_a_cgroup_that_has_gone_to_another_container",
         "test_the_lock_of_a_cgroup_is_let_go",
     ),
-    "lifecycle/test_create_start.py": (
+    "lifecycle/commands/test_create_start.py": (
         "test_from_create_to_delete",
         "test_start_returns_when_the_program_runs",
     ),
-    "lifecycle/test_exec.py": ("test_it_is_in_the_container_s_everything",),
-    "lifecycle/test_run.py": ("test_what_it_leaves_running_goes_with_it",),
+    "lifecycle/commands/test_exec.py": ("test_it_is_in_the_container_s_everything",),
+    "lifecycle/commands/test_run.py": ("test_what_it_leaves_running_goes_with_it",),
     "security/test_exec_attack.py": (
         "test_exec",
         "test_exec_has_dropped_its_privileges",

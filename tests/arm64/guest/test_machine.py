@@ -6,11 +6,8 @@ import subprocess
 from pathlib import Path
 
 from bench import configs
-
-from ...conftest import MakeBundle
-from ...workplace import Bundle
-
-TOP = Path(__file__).parents[3]
+from tests.support import TOP
+from tests.support.workplace import Bundle, MakeBundle
 
 
 def test_the_machine() -> None:

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...workplace import Bundle, Result, become_subreaper
+from tests.support.processes import become_subreaper
+from tests.support.workplace import Bundle, Result
 
 TOP = Path("/sys/fs/cgroup")
 PYRUNC = "/usr/local/bin/pyrunc"

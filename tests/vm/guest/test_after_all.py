@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ...workplace import wait_until
+from tests.support.waiting import wait_until
+
 from .support import TOP, as_user, command, device_programs, scopes, user_scopes
 
 

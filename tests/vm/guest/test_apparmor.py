@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ...conftest import MakeBundle
-from ...lifecycle.support import add_user_namespace, running, set_namespaces
-from ...workplace import reap, wait_until
+from tests.support.containers import running
+from tests.support.namespaces import add_user_namespace, set_namespaces
+from tests.support.processes import reap
+from tests.support.waiting import wait_until
+from tests.support.workplace import MakeBundle
+
 from .support import command, refused
 
 PROFILE = """

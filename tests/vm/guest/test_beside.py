@@ -6,7 +6,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from ...workplace import Bundle, Workplace, wait_until
+from tests.support.waiting import wait_until
+from tests.support.workplace import Bundle, Workplace
+
 from .support import DISK, PYRUNC, RESULTS, cgroup, limit, properties, put_in_scope, read, table, writable_cgroups
 
 RUNTIMES = {"pyrunc": PYRUNC, "runc": "/usr/sbin/runc", "crun": "/usr/bin/crun"}

@@ -14,9 +14,14 @@ from typing import Any
 
 import pytest
 
-from ...conftest import MakeBundle
-from ...lifecycle.support import add_user_namespace, mounts_of, namespaces_of, one_line, read_all, receiver
-from ...workplace import BUSYBOX, Bundle, Result, reap, wait_until
+from tests.support.descriptors import read_all, receiver
+from tests.support.mounts import mounts_of
+from tests.support.namespaces import add_user_namespace, namespaces_of
+from tests.support.processes import reap
+from tests.support.rootfs import BUSYBOX
+from tests.support.waiting import wait_until
+from tests.support.workplace import Bundle, MakeBundle, Result, one_line
+
 from .support import PYRUNC, command, put_in_scope, scopes
 
 # CRIU is started four times, and every page is written by an emulated processor.

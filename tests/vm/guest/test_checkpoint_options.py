@@ -17,9 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from ...conftest import MakeBundle
-from ...lifecycle.support import add_user_namespace, namespaces_of, one_line, read_all
-from ...workplace import Bundle, reap, wait_until
+from tests.support.descriptors import read_all
+from tests.support.namespaces import add_user_namespace, namespaces_of
+from tests.support.processes import reap
+from tests.support.waiting import wait_until
+from tests.support.workplace import Bundle, MakeBundle, one_line
+
 from .support import cgroup, command
 from .test_apparmor import PROFILE
 from .test_checkpoint import LONG, NULL, checkpoint, count, counting, gone, images, reach, restore, said, start

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from ...conformance import records
-from ...conformance.suite import Verdict, execute, furnish
-from ...workplace import wait_until
+from tests.conformance import records
+from tests.conformance.suite import Verdict, execute, furnish
+from tests.support.waiting import wait_until
+
 from .support import RESULTS, TOP, command
 from .test_beside import RUNTIMES
 

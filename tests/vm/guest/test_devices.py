@@ -11,8 +11,8 @@ from typing import Any
 from pyrunc.cgroups import device_rules
 from pyrunc.cgroups.device_rules import ACCESS, ANY
 from pyrunc.cgroups.v2 import device_program
+from tests.support.cgroups import CGROUP_ROOT
 
-from ...workplace import CGROUP_ROOT
 from .support import DISK, TOP, cgroup, command, limit
 
 # Devices that the kernel has, so that an open() asks the rules and then succeeds.

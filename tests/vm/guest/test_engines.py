@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ...workplace import make_rootfs, wait_until
+from tests.support.rootfs import make_rootfs
+from tests.support.waiting import wait_until
+
 from .support import PYRUNC, TOP, command, properties, scopes
 
 IMAGE = "localhost/busybox"

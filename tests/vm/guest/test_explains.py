@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from ...conftest import MakeBundle
-from ...lifecycle.support import has_ended
-from ...workplace import Bundle, wait_until
+from tests.support.processes import has_ended
+from tests.support.waiting import wait_until
+from tests.support.workplace import Bundle, MakeBundle
+
 from .support import PYRUNC, as_login, as_user, command, limit
 
 PROFILE = """

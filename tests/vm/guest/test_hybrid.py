@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ...conftest import MakeBundle
-from ...workplace import Bundle, hierarchies, wait_until
+from tests.support.cgroups import hierarchies
+from tests.support.waiting import wait_until
+from tests.support.workplace import Bundle, MakeBundle
+
 from .support import DISK, TOP, command, limit, properties, put_in_scope, read, refused, scopes, unit
 from .test_systemd import SYSTEMD, run
 

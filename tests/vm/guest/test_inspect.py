@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ...conftest import MakeBundle
-from ...workplace import Bundle
+from tests.support.workplace import Bundle, MakeBundle
+
 from .support import cgroup, limit, put_in_scope
 
 

@@ -6,8 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...conftest import MakeBundle
-from ...workplace import CGROUP_ROOT, PATIENCE, wait_until
+from tests.support.cgroups import CGROUP_ROOT
+from tests.support.waiting import PATIENCE, wait_until
+from tests.support.workplace import MakeBundle
+
 from .support import DISK, TOP, cgroup, grows, limit, read, refused, table, writable_cgroups
 
 BUSY = ("sh", "-c", "while :; do :; done")

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ...workplace import make_rootfs
+from tests.support.rootfs import make_rootfs
+
 from .support import PYRUNC, TOP, USER, as_login, as_user, user_scopes
 
 HOME = Path("/home/user")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ...conftest import MakeBundle
-from ...workplace import Bundle, wait_until
+from tests.support.waiting import wait_until
+from tests.support.workplace import Bundle, MakeBundle
+
 from .support import cgroup, command, read, refused
 
 LABEL = "system_u:system_r:container_t:s0:c1,c2"

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from ...conftest import MakeBundle
-from ...workplace import Bundle, Result, wait_until
+from tests.support.waiting import wait_until
+from tests.support.workplace import Bundle, MakeBundle, Result
+
 from .support import DISK, RESULTS, TOP, command, limit, properties, put_in_scope, read, refused, scopes, unit
 
 SYSTEMD = ("--systemd-cgroup",)

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from ...conftest import MakeBundle
-from ...workplace import Bundle, wait_until
+from tests.support.waiting import wait_until
+from tests.support.workplace import Bundle, MakeBundle
+
 from .support import DISK, TOP, cgroup, command, limit, properties, put_in_scope, read, refused, scopes, unit
 from .test_rootless import Session
 from .test_rootless import session as session  # a fixture

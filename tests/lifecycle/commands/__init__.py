@@ -1,0 +1,1 @@
+"""The commands: what each does, prints and returns, and what it leaves."""

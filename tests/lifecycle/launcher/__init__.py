@@ -1,0 +1,1 @@
+"""The program itself: the launcher, and the image that it starts from."""

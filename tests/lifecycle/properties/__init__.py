@@ -1,0 +1,1 @@
+"""The properties of config.json: what the kernel makes of each."""
