@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,28 @@ def public_tree() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.fixture(scope="session")
+def public_runtime(runtime: Path) -> Iterator[Path]:
+    """The runtime under test where every user can start it.
+
+    A launcher has the path of its second stage built in, so one whose work tree is closed to others (below /root, say)
+    is installed in a public folder.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("no root: nobody else can be had to start it")
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    if subprocess.run([*nobody, runtime, "--version"], capture_output=True, check=False).returncode == 0:
+        yield runtime
+    elif not runtime.is_relative_to(TOP):
+        pytest.skip(f"only its owner can start {runtime}")
+    else:
+        with tempfile.TemporaryDirectory(prefix="pyrunc-installed-", dir="/tmp") as folder:
+            Path(folder).chmod(0o755)
+            made = subprocess.run(["make", "install", f"PREFIX={folder}"], cwd=TOP, capture_output=True, text=True)
+            assert made.returncode == 0, made.stderr
+            yield Path(folder, "bin/pyrunc")
+
+
 @pytest.fixture
 def workplace(runtime: Path) -> Iterator[Workplace]:
     """A place for containers, empty again after the test or the test fails."""
@@ -72,6 +95,13 @@ def workplace(runtime: Path) -> Iterator[Workplace]:
         place.close()
     if left:
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture
+def public_place(workplace: Workplace, public_runtime: Path) -> Workplace:
+    """The test's workplace, with a runtime that every user can start."""
+    workplace.runtime = public_runtime
+    return workplace
 
 
 @pytest.fixture

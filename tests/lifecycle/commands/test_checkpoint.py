@@ -117,19 +117,14 @@ def test_no_criu_at_all(bundle: MakeBundle) -> None:
     box.delete("--force").ok()
 
 
-_MAIN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from pyrunc.cli.main import main; sys.exit(main(sys.argv))"
-
-
-def test_an_ordinary_user_is_told_so(bundle: MakeBundle, public_tree: Path) -> None:
+@pytest.mark.usefixtures("public_place")
+def test_an_ordinary_user_is_told_so(bundle: MakeBundle) -> None:
     box = bundle("sleep", "1000")
     box.save()
     root = box.path / "state"
     root.mkdir()
     os.chown(root, 1000, 1000)
-    # Not by the launcher: the work tree may lie where only its owner may look.
-    command: list[str | Path] = ["/usr/bin/python3", "-I", "-c", _MAIN, public_tree, "--root", root]
-    command += ["restore", "--bundle", box.path, box.id]
-    got = subprocess.run(command, user=1000, group=1000, extra_groups=[], capture_output=True, text=True, check=False)
+    got = box.call("restore", "--bundle", box.path, box.id, flags=("--root", root), user=1000)
     one_line(got, 1, "need root")
 
 

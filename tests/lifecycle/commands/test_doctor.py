@@ -76,6 +76,7 @@ def test_no_cgroups(doctor: Doctor) -> None:
     assert (one["level"], one["found"]) == ("problem", "no hierarchy is mounted")
 
 
+@pytest.mark.usefixtures("public_place")
 def test_a_cgroup_that_cannot_be_written_to(doctor: Doctor) -> None:
     """As an ordinary user: without limits there are containers all the same."""
     one = the(doctor.findings(wrap=as_user()), "delegation")
@@ -102,6 +103,7 @@ def test_a_sysctl_that_forbids_namespaces(kind: str, level: str, doctor: Doctor)
     assert one["remedy"] == f"sysctl user.max_{kind}_namespaces=10000"
 
 
+@pytest.mark.usefixtures("public_place")
 def test_no_user_namespaces_for_an_ordinary_user(doctor: Doctor) -> None:
     """Without them there is none for such a user."""
     file = doctor.place.path / "max"
@@ -227,6 +229,7 @@ def test_the_image(line: str, words: str, doctor: Doctor, tmp_path: Path) -> Non
 # ---- an ordinary user ----
 
 
+@pytest.mark.usefixtures("public_place")
 @pytest.mark.parametrize(
     ("subuid", "level", "words"),
     [
@@ -249,6 +252,7 @@ def test_ranges_of_ids(subuid: str, level: str, words: str, doctor: Doctor, tmp_
         assert one["remedy"] == f"usermod --add-subuids 100000-165535 {USER}"
 
 
+@pytest.mark.usefixtures("public_place")
 def test_no_helpers_for_ids(doctor: Doctor) -> None:
     if not shutil.which("newuidmap"):
         pytest.skip("no uidmap")
@@ -329,6 +333,7 @@ def test_configurations_that_cannot_be_read(doctor: Doctor) -> None:
         assert one["level"] == "note" and "cannot be read" in one["found"]
 
 
+@pytest.mark.usefixtures("public_place")
 @pytest.mark.parametrize(
     ("sysctl", "value", "words", "remedy"),
     [

@@ -121,6 +121,7 @@ def test_a_cgroup_that_is_taken(doctor: Doctor, bundle: MakeBundle) -> None:
     first.delete("--force").ok()
 
 
+@pytest.mark.usefixtures("public_place")
 def test_ids_that_are_not_granted(doctor: Doctor, bundle: MakeBundle, tmp_path: Path) -> None:
     """Of an ordinary user."""
     if not shutil.which("newuidmap"):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -25,12 +24,12 @@ USER = 1900
 
 
 class Session:
-    """The user's folder: a copy of the runtime, a state root, and the bundle of one container, `c`."""
+    """The user's folder: a state root, and the bundle of one container, `c`."""
 
     def __init__(self, place: Workplace) -> None:
         self.path = place.path / "home"
         self.path.mkdir()
-        shutil.copy(place.runtime, self.path / "pyrunc")
+        self.runtime = place.runtime
         self.box = place.bundle("sleep", "1000")
         self.root = self.path / "state"
         for path in (self.path, self.box.path):
@@ -42,7 +41,7 @@ class Session:
 
     def call(self, *args: str | Path, **how: Any) -> subprocess.CompletedProcess[str]:
         ids = [f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
-        argv = ["setpriv", *ids, self.path / "pyrunc", "--root", self.root, *args]
+        argv = ["setpriv", *ids, self.runtime, "--root", self.root, *args]
         how.setdefault("stdout", subprocess.PIPE)
         how.setdefault("stderr", subprocess.PIPE)
         return subprocess.run(argv, stdin=subprocess.DEVNULL, text=True, timeout=PATIENCE, check=False, **how)
@@ -71,8 +70,8 @@ class Session:
 
 
 @pytest.fixture
-def session(workplace: Workplace) -> Iterator[Session]:
-    made = Session(workplace)
+def session(public_place: Workplace) -> Iterator[Session]:
+    made = Session(public_place)
     yield made
     made.call("delete", "--force", "c")
 

@@ -131,6 +131,7 @@ def test_a_program_that_reaches_its_file_size_gets_the_signal(bundle: MakeBundle
 # ---- an ordinary user ----
 
 
+@pytest.mark.usefixtures("public_place")
 def test_an_ordinary_user_without_a_user_namespace(bundle: MakeBundle) -> None:
     box = bundle("true")
     box.config["linux"].pop("cgroupsPath")

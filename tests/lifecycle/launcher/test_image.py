@@ -86,11 +86,8 @@ def test_only_root_may_read_it(image: Path) -> None:
     assert (status.st_uid, status.st_mode & 0o777) == (0, 0o600)
 
 
-def test_an_ordinary_user_starts_without(image: Path, runtime: Path) -> None:
-    """Where the tree itself can be reached by one."""
-    if subprocess.run([runtime, "--version"], user=65534, capture_output=True, check=False).returncode:
-        pytest.skip("the program lies where only root may look")
-    done = subprocess.run([runtime, "state", "x"], user=65534, capture_output=True, check=False)
+def test_an_ordinary_user_starts_without(image: Path, public_runtime: Path) -> None:
+    done = subprocess.run([public_runtime, "state", "x"], user=65534, capture_output=True, check=False)
     assert done.returncode == 1 and b"does not exist" in done.stderr
 
 
