@@ -14,24 +14,32 @@ _WORDS: Final = 100
 def of(fd: int) -> str:
     """The process that has a flock(2) on what fd is open on, in words: "process 12 (pyrunc start box)".
 
-    As /proc/locks has it (proc(5)): who took the lock, which may have ended since and left it to a child.
+    It is who took the lock, as /proc/locks has it (proc(5)), or, where that has ended, a child that it was left to.
     """
-    pid = _taker(fd)
-    if not pid:
-        return "a process that cannot be seen from here"
+    status = posix.fstat(fd)
+    device = f"{format(posix.major(status.st_dev), '02x')}:{format(posix.minor(status.st_dev), '02x')}"
+    place = f"{device}:{status.st_ino}".encode("ascii")
+    taker = _taker(place)
+    said = _words(taker) or _words(_heir(place))
+    if said:
+        return said
+    if taker:
+        return f"a process that process {taker} has left behind"
+    return "a process that cannot be seen from here"
+
+
+def _words(pid: int) -> str:
+    """A process and its command line; "" for 0, and for one that has ended."""
     try:
         data = files.read(f"/proc/{pid}/cmdline", limit=4096)
     except OSError:
-        return f"a process that process {pid} has left behind"
+        return ""
     words = data.replace(b"\0", b" ").strip().decode("utf-8", "surrogateescape")
-    return "process " + str(pid) + " (" + (words if len(words) <= _WORDS else words[:_WORDS] + "...") + ")"
+    return f"process {pid} ({words if len(words) <= _WORDS else words[:_WORDS] + '...'})"
 
 
-def _taker(fd: int) -> int:
-    """The process number, 0 for none that is known here."""
-    status = posix.fstat(fd)
-    device = f"{format(posix.major(status.st_dev), '02x')}:{format(posix.minor(status.st_dev), '02x')}"
-    place = (f"{device}:{status.st_ino}").encode("ascii")
+def _taker(place: bytes) -> int:
+    """The number of the process that took the lock, 0 for none that is known here."""
     try:
         lines = files.read("/proc/locks", limit=4 << 20).split(b"\n")
     except OSError:
@@ -42,3 +50,29 @@ def _taker(fd: int) -> int:
         if len(fields) >= 6 and fields[1] == b"FLOCK" and fields[5] == place and fields[4].isdigit():
             return int(fields[4])
     return 0
+
+
+def _heir(place: bytes) -> int:
+    """The number of a process with the descriptor that was locked, 0 for none that the caller may look into.
+
+    In a pid namespace /proc/locks leaves out a lock whose taker has ended.
+    """
+    for pid in filter(str.isdigit, posix.listdir("/proc")):
+        folder = f"/proc/{pid}/fdinfo/"
+        try:
+            if any(_has_lock(folder + number, place) for number in posix.listdir(folder)):
+                return int(pid)
+        except OSError:
+            # It has ended, or is somebody else's.
+            continue
+    return 0
+
+
+def _has_lock(fdinfo: str, place: bytes) -> bool:
+    """Whether the lock was taken on that descriptor, or on one that it is a copy of."""
+    try:
+        lines = files.read(fdinfo).split(b"\n")
+    except OSError:
+        return False
+    # lock: 1: FLOCK  ADVISORY  WRITE 712 fd:01:1046 0 EOF
+    return any(line.startswith(b"lock:") and b"FLOCK" in line and place in line.split() for line in lines)

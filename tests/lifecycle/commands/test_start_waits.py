@@ -281,7 +281,7 @@ def test_every_wait_for_a_lock_has_a_limit_and_names_the_holder(bundle: MakeBund
         waiting = [box.place.spawn(*command, stderr=subprocess.PIPE) for command in commands]
         for command, process in zip(commands, waiting, strict=True):
             status, errors = end_of(process)
-            who = f"process {os.getpid()} (" if box.id in command else "a process that process "
+            who = f"process {os.getpid()} (" if box.id in command else f"process {heir} (sleep 1000)"
             assert status == 1, command
             assert f"container {command[-1] if command[0] != 'mounts' else box.id} is busy: {who}" in errors, errors
     os.kill(heir, signal.SIGKILL)
