@@ -29,7 +29,7 @@ class _Rest:
         if _launcher.IMAGE:
             if name[:7] == "pyrunc.":
                 # What is not in the image is asked for before anything was done (tests/unit/tools/test_image.py).
-                _launcher.ordinary()
+                cls._go_on()
             return None
         if not cls.whole:
             cls.whole = True
@@ -39,6 +39,14 @@ class _Rest:
         # A frozen package has no place on disk: its modules that are not frozen lie in the installed package.
         parents = name.rpartition(".")[0][6:].replace(".", "/")
         return sys.modules["_frozen_importlib_external"].PathFinder.find_spec(name, [_launcher.PACKAGE + parents])
+
+    @staticmethod
+    def _go_on() -> NoReturn:
+        """In the ordinary stage two. Raises PyruncError when that cannot be started."""
+        from pyrunc.errors import PyruncError
+
+        what, number, hint = _launcher.ordinary()
+        raise PyruncError(what + ": " + posix.strerror(number).lower(), errno=number, hint=hint)
 
 
 def _import(
@@ -85,9 +93,7 @@ def run(argv: list[str]) -> NoReturn:
 
             status = main(argv)
     except BaseException as e:  # main() lets nothing through: this is a broken installation
-        text = "pyrunc: internal error: " + type(e).__name__ + ": " + str(e) + "\n"
-        posix.write(2, text.encode("utf-8", "surrogateescape"))
-        status = 1
+        status = _launcher.fail(type(e).__name__ + ": " + ascii(str(e)))
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name, None)
         if stream is not None:

@@ -77,10 +77,10 @@ int image_make(int argc, char **argv)
 	run = PyObject_GetAttrString(boot, "run");
 	environment = PyObject_GetAttrString(posix, "environ");
 	if (argc < 2 || argc > 3 || !run || !environment)
-		return report(argv, "usage: maker IMAGE [COMMANDS]", 0, "");
+		return report(argv, MAKER_CALL, EINVAL, NULL);
 	PyOS_BeforeFork();
 	image_is_restored = 1;
-	return dump(argv[1], heap_seal(), libraries, STAGE2) < 0 ? report(argv, "write the image", errno, "") : 0;
+	return dump(argv[1], heap_seal(), libraries, STAGE2) < 0 ? report(argv, IMAGE_FILE, errno, NULL) : 0;
 }
 
 /* ---- what goes on from the image ---- */
@@ -109,7 +109,7 @@ int image_run(void)
 	PyObject *list = renew_environment() < 0 ? NULL : argument_list();
 	if (list)
 		PyObject_CallOneArg(run, list); /* which ends the process */
-	return report(arguments, "the image cannot be started", 0, "build and install pyrunc again");
+	return report(arguments, IMAGE_START, ENOMEM, NULL);
 }
 
 PyObject *ordinary(PyObject *module, PyObject *args)
@@ -119,5 +119,6 @@ PyObject *ordinary(PyObject *module, PyObject *args)
 	if (stood && chdir(stood) < 0)
 		return PyErr_SetFromErrnoWithFilename(PyExc_OSError, stood);
 	struct failure why = launch(arguments, environ, NULL);
-	return PyErr_Format(PyExc_OSError, "%s: %s", why.what, strerror(why.error));
+	const struct remedy *row = remedy_of(why.where, why.error);
+	return Py_BuildValue("(sis)", row->what, why.error, row->hint);
 }

@@ -16,7 +16,7 @@ facts_of = `stat -L -c %s $(1)`,`stat -L -c %.9Y $(1) | sed 's/\.0*\([0-9]\)/,\1
 FIXED = $(FORTIFY) -fno-pie -fno-builtin-malloc -fno-builtin-calloc $(NO_CALLS) \
 	-I$(call fact,INCLUDE) -I$(BUILD)/native $(DEFINES) -DIMAGE=1 -DDEBUG=0 -DLINKED_MODULES \
 	-DLIBPYTHON_FACTS=$(call facts_of,$(LIBRARY)) -DLIBC_FACTS=$(call facts_of,$(LIBC))
-HEADERS := image.h launch.h sys.h stage2.h heap.h dump.h report.h finish.h image.mk Makefile
+HEADERS := image.h launch.h sys.h stage2.h heap.h dump.h report.h failures.h finish.h image.mk Makefile
 COMMON := $(patsubst %,$(MADE)/%.o,linux finish json codecs heap dump frozen resume)
 # Where it lies is drawn anew for each: 18 bits, above the program break of stage one and of the sealed program, which the
 # kernel puts up to 1 GB behind them, and below 2 GB, as static code wants it.
@@ -41,15 +41,15 @@ $(MADE)/$(notdir $(1))-%.o: %.c $(HEADERS) $(4)
 	$(CC) $(CFLAGS) $(FIXED) -DPACKAGE='"$(3)"' -DSTAGE2='"$(2)/stage2"' -c $$< -o $$@
 $(MADE)/$(notdir $(1))-free-%.o: %.c $(HEADERS) $(4)
 	mkdir -p $(MADE)
-	$(CC) $(CFLAGS) $(FREESTANDING) -DSTAGE2='"$(2)/stage2"' -DLIBPYTHON='"$(LIBRARY)"' -c $$< -o $$@
+	$(CC) $(CFLAGS) $(FREESTANDING) $(call places,$(2)/stage2) -c $$< -o $$@
 $(MADE)/$(notdir $(1))-sealed: $(patsubst %,$(MADE)/$(notdir $(1))-free-%.o,sealed map launch)
 	$(CC) -static -nostdlib -Wl,-z,noseparate-code,--build-id=none -s $$^ -o $$@
 $(1)/pyrunc: stub.c launch.c enter.c $(MADE)/$(notdir $(1))-sealed $(MADE)/$(notdir $(1))-free-map.o $(HEADERS) $(4)
 	mkdir -p $(1)
 	for file in launch enter; do \
-		$(CC) $(CFLAGS) $(FREESTANDING) -DSTAGE2='"$(2)/stage2"' -DLIBPYTHON='"$(LIBRARY)"' -DLIBC='"$(LIBC)"' -DIMAGE_PATH='"$(2)/image"' \
+		$(CC) $(CFLAGS) $(FREESTANDING) $(call places,$(2)/stage2) -DLIBC='"$(LIBC)"' -DIMAGE_PATH='"$(2)/image"' \
 		-DSEALED='"$(MADE)/$(notdir $(1))-sealed"' -c $$$$file.c -o $(MADE)/$(notdir $(1))-one-$$$$file.o || exit 1; done
-	$(CC) $(CFLAGS) -static -Wl,-e,stage1 stub.c $(MADE)/$(notdir $(1))-one-launch.o $(MADE)/$(notdir $(1))-one-enter.o \
+	$(CC) $(CFLAGS) $(call places,$(2)/stage2) -static -Wl,-e,stage1 stub.c $(MADE)/$(notdir $(1))-one-launch.o $(MADE)/$(notdir $(1))-one-enter.o \
 		$(MADE)/$(notdir $(1))-free-map.o -s -o $$@.new && mv $$@.new $$@
 $(1)/maker: $(COMMON) $(MADE)/$(notdir $(1))-stage2.o $(MADE)/$(notdir $(1))-image.o $(MADE)/$(notdir $(1))-free-launch.o layout.ld
 	$(CC) -static -no-pie -Wl,-S -Wl,-Ttext-segment=$(BASE) $$(filter %.o,$$^) -Wl,-T,layout.ld $(ARCHIVE) -lm \

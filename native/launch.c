@@ -14,15 +14,19 @@
 #include "sys.h"
 
 #include <elf.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U /* Linux 6.3; the same on every architecture */
 #endif
+
+/* What the loader maps for stage two beside libpython, and what it and Python's start write to. */
+enum { OTHER_LIBRARIES = 16 << 20, LEAST_DATA = 4 << 20 };
 
 static int starts_with(const char *text, const char *start)
 {
@@ -52,9 +56,9 @@ static int enters_container(char **argv)
 	return 0;
 }
 
-static struct failure failure(const char *what, long result, const char *hint)
+static struct failure failure(enum where where, long result)
 {
-	return (struct failure){what, hint, result < 0 ? (int)-result : EIO};
+	return (struct failure){where, result < 0 ? (int)-result : EIO};
 }
 
 long memory_file(void)
@@ -72,10 +76,38 @@ long seal(long file)
 	return call(SYS_fcntl, file, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE, 0, 0);
 }
 
+/* Whether so much can be mapped: what the loader finds no room for it tells by itself, past --log, and with status 127. */
+static long has_room(long size, long protection)
+{
+	long at = call6(SYS_mmap, 0, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (at < 0 && at > -4096)
+		return at;
+	return call(SYS_munmap, at, size, 0, 0, 0);
+}
+
+/* Stage two as a sealed file in memory. */
+static struct failure copy(long *file)
+{
+	long to = memory_file(), result, copied = 0;
+
+	if (to < 0)
+		return failure(COPY_MADE, to);
+	while ((result = call(SYS_sendfile, to, *file, 0, 1 << 30, 0)) > 0)
+		copied += result;
+	if (result < 0 || !copied)
+		return failure(COPY_FILLED, result);
+	if ((result = seal(to)) < 0)
+		return failure(COPY_SEALED, result);
+	*file = to;
+	return (struct failure){EXECUTION, 0};
+}
+
 struct failure launch(char **argv, char **env, unsigned long *stack)
 {
 	static const long ignore[8] = {(long)SIG_IGN};
-	long result, file, copied = 0;
+	struct stat library;
+	long result, file;
 
 	/* A write beyond the caller's RLIMIT_FSIZE is an error, here and in stage two, which inherits it; it ended us else.
 	 * Whatever other program is executed has reset_signals(). */
@@ -84,30 +116,27 @@ struct failure launch(char **argv, char **env, unsigned long *stack)
 	for (long fd = 0; fd <= 2; fd++)
 		if (call(SYS_fcntl, fd, F_GETFD, 0, 0, 0) < 0 &&
 		    (result = call(SYS_openat, AT_FDCWD, (long)"/dev/null", O_RDWR, 0, 0)) != fd)
-			return failure("open /dev/null for a closed standard descriptor", result, "");
+			return failure(STANDARD_DESCRIPTOR, result);
 #ifdef IMAGE_PATH
 	if (stack)
 		try_image(argv, env, stack, enters_container(argv));
 #endif
-	if ((result = call(SYS_faccessat, AT_FDCWD, (long)LIBPYTHON, R_OK, 0, 0)) < 0)
-		return failure("the Python library " LIBPYTHON, result, "build and install pyrunc again");
+	if ((result = call(SYS_faccessat, AT_FDCWD, (long)LIBPYTHON, R_OK, 0, 0)) < 0 ||
+	    (result = call(SYS_newfstatat, AT_FDCWD, (long)LIBPYTHON, (long)&library, 0, 0)) < 0)
+		return failure(PYTHON_LIBRARY, result);
+	if ((result = has_room(library.st_size + OTHER_LIBRARIES, PROT_NONE)) < 0)
+		return failure(ADDRESS_SPACE, result);
+	if ((result = has_room(LEAST_DATA, PROT_READ | PROT_WRITE)) < 0)
+		return failure(DATA_SPACE, result);
 	if ((file = call(SYS_openat, AT_FDCWD, (long)STAGE2, O_RDONLY | O_CLOEXEC, 0, 0)) < 0)
-		return failure("open " STAGE2, file, file == -EMFILE ? "RLIMIT_NOFILE is too low" : "install pyrunc again");
+		return failure(STAGE_TWO, file);
 	if (enters_container(argv)) {
-		long copy = memory_file();
-		if (copy < 0)
-			return failure("memfd_create for a sealed copy of the runtime", copy, copy != -EACCES ? "" :
-				       "the sysctl vm.memfd_noexec is 2, which forbids programs in memory: set it to 1 or 0");
-		while ((result = call(SYS_sendfile, copy, file, 0, 1 << 30, 0)) > 0)
-			copied += result;
-		if (result < 0 || !copied)
-			return failure("copy " STAGE2 " to memory", result, result != -EFBIG ? "" : "RLIMIT_FSIZE is too low");
-		if ((result = seal(copy)) < 0)
-			return failure("seal the runtime's copy in memory", result, "");
-		file = copy;
+		struct failure why = copy(&file);
+		if (why.error)
+			return why;
 	}
 	result = call(SYS_execveat, file, (long)"", (long)argv, (long)env, AT_EMPTY_PATH);
-	return failure("execute " STAGE2, result, "");
+	return failure(EXECUTION, result);
 }
 
 unsigned long *after_environment(char **env)

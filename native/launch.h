@@ -1,9 +1,11 @@
 /* Stage one's work, which uses nothing of libc: it runs before libc is set up, and again after that if it failed. */
 #pragma once
 
+#include "failures.h"
+
 struct failure {
-	const char *what, *hint;
-	int error;
+	enum where where;
+	int error; /* errno */
 };
 
 /* Whether a variable steers the dynamic loader or libc, and so must not reach a process that runs as root. */

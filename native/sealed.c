@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "image.h"
 #include "launch.h"
+#include "report.h"
 #include "sys.h"
 
 #include <stddef.h>
@@ -14,7 +15,6 @@ __attribute__((section(".ticket"), used)) volatile struct ticket ticket = {.magi
 
 __attribute__((used)) void sealed(unsigned long *stack)
 {
-	static const char words[] = "pyrunc: neither the image nor stage two can be started\n";
 	char **argv = (char **)(stack + 1), **env = argv + stack[0] + 1;
 	unsigned long *auxiliary = after_environment(env);
 	struct record record;
@@ -23,10 +23,10 @@ __attribute__((used)) void sealed(unsigned long *stack)
 	call(SYS_close, fd, 0, 0, 0, 0);
 	if (mapped)
 		enter_image(&record, stack);
-	launch(argv, env, NULL);
-	call(SYS_write, 2, (long)words, sizeof words - 1, 0, 0);
+	struct failure why = launch(argv, env, NULL);
+	int status = report(argv, why.where, why.error, NULL);
 	for (;;)
-		call(SYS_exit_group, 1, 0, 0, 0, 0);
+		call(SYS_exit_group, status, 0, 0, 0, 0);
 }
 
 #if defined(__x86_64__)

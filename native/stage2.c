@@ -21,12 +21,26 @@ static PyObject *complete(PyObject *module, PyObject *args)
 {
 #ifdef TWO_STEPS
 	PyStatus status = _Py_InitializeMain();
-	if (PyStatus_Exception(status))
-		return PyErr_Format(PyExc_ImportError, "Python cannot be set up: %s", status.err_msg ? status.err_msg : "it exits");
+	if (PyStatus_Exception(status)) {
+		PyErr_Clear();
+		PyObject *text = PyUnicode_FromFormat("Python cannot be set up: %s", status.err_msg ? status.err_msg : "it exits");
+		if (!text)
+			return PyErr_NoMemory();
+		PyErr_SetObject(PyExc_ImportError, text);
+		Py_DECREF(text);
+		return NULL;
+	}
 #endif
 	Py_RETURN_NONE;
 }
 #endif
+
+/* fail(text): what no error of the command's is. Returns the exit status. */
+static PyObject *fail(PyObject *module, PyObject *text)
+{
+	const char *detail = PyUnicode_AsUTF8(text);
+	return detail ? PyLong_FromLong(report(arguments, COMMAND, 0, detail)) : NULL;
+}
 
 PyObject *argument_list(void)
 {
@@ -60,6 +74,7 @@ static PyMethodDef functions[] = {
 #else
 	{"complete", complete, METH_NOARGS, NULL},
 #endif
+	{"fail", fail, METH_O, NULL},
 	{NULL, NULL, 0, NULL},
 };
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, populate}, {0, NULL}};
@@ -125,14 +140,14 @@ int main(int argc, char **argv)
 #else
 	if (PyImport_AppendInittab("pyrunc._linux", PyInit__linux) < 0 || PyImport_AppendInittab("pyrunc._json", PyInit__json) < 0 ||
 	    PyImport_AppendInittab("_launcher", PyInit__launcher) < 0)
-		return report(argv, "Python cannot be started", ENOMEM, "");
+		return report(argv, PYTHON_START, ENOMEM, NULL);
 #endif
 	PyImport_FrozenModules = frozen_modules;
 	PyStatus status = start(argc, argv);
 	if (PyStatus_Exception(status))
-		return report(argv, status.err_msg ? status.err_msg : "Python cannot be started", 0, "");
+		return report(argv, PYTHON_START, 0, status.err_msg ? status.err_msg : "it exits");
 	if (codec_errors() < 0)
-		return report(argv, "Python cannot be started", ENOMEM, "");
+		return report(argv, PYTHON_START, ENOMEM, NULL);
 	PyGC_Disable(); /* a command ends before garbage matters; one that runs long may turn it on */
 	int imported = PyImport_ImportFrozenModule("_pyrunc_boot"); /* which ends the process, if it is no maker of an image */
 #if IMAGE
@@ -140,6 +155,8 @@ int main(int argc, char **argv)
 		return image_make(argc, argv);
 	PyErr_Print();
 #endif
-	(void)imported;
-	return report(argv, "the launcher's first module failed", 0, "build and install pyrunc again");
+	PyObject *kind, *value, *trace;
+	PyErr_Fetch(&kind, &value, &trace);
+	PyObject *text = imported && kind ? PyUnicode_FromFormat("%S: %S", kind, value ? value : Py_None) : NULL;
+	return report(argv, FIRST_MODULE, 0, text && PyUnicode_AsUTF8(text) ? PyUnicode_AsUTF8(text) : "it is missing");
 }

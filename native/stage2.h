@@ -27,5 +27,5 @@ int image_make(int argc, char **argv);
 /* Goes on from the image: runs the command of arguments and ends the process. Returns only when that failed. */
 int image_run(void);
 
-/* _launcher.ordinary(): has the ordinary stage two do the command. */
+/* _launcher.ordinary(): has the ordinary stage two do the command. Returns what failed, errno and what to do. */
 PyObject *ordinary(PyObject *module, PyObject *args);

@@ -3,6 +3,8 @@
 #include "launch.h"
 #include "report.h"
 
+#include <unistd.h>
+
 int main(int argc, char **argv)
 {
 	char **to = environ;
@@ -13,5 +15,5 @@ int main(int argc, char **argv)
 			*to++ = *from;
 	*to = NULL;
 	struct failure why = launch(argv, environ, NULL);
-	return report(argv, why.what, why.error, why.hint);
+	return report(argv, why.where, why.error, NULL);
 }

@@ -6,7 +6,11 @@ Imported by every command, so it imports next to nothing.
 from __future__ import annotations
 
 import posix
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import ClassVar
 
 EXIT_FAILURE: Final = 1
 EXIT_EXEC_FAILURE: Final = 255
@@ -20,12 +24,14 @@ class PyruncError(Exception):
     pointer: JSON pointer (RFC 6901) of the config property that asked for it, or None.
     errno: the kernel's error number, or None.
     hint: what the user can do about it, or None: pyrunc.catalogue has one for each message, and gives it when the
-    error is told.
+    error is told; to a program that has imported the library, when it asks.
     file: the name of the file that pointer points into.
     container: the ID of the container that it is about, "" where there is none; who tells the error sets it.
     """
 
     container = ""
+    # pyrunc.library sets it: what gives an error its remedy. None: who tells the error does.
+    advise: ClassVar[Callable[[PyruncError], None] | None] = None
 
     def __init__(
         self,
@@ -43,7 +49,19 @@ class PyruncError(Exception):
         self.step = step
         self.pointer = pointer
         self.errno = errno
-        self.hint = hint
+        self._hint = hint
+
+    @property
+    def hint(self) -> str | None:
+        """What the user can do about it."""
+        if self._hint is None and PyruncError.advise is not None:
+            self._hint = ""  # asked once
+            PyruncError.advise(self)
+        return self._hint or None
+
+    @hint.setter
+    def hint(self, text: str | None) -> None:
+        self._hint = text
 
     def place(self) -> str:
         """What it is about, in parentheses: the container, unless the message names it, and the place in a file."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from pyrunc import catalogue
 from pyrunc.config import load
 from pyrunc.config.explain import Violation
 from pyrunc.config.types import Config, Process, Resources
@@ -53,6 +54,8 @@ __all__ = [
     "validate_bundle",
 ]
 
+PyruncError.advise = staticmethod(catalogue.complete)
+
 #: What a container's standard descriptor is: as of subprocess, a descriptor, a file, or None for the caller's own.
 Stream = int | IO[Any] | None
 
@@ -87,7 +90,10 @@ class Verdict:
 
 def validate_bundle(bundle: str | os.PathLike[str], config: str | os.PathLike[str] | None = None) -> Verdict:
     """Everything that is wrong with a bundle's config, each with its pointer and the section of the specification."""
-    return Verdict(*problems(os.path.abspath(bundle), _path(config)))
+    found, odd = problems(os.path.abspath(bundle), _path(config))
+    for one in found:
+        one.hint = one.hint or ConfigError(one.message, pointer=one.pointer or None).hint or ""
+    return Verdict(found, odd)
 
 
 def plan_bundle(

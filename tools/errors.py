@@ -28,6 +28,7 @@ from pyrunc.catalogue import (  # noqa: E402
     seccomp,
     steps,
 )
+from tools import launcher_errors  # noqa: E402
 
 SAID = TOP / "tests/faults/said.json"
 SUBJECTS = (command_line, configs, life, mounts, process, cgroups, seccomp, checkpoint)
@@ -124,10 +125,21 @@ def catalogue() -> list[str]:
         for template, (_, place, words) in subject.ENTRIES.items():
             lines.append(f"| {code(template)} | {text(place)} | {text(remedy(words))} |")
         lines.append("")
+    lines += before_python()
     lines += ["### Steps that the kernel refuses", "", "| step | what to do |", "|---|---|"]
     lines += [f"| {name} | {text(remedy(words))} |" for name, words in steps.STEPS.items()]
     lines += [f"| any | {text(remedy(steps.ANY))} |"]
     return lines
+
+
+def before_python() -> list[str]:
+    """What the launcher says: it has no place in a config, for it reads none."""
+    lines = ["### The launcher, before Python runs", "", "| message | what to do |", "|---|---|"]
+    told: dict[str, list[str]] = {}
+    for row in launcher_errors.rows():
+        told.setdefault(f"{row.message}: {{}}", []).append(row.hint)
+    lines += [f"| {code(message)} | {text('; '.join(dict.fromkeys(hints)))} |" for message, hints in told.items()]
+    return [*lines, ""]
 
 
 def page() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EACCES, EISDIR, ELOOP, EMFILE, ENOENT, ENOSPC, ENOTDIR, EROFS
+from errno import EACCES, EISDIR, ELOOP, EMFILE, ENOENT, ENOMEM, ENOSPC, ENOTDIR, EROFS
 from typing import TYPE_CHECKING, Final
 
 from pyrunc.catalogue.entry import CALL, FILE, GIVEN, HOST, INSIDE, Case, meant, one_of, path, walked
@@ -222,6 +222,20 @@ ENTRIES: Final[dict[str, Entry]] = {
     "run ps: {}": ("ps", HOST, "the host's ps(1) is called: install procps; --format json does without"),
     "write to standard output: {}": ("standard output", CALL, "whatever it is redirected to must take what is written"),
     # ---- pyrunc itself ----
+    "the limits of this process: {}": (
+        "{0}",
+        HOST,
+        {
+            ENOMEM: "free some memory, or raise RLIMIT_AS (ulimit -v), RLIMIT_DATA (ulimit -d) or the cgroup's limit",
+            EMFILE: "RLIMIT_NOFILE is too low: `ulimit -n 1024` before the call",
+            0: "the host has too many files open: raise the sysctl fs.file-max",
+        },
+    ),
+    "the installation is not whole: {}": (
+        "{0}",
+        INSIDE,
+        "install Python's standard library (libpython3-stdlib) and pyrunc again",
+    ),
     "internal error: {}: {} at {}": (
         "{2}",
         INSIDE,

@@ -45,17 +45,7 @@ def _failed(raised: BaseException, program: str, call: Call | None) -> int:
     if isinstance(raised, SystemExit):
         return raised.code if isinstance(raised.code, int) else EXIT_FAILURE
     status = EXIT_FAILURE
-    if isinstance(raised, PyruncError):
-        error = raised
-    else:
-        place, frame = "", raised.__traceback__
-        while frame is not None:  # the innermost frame is the last
-            place = f"{frame.tb_frame.f_code.co_filename.rpartition('/pyrunc/')[2]}:{frame.tb_lineno}"
-            frame = frame.tb_next
-        error = PyruncError(
-            f"internal error: {type(raised).__name__}: {raised} at {place}",
-            errno=getattr(raised, "errno", None),
-        )
+    error = raised if isinstance(raised, PyruncError) else _unforeseen(raised)
     _complete(error, program, call)
     command = call.command if call is not None else ""
     if call is not None and not isinstance(error, UsageError):
@@ -69,6 +59,23 @@ def _failed(raised: BaseException, program: str, call: Call | None) -> int:
     except OSError:
         pass  # standard error is closed: the status still says it
     return status
+
+
+def _unforeseen(raised: BaseException) -> PyruncError:
+    """The error for what is no error of ours: of the caller's limits, of the installation, or a defect."""
+    number = getattr(raised, "errno", None)
+    # ENOMEM, ENFILE and EMFILE. A defect is none of them.
+    if isinstance(raised, MemoryError) or number in (12, 23, 24):
+        words = posix.strerror(number or 12).lower()
+        name = getattr(raised, "filename", None)
+        return PyruncError("the limits of this process: " + (f"{words}: {name}" if name else words), errno=number or 12)
+    if isinstance(raised, ImportError):
+        return PyruncError(f"the installation is not whole: {raised}")
+    place, frame = "", raised.__traceback__
+    while frame is not None:  # the innermost frame is the last
+        place = f"{frame.tb_frame.f_code.co_filename.rpartition('/pyrunc/')[2]}:{frame.tb_lineno}"
+        frame = frame.tb_next
+    return PyruncError(f"internal error: {type(raised).__name__}: {raised} at {place}", errno=number)
 
 
 def _keep(call: Call, error: PyruncError) -> None:

@@ -47,7 +47,11 @@ class Store:
         Raises StateError when there is none, PyruncError when its state cannot be read or is not to be believed.
         """
         directory = self.directory(container_id)
-        return Container(self, directory, state_file.read(directory, container_id))
+        try:
+            return Container(self, directory, state_file.read(directory, container_id))
+        except PyruncError as error:
+            error.container = container_id
+            raise
 
     def list(self) -> list[Container]:
         """All containers, by name; what cannot be read is left out."""

@@ -100,3 +100,25 @@ def test_errors_come_apart_again() -> None:
         assert [getattr(again, name) for name in (*names, "message", "file")] == [
             getattr(error, name) for name in (*names, "message", "file")
         ]
+
+
+def test_every_error_says_what_to_do(bundle: Path, tmp_path: Path) -> None:
+    """As the command's lines do, also of what is raised in the caller's process."""
+    with pytest.raises(pyrunc.StateError) as caught:
+        pyrunc.Store(str(tmp_path / "state")).load("box")
+    assert caught.value.container == "box"
+    assert "container does not exist (container box): hint: " in caught.value.line()
+    with pytest.raises(pyrunc.PyruncError) as wrong:
+        pyrunc.load_bundle(bundle, bundle / "confg.json")
+    assert wrong.value.hint and "did you mean config.json?" in wrong.value.hint
+    change(bundle, "process", cwd="tmp")
+    with pytest.raises(pyrunc.ConfigError) as config:
+        pyrunc.plan_bundle(bundle, root=str(tmp_path / "state"))
+    assert (config.value.pointer, config.value.hint) == (
+        "/process/cwd",
+        pyrunc.validate_bundle(bundle).problems[0].hint,
+    )
+    assert config.value.hint and "begins with /" in config.value.hint
+    with pytest.raises(pyrunc.PyruncError) as ended:
+        pyrunc.Runtime(program="/bin/false", root=tmp_path).start("box")
+    assert "ended with status 1: hint: " in ended.value.line()

@@ -213,7 +213,10 @@ def unpack(data: bytes) -> Message:
     fields = {number: value for number, (_, value) in reader.read("a(yv)")}
     reader.at += -reader.at % 8
     body = _Reader(data[reader.at :], reader.order)
-    return Message(kind, fields, [body.read(part) for part in split(fields.get(SIGNATURE, ""))])
+    signature = fields.get(SIGNATURE, "")
+    if not isinstance(signature, str):
+        raise ValueError("the signature of a message is no text")
+    return Message(kind, fields, [body.read(part) for part in split(signature)])
 
 
 class Connection:

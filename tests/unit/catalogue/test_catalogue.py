@@ -17,7 +17,8 @@ from pyrunc.errors import PyruncError, StateError
 from pyrunc.nearest import distance, nearest
 from pyrunc.steps.process import unrunnable
 from tests.faults.table import FAULTS
-from tools import errors, raises
+from tests.lifecycle.launcher.test_launcher_errors import CAUSES, NOT_CAUSED
+from tools import errors, launcher_errors, raises
 
 #: Places that hand the message of another error on: it is in the catalogue where it was raised.
 HANDED_ON = {
@@ -25,6 +26,7 @@ HANDED_ON = {
     ("pyrunc/config/rules.py", "_raise_first"): "a rule's, which is yielded",
     ("pyrunc/config/schema.py", "check"): "a schema's, whose remedies explain.py has",
     ("pyrunc/library.py", "_error"): "the launcher's",
+    ("pyrunc/library.py", "validate_bundle"): "a rule's or a schema's, to look up its remedy",
     ("pyrunc/cli/validate.py", "run"): "a rule's or a schema's, to look up its remedy",
     ("pyrunc/lifecycle/checkpoint/criu_process.py", "go_on"): "CRIU's process's",
     ("pyrunc/lifecycle/start.py", "_problem"): "a startContainer hook's",
@@ -50,6 +52,12 @@ MATCHED = (
     "is a directory",
     "not a directory",
 )
+
+
+@pytest.fixture(autouse=True)
+def _as_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error has no remedy until it is told: another test may have imported the library."""
+    monkeypatch.setattr(PyruncError, "advise", None)
 
 
 def handed_on(place: raises.Place) -> bool:
@@ -122,10 +130,29 @@ def test_every_step_has_a_remedy() -> None:
         assert remedies.get(0), name
 
 
+def test_the_launcher_reports_what_its_table_has() -> None:
+    """native/failures.h: each row has its place, each place a row, and nothing speaks past report.h."""
+    rows = launcher_errors.rows()
+    assert {row.where for row in rows} == {place.where for place in launcher_errors.reports() if place.where}
+    assert launcher_errors.strangers() == []
+    assert [row for row in rows if not row.message or not row.hint] == []
+    # The last row of a failure is for any other error: the search for one ends there.
+    last = {row.where: row.error for row in rows}
+    assert set(last.values()) == {""}
+
+
+def test_each_failure_of_the_launcher_is_caused() -> None:
+    """By tests/lifecycle/launcher/test_launcher_errors.py, or it says why nobody can."""
+    rows = {(row.where, row.error) for row in launcher_errors.rows()}
+    assert rows == {cause.row for cause in CAUSES} | set(NOT_CAUSED)
+    assert all(NOT_CAUSED.values())
+
+
 def test_remedies_are_not_taken_for_errors() -> None:
     texts = [text for remedies in (*steps.STEPS.values(), steps.ANY) for text in remedies.values()]
     for _, _, remedy in catalogue.entries().values():
         texts += [text for text in (remedy.values() if isinstance(remedy, dict) else [remedy]) if isinstance(text, str)]
+    texts += [row.hint for row in launcher_errors.rows()]
     for text in texts:
         assert "\n" not in text
         assert [words for words in MATCHED if words in text.lower()] == [], text

@@ -144,7 +144,10 @@ def test_bytes_in_c(data: bytes) -> None:
 
 
 def test_native_code_stays_small() -> None:
-    """Comments and all: it is what nobody's type checker reads. A quarter is _linux, half the image and its stages."""
+    """Comments and all: it is what nobody's type checker reads.
+
+    A quarter is _linux, half the image and its stages, a tenth what the launcher says of what it cannot do.
+    """
     native = TOP / "native"
     files = [*native.glob("*.c"), *native.glob("*.h")]
-    assert len(files) > 5 and sum(len(file.read_text().splitlines()) for file in files) < 2900
+    assert len(files) > 5 and sum(len(file.read_text().splitlines()) for file in files) < 3200

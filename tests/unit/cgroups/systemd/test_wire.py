@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pyrunc.cgroups.systemd import wire
@@ -64,6 +64,7 @@ def test_the_same_as_jeepney(arguments: list[tuple[str, Any]]) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(TYPED, min_size=1, max_size=3), st.integers(0, 10_000), st.integers(0, 255))
+@example([("v", ("v", ("v", ("y", 0))))], 6158, 105)  # its signature becomes a number
 def test_a_broken_message_is_an_error(arguments: list[tuple[str, Any]], where: int, byte: int) -> None:
     """Whatever a byte is changed to: a value, or ValueError; never another exception, and never for ever."""
     signature, body = "".join([kind for kind, _ in arguments]), tuple([value for _, value in arguments])

@@ -1,0 +1,146 @@
+"""What fails before Python runs: each row of native/failures.h is caused, and told as any error is.
+
+In a mount namespace of the test's own, with a copy of the launcher: what it has built in is hidden or replaced there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="no root: namespaces with mounts are made")
+
+LIBPYTHON = Path(str(sysconfig.get_config_var("LIBDIR")), str(sysconfig.get_config_var("INSTSONAME")))
+STDLIB = sysconfig.get_path("stdlib")
+
+
+@dataclass(frozen=True)
+class Cause:
+    """How a failure is caused.
+
+    row: of the table. prepare: shell, before the call; BUILD, FOLDER, LIBRARY and STDLIB stand for what they are. hint:
+    words of the remedy. words: the command line. program: setpriv for another user's call.
+    """
+
+    row: tuple[str, str]
+    prepare: str
+    hint: str
+    words: tuple[str, ...] = ("state", "box")
+    program: str = "pyrunc"
+    #: Whether the log can be written.
+    log: bool = True
+
+
+EXEC = ("exec", "box", "true")
+REPLACED = "{ chmod 755 FOLDER/other; mount --bind FOLDER/other BUILD/stage2; }"
+
+CAUSES = [
+    Cause(("STANDARD_DESCRIPTOR", ""), "mount -t tmpfs none /dev && exec <&-", "mknod -m 666 /dev/null c 1 3"),
+    Cause(("PYTHON_LIBRARY", ""), "mount -t tmpfs none LIBRARY", "build and install pyrunc again"),
+    Cause(("ADDRESS_SPACE", ""), "ulimit -v 8000", "ulimit -v unlimited"),
+    # Of the program in sealed memory, which has no libc at all.
+    Cause(("ADDRESS_SPACE", ""), "ulimit -v 8000", "ulimit -v unlimited", EXEC),
+    Cause(("DATA_SPACE", ""), "ulimit -d 1000", "ulimit -d unlimited", EXEC),
+    Cause(("STAGE_TWO", "EMFILE"), "ulimit -n 3", "ulimit -n 1024"),
+    Cause(
+        ("STAGE_TWO", "EACCES"),
+        "touch FOLDER/other && chmod 600 FOLDER/other && mount --bind FOLDER/other BUILD/stage2",
+        "searchable (x)",
+        program="setpriv",
+        log=False,
+    ),
+    Cause(("STAGE_TWO", ""), "mount -t tmpfs none BUILD", "install pyrunc again"),
+    Cause(("COPY_FILLED", "EFBIG"), "ulimit -f 0", "ulimit -f unlimited", EXEC, log=False),
+    Cause(("COPY_FILLED", ""), f"touch FOLDER/other && {REPLACED}", "if the file is empty", EXEC),
+    Cause(("EXECUTION", ""), f"echo no program > FOLDER/other && {REPLACED}", "install pyrunc again"),
+    Cause(("EXECUTION", ""), f"echo no program > FOLDER/other && {REPLACED}", "install pyrunc again", EXEC),
+    Cause(
+        ("EXECUTION", "EACCES"),
+        "cp BUILD/stage2 FOLDER/two && chmod 644 FOLDER/two && mount --bind FOLDER/two BUILD/stage2",
+        "chmod 755",
+    ),
+    Cause(
+        ("COPY_MADE", "EACCES"),
+        "mount -t proc proc /proc && echo 2 > /proc/sys/vm/memfd_noexec",
+        "vm.memfd_noexec",
+        EXEC,
+    ),
+]
+
+#: Rows that no user can cause alone, and why.
+NOT_CAUSED = {
+    ("STAGE_TWO", "ENFILE"): "the whole host would have to run out of files",
+    ("COPY_MADE", ""): "the whole host would have to run out of memory",
+    ("COPY_SEALED", ""): "only a filter around the caller forbids it",
+    ("EXECUTION", "ENOMEM"): "the whole host would have to run out of memory",
+    ("PYTHON_START", "ENOMEM"): "stage one has seen that there is room",
+    ("PYTHON_START", ""): "with Python 3.14 alone, whose start reads files: below, of all versions",
+    ("FIRST_MODULE", ""): "it is in the program itself",
+    ("COMMAND", ""): "main() tells all errors: what comes here is a defect",
+    ("IMAGE_START", ""): "the memory that it takes is mapped with the image",
+    ("MAKER_CALL", ""): "of the build, not of a user",
+    ("IMAGE_FILE", ""): "of the build, not of a user",
+}
+
+
+def caused(cause: Cause, runtime: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    build = runtime.parent
+    shutil.copy(runtime, folder / "pyrunc")
+    folder.chmod(0o755)
+    prepare = cause.prepare
+    places = {"BUILD": build, "FOLDER": folder, "LIBRARY": LIBPYTHON.parent.resolve(), "STDLIB": STDLIB}
+    for name, place in places.items():
+        prepare = prepare.replace(name, str(place))
+    user = ["setpriv", "--reuid", "1000", "--clear-groups"] if cause.program == "setpriv" else []
+    # What is to run after a library is hidden: only what is static, and the shell that is there already.
+    argv = ["unshare", "--mount", "--pid", "--fork", "--", "sh", "-c", prepare + ' && exec "$@"', "sh"]
+    call = [*user, str(folder / "pyrunc"), *flags, "--root", str(folder / "state"), *cause.words]
+    return subprocess.run([*argv, *call], capture_output=True, text=True, check=False, timeout=60, cwd="/")
+
+
+@pytest.mark.parametrize("cause", CAUSES, ids=[f"{' '.join(one.row)} {one.words[0]}" for one in CAUSES])
+def test_the_line(cause: Cause, runtime: Path, tmp_path: Path) -> None:
+    """One line, in the log with its parts apart; without a log in logrus's format."""
+    if cause.row[0] == "COPY_MADE" and not Path("/proc/sys/vm/memfd_noexec").exists():
+        pytest.skip("no sysctl vm.memfd_noexec in this kernel")
+    log = tmp_path / "log"
+    status = 255 if cause.words[0] == "exec" else 1
+    plain = caused(cause, runtime, tmp_path)
+    assert plain.returncode == status and plain.stderr.count("\n") == 1, plain
+    found = re.fullmatch(r'time="20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ" level=error msg="(.*)"\n', plain.stderr)
+    assert found and cause.hint in found[1].partition(": hint: ")[2], plain.stderr
+    assert found[1].startswith("exec failed: ") == (status == 255)
+    assert not (tmp_path / "state").exists()
+    if not cause.log:
+        return
+    done = caused(cause, runtime, tmp_path, "--log", str(log), "--log-format", "json")
+    record = json.loads(log.read_text())
+    assert done.returncode == status and done.stderr == record["msg"] + "\n"
+    assert record["level"] == "error" and record["msg"] == found[1]
+    assert record["errno"] > 0 and record["msg"].endswith(f": hint: {record['hint']}")
+
+
+def test_no_standard_library(runtime: Path, tmp_path: Path) -> None:
+    """What Python does not find is told as the installation's fault, whatever of it is frozen."""
+    cause = Cause(("PYTHON_START", ""), "mount -t tmpfs none STDLIB", "install", ("doctor",))
+    done = caused(cause, runtime, tmp_path)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done
+    assert "hint: " in done.stderr and "install Python's standard library" in done.stderr
+    assert "internal error" not in done.stderr
+
+
+@pytest.mark.parametrize("limit", ["-v 30000", "-d 4500", "-n 5"])
+def test_limits_that_python_meets(limit: str, runtime: Path, tmp_path: Path) -> None:
+    """A caller's limit is not a defect of pyrunc."""
+    done = caused(Cause(("", ""), f"ulimit {limit}", "", ("doctor",)), runtime, tmp_path)
+    if done.returncode == 1 and not done.stdout:
+        assert done.stderr.count("\n") == 1 and "hint: " in done.stderr
+        assert "this is a defect of pyrunc" not in done.stderr
