@@ -141,6 +141,8 @@ def _let_go(container: Container, fifo: int) -> None:
     try:
         posix.write(fifo, b"0")
         posix.unlink(f"{container.directory}/{FIFO}")
+    except BrokenPipeError:
+        raise StateError(_STOPPED) from None  # killed since it was seen to wait
     except OSError as error:
         raise PyruncError("let the process go by exec.fifo: " + reason(error), errno=error.errno) from None
 

@@ -28,6 +28,9 @@ EXCLUDED = frozenset(("linux_process_apparmor_profile", "linux_mount_label", "po
 #: runtimes fail it now and then.
 RACES = frozenset(("killsig",))
 
+#: Races between the suite and the container's program, which end either way, so neither way is a failure.
+EITHER_WAY = frozenset(("pidfile", "poststart"))
+
 #: On cgroup v2: a whole life, and what that machine's cgroups, device rules, capabilities and AppArmor are part of.
 QUICK_V2 = (
     *("create", "default", "kill", "killsig", "linux_devices", "linux_ns_nopath"),

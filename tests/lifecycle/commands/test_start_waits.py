@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import TOP
 from tests.support.containers import running
 from tests.support.processes import has_ended
 from tests.support.waiting import wait_until
@@ -229,6 +230,33 @@ def test_a_program_that_is_over_at_once(how: str, bundle: MakeBundle) -> None:
             box.start().ok()
         assert seen.exists()
         box.delete("--force").ok()
+
+
+KILLED_BEFORE_THE_BYTE = """
+import os, select, signal, sys
+from pyrunc.cli import main
+from pyrunc.lifecycle import start
+
+def let_go(container, fifo):
+    pidfd = container.open_pidfd()
+    os.kill(container.pid, signal.SIGKILL)
+    select.select([pidfd], [], [])
+    before(container, fifo)
+
+before, start._let_go = start._let_go, let_go
+sys.exit(main.main(sys.argv))
+"""
+
+
+def test_its_process_ends_before_it_is_let_go(bundle: MakeBundle) -> None:
+    """When it has been seen to wait, and exec.fifo is open."""
+    box = bundle("sleep", "1000")
+    box.create().ok()
+    argv = ["/usr/bin/python3", "-c", KILLED_BEFORE_THE_BYTE, "--root", str(box.place.root), "start", box.id]
+    done = subprocess.run(argv, cwd=TOP, capture_output=True, text=True, check=False)
+    one_line(done, 1, "cannot start a container that has stopped")
+    box.wait_for("stopped")
+    box.delete().ok()
 
 
 # ---- locks ----
