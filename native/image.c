@@ -15,6 +15,7 @@
 
 int image_is_restored;
 static PyObject *run, *environment; /* boot.py's run(), and posix.environ */
+static PyThreadState *thread;       /* detached, since libpython knows of the current one in thread-local storage */
 static char *stood;                 /* the caller's directory: the command line's relative paths are of there */
 
 /* ---- what is linked in ---- */
@@ -79,6 +80,7 @@ int image_make(int argc, char **argv)
 	if (argc < 2 || argc > 3 || !run || !environment)
 		return report(argv, MAKER_CALL, EINVAL, NULL);
 	PyOS_BeforeFork();
+	thread = PyEval_SaveThread();
 	image_is_restored = 1;
 	return dump(argv[1], heap_seal(), libraries, STAGE2) < 0 ? report(argv, IMAGE_FILE, errno, NULL) : 0;
 }
@@ -104,6 +106,7 @@ static int renew_environment(void)
 
 int image_run(void)
 {
+	PyEval_RestoreThread(thread);
 	PyOS_AfterFork_Child();
 	stood = getcwd(NULL, 0); /* create and run enter their bundle before it is known that stage two is needed */
 	PyObject *list = renew_environment() < 0 ? NULL : argument_list();

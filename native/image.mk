@@ -4,8 +4,9 @@
 # To be called as $(eval $(call with_image,OUT,LIBEXEC,PACKAGE,AGAIN)): OUT/pyrunc and OUT/maker, for a stage two and an
 # image that lie in LIBEXEC. AGAIN: what they depend on besides, FORCE for an installation, whose places are built in.
 
-ARCHIVE := $(wildcard $(call fact,ARCHIVE))
-HAS_IMAGE := $(if $(ARCHIVE),$(if $(filter 3.11,$(call fact,VERSION)),$(filter x86_64,$(shell uname -m))))
+# By name: a Python without the GIL has another, and keeps in its objects which thread made them.
+ARCHIVE := $(filter %/libpython3.11.a %/libpython3.13.a,$(wildcard $(call fact,ARCHIVE)))
+HAS_IMAGE := $(if $(ARCHIVE),$(filter x86_64,$(shell uname -m)))
 MADE := $(BUILD)/native/image
 
 # The C library whose static twin is linked: of one source package, so an upgrade of one is of both.

@@ -4,9 +4,9 @@
  * short command costs there. So the answers are in the image, as the maker's libc found them, and are used where three
  * cpuids say that this is still such a CPU. On another, and with a libc that is not known here, libc starts as in any program.
  *
- * The rest is done by libc's functions in the order of glibc 2.36's __libc_start_main(), but for what only a program that loads
- * libraries needs, and a constructor of gcc's for exceptions. Until there is TLS there is no stack guard, and until the
- * functions by CPU are chosen (the relocations) nothing may be called that is one. */
+ * The rest is done by libc's functions in the order of __libc_start_main() of glibc 2.36 and 2.41, but for what only a program
+ * that loads libraries needs, and the first constructor, gcc's for exceptions. Until there is TLS there is no stack guard, and
+ * until the functions by CPU are chosen (the relocations) nothing may be called that is one. */
 #define _GNU_SOURCE
 #include "dump.h"
 
@@ -19,20 +19,22 @@
 
 void _start(void), resume(void);
 
-#if defined(CPU_FEATURES) && __GLIBC__ == 2 && __GLIBC_MINOR__ == 36
+#if defined(CPU_FEATURES) && __GLIBC__ == 2 && (__GLIBC_MINOR__ == 36 || __GLIBC_MINOR__ == 41)
 
 #include <cpuid.h>
 
 /* libc's; hidden, which a static link does not mind. */
 extern char _dl_x86_cpu_features[];
 extern long __x86_data_cache_size, __x86_data_cache_size_half, __x86_shared_cache_size, __x86_shared_cache_size_half,
-	__x86_shared_non_temporal_threshold, __x86_rep_movsb_threshold, __x86_rep_stosb_threshold, __x86_rep_movsb_stop_threshold;
+	__x86_shared_non_temporal_threshold, __x86_rep_movsb_threshold, __x86_rep_stosb_threshold, __x86_rep_movsb_stop_threshold,
+	__x86_memset_non_temporal_threshold;
 extern int __x86_string_control;
 extern void *__libc_stack_end, *_dl_random;
 extern const Elf64_Phdr *_dl_phdr;
 extern unsigned long _dl_phnum;
 extern unsigned _dl_stack_flags; /* executable, unless it is told otherwise: of posix_spawn()'s stack, too */
 extern const Elf64_Rela __rela_iplt_start[], __rela_iplt_end[];
+extern void (*const __init_array_start[])(int, char **, char **), (*const __init_array_end[])(int, char **, char **);
 void _dl_aux_init(Elf64_auxv_t *auxiliary);
 void __libc_setup_tls(void);
 void __libc_early_init(_Bool first);
@@ -42,6 +44,9 @@ int main(int argc, char **argv, char **env);
 static long *const sizes[] = {
 	&__x86_data_cache_size, &__x86_data_cache_size_half, &__x86_shared_cache_size, &__x86_shared_cache_size_half,
 	&__x86_shared_non_temporal_threshold, &__x86_rep_movsb_threshold, &__x86_rep_stosb_threshold, &__x86_rep_movsb_stop_threshold,
+#if __GLIBC_MINOR__ >= 41
+	&__x86_memset_non_temporal_threshold,
+#endif
 };
 enum { SIZES = sizeof sizes / sizeof *sizes, ANSWERS = 12 };
 
@@ -120,6 +125,8 @@ __attribute__((used)) static void start(unsigned long *stack)
 	__libc_early_init(1);
 	__init_misc((int)stack[0], argv, environ);
 	protect();
+	for (void (*const *next)(int, char **, char **) = __init_array_start + 1; next < __init_array_end; next++)
+		(*next)((int)stack[0], argv, environ);
 	exit(main((int)stack[0], argv, environ));
 }
 

@@ -14,6 +14,8 @@ from .conftest import CGROUP, FULL
 from .host import PATIENCE, Host
 
 TREE = "/root/pyrunc"
+#: Releases whose Python can be made an image of.
+IMAGES = ("bookworm", "trixie")
 #: What `make test` wrote there.
 RESULTS = TOP / "build/hosts"
 #: The short form of tests/lifecycle: each command once or twice, mounts, namespaces and the process.
@@ -34,6 +36,16 @@ def test_make_demo(host: Host) -> None:
     # Caches are kept from run to run, with what other tests have built.
     assert host.ok(f"find {places} -not -path '/root/.cache/*' -not -path '/root/go/*'") == ""
     assert "python: " in host.ok("build/pyrunc --version", folder=TREE)
+
+
+def test_it_starts_from_an_image(host: Host) -> None:
+    """Short commands and those that enter a container; where there is none for that Python, nothing is left of one."""
+    code = 'from pathlib import Path; from tools import image; program = Path("build/pyrunc").resolve(); '
+    code += 'print(image.is_mapped(program.with_name("image"), program, Path("/tmp")))'
+    if host.suite in IMAGES:
+        assert host.ok(f"python3 -c '{code}'", folder=TREE) == "True\n"
+    else:
+        assert host.ok("ls build | grep -e image -e maker || true", folder=TREE) == ""
 
 
 def test_nothing_is_left_to_do(host: Host) -> None:
