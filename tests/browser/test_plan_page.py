@@ -12,7 +12,7 @@ pytest.importorskip("pyrunc._linux")
 from pyrunc import log
 from pyrunc.cli.main import main
 from pyrunc.config.default import default_config
-from tests.unit.cli.test_plan_page import HOSTILE, bundle_of, hostile_config
+from tests.support.configs import HOSTILE, hostile_config, write_bundle
 
 from .chromium import PROGRAM, Tab, browser
 
@@ -61,7 +61,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: Any) -> Path:
     monkeypatch.chdir(tmp_path)  # the command enters the bundle
     file = tmp_path / "page.html"
-    assert main(["pyrunc", "plan", "--html", str(file), str(bundle_of(tmp_path / "b", config))]) == 0
+    assert main(["pyrunc", "plan", "--html", str(file), str(write_bundle(tmp_path / "b", config))]) == 0
     return file
 
 

@@ -31,7 +31,13 @@ def under_sanitizers(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_unit_tests_of_the_extensions() -> None:
-    done = under_sanitizers("unit", "tests/unit/native/test_linux.py", "tests/unit/test_jsontext.py", "-q")
+    done = under_sanitizers(
+        "unit",
+        "tests/unit/native/test_linux.py",
+        "tests/unit/native/test_finish.py",
+        "tests/unit/test_jsontext.py",
+        "-q",
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "runtime error" not in done.stderr and "Sanitizer" not in done.stderr
 

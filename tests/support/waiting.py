@@ -5,8 +5,6 @@ from collections.abc import Callable
 
 #: Seconds that one call of the runtime may take: only a hang reaches it.
 PATIENCE = 60.0
-
-
 #: Seconds that the kernel gets to take back what a killed container had.
 GRACE = 5.0
 

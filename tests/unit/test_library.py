@@ -10,14 +10,13 @@ import pyrunc
 from pyrunc import library
 from pyrunc.config import default
 from tests.support import TOP
+from tests.support.configs import write_bundle
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     """A bundle with what `pyrunc spec` writes, and an empty rootfs."""
-    (tmp_path / "rootfs").mkdir()
-    (tmp_path / "config.json").write_text(json.dumps(default.default_config()))
-    return tmp_path
+    return write_bundle(tmp_path, default.default_config())
 
 
 def change(bundle: Path, section: str, **values: object) -> None:

@@ -1,8 +1,6 @@
 """Every place that raises an error is in the catalogue, and each entry names an object, a place and a remedy."""
 
-import json
 import re
-import time
 from collections import defaultdict
 from importlib import import_module
 from pathlib import Path
@@ -14,11 +12,8 @@ from pyrunc.catalogue import command_line, entry, steps
 from pyrunc.catalogue.entry import Case
 from pyrunc.cli import kill
 from pyrunc.errors import PyruncError, StateError
-from pyrunc.nearest import distance, nearest
-from pyrunc.steps.process import unrunnable
-from tests.faults.table import FAULTS
 from tests.lifecycle.launcher.test_launcher_errors import CAUSES, NOT_CAUSED
-from tools import errors, launcher_errors, raises
+from tools import launcher_errors, raises
 
 #: Places that hand the message of another error on: it is in the catalogue where it was raised.
 HANDED_ON = {
@@ -32,6 +27,7 @@ HANDED_ON = {
     ("pyrunc/lifecycle/start.py", "_problem"): "a startContainer hook's",
     ("pyrunc/state/container.py", "manager"): "of a cgroup that a state names",
 }
+
 
 #: Words that engines look for (docs/compatibility.md): no remedy may hold them, they would be taken for the error.
 MATCHED = (
@@ -171,24 +167,6 @@ def test_the_most_exact_template_counts() -> None:
     assert found is not None and found[0] == 'exec: "{}": executable file not found in $PATH'
 
 
-def test_nearest_names() -> None:
-    assert nearest("tmpsf", ["tmpfs", "proc"]) == "tmpfs"
-    assert nearest("SIGTREM", ["SIGINT", "SIGTERM"]) == "SIGTERM"
-    assert nearest("bundel", ["bundle", "config"]) == "bundle"
-    assert nearest("xyz", ["bundle", "config"]) == ""
-    assert distance("ab", "ba") == 1 and distance("", "abc") == 3 and distance("abc", "abd") == 1
-
-
-def test_where_a_path_ends(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "file").write_text("")
-    (tmp_path / "link").symlink_to("nowhere")
-    assert entry.walked(str(tmp_path)) == ""
-    assert f"in {tmp_path} there is no dtaa: did you mean data?" == entry.walked(f"{tmp_path}/dtaa/x")
-    assert entry.walked(f"{tmp_path}/file/x") == f"{tmp_path}/file is no directory"
-    assert "link to nowhere" in entry.walked(f"{tmp_path}/link")
-
-
 def test_complete_gives_what_is_missing_and_keeps_what_is_there() -> None:
     error = PyruncError("unable to freeze cgroup /x", hint="given")
     catalogue.complete(error)
@@ -200,35 +178,6 @@ def test_complete_gives_what_is_missing_and_keeps_what_is_there() -> None:
     error = PyruncError("nothing that anybody says")
     catalogue.complete(error)
     assert error.hint is None
-
-
-def test_a_container_is_named_once() -> None:
-    error: PyruncError = StateError("container box is busy: process 1 has its lock")
-    error.container = "box"
-    assert error.line() == "container box is busy: process 1 has its lock"
-    error = PyruncError("mount source /b does not exist", pointer="/mounts/1/source")
-    error.container = "b"
-    assert error.line() == "mount source /b does not exist (container b, config.json /mounts/1/source)"
-
-
-def test_the_document_is_made_of_what_is_there() -> None:
-    """docs/errors.md: `make errors`."""
-    assert (errors.TOP / "docs/errors.md").read_text() == errors.page()
-
-
-def test_what_was_said_of_each_fault_is_kept() -> None:
-    """And still holds what the table wants: `python -m tests.faults --own` asks pyrunc anew."""
-    said = json.loads(errors.SAID.read_text())["said"]["pyrunc"]
-    here = {fault.name: fault for fault in FAULTS if fault.needs is None or fault.name in said}
-    assert set(said) == set(here)
-    assert len(said) >= 150
-    for name, answer in said.items():
-        fault = here[name]
-        if fault.needs is not None and fault.needs():
-            continue
-        assert answer["status"] == fault.status and answer["left"] == [], name
-        assert fault.hint in answer["line"].partition(": hint: ")[2], name
-        assert not fault.pointer or f"{fault.file} {fault.pointer})" in answer["line"], name
 
 
 def test_names_of_signals_are_those_of_kill() -> None:
@@ -243,18 +192,3 @@ def test_a_remedy_that_fails_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     error = PyruncError("container not paused")
     catalogue.complete(error)
     assert error.hint is None
-
-
-def test_many_long_names_are_compared_in_a_moment() -> None:
-    """An image has as many files as it likes, and PATH as many folders."""
-    word = "m" + "0" * 59
-    names = [word[:50] + f"{number:010}".replace("0", "z") for number in range(5000)]
-    began = time.process_time()
-    assert nearest(word, names) == "" and unrunnable._meant(word, names * 64) == ""
-    assert time.process_time() - began < 10
-
-
-def test_a_distance_is_exact_below_the_most_that_counts() -> None:
-    for one, other in (("kitten", "sitting"), ("abcd", "acbd"), ("", "ab"), ("same", "same"), ("a" * 9, "b" * 9)):
-        for most in range(1, 9):
-            assert distance(one, other, most) == min(most, distance(one, other))

@@ -2,13 +2,11 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pyrunc import log
 from pyrunc.cli.main import main
 from pyrunc.config.default import default_config
 from pyrunc.inspect import difference
@@ -16,13 +14,6 @@ from pyrunc.inspect import difference
 pytest.importorskip("pyrunc._linux")
 
 Config = dict[str, Any]
-
-
-@pytest.fixture(autouse=True)
-def _undo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)  # the command enters the bundles
-    yield
-    log.setup(None)
 
 
 class Pair:

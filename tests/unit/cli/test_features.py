@@ -5,12 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from pyrunc import log
 from pyrunc.cli.features import features
 from pyrunc.cli.main import main
 from pyrunc.cli.version import VERSION, libseccomp
@@ -30,12 +28,6 @@ DEFINED = {
     "linux.mountExtensions.idmap": "enabled",
     "linux.netDevices": "enabled",
 }
-
-
-@pytest.fixture(autouse=True)
-def _log_to_stderr() -> Iterator[None]:
-    yield
-    log.setup(None)
 
 
 def printed(capfd: pytest.CaptureFixture[str], *argv: str, program: str = "pyrunc") -> str:

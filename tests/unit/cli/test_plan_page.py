@@ -14,22 +14,13 @@ import pytest
 
 pytest.importorskip("pyrunc._linux")
 
-from pyrunc import log
 from pyrunc.cli import plan_style
 from pyrunc.cli.main import main
 from pyrunc.config.default import default_config
+from tests.support.configs import HOSTILE, hostile_config, write_bundle
 
 #: Tags that have no end (HTML, 13.1.2).
 _VOID = {"meta", "input"}
-#: What would be a program in a page that took it for more than text.
-HOSTILE = [
-    "</script><img src=x onerror=alert(1)>",
-    "\"'><svg/onload=alert(1)>",
-    "<!--<script>alert(1)//",
-    "</pre></details></main><iframe src=javascript:alert(1)>",
-    "]]>&lt;script&gt;&#x3c;b&#62;",
-    "\u202egnp\u2066.exe\u0007",
-]
 
 
 class Page(HTMLParser):
@@ -63,42 +54,16 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-@pytest.fixture(autouse=True)
-def _undo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    monkeypatch.chdir(tmp_path)  # the command enters the bundle
-    yield
-    log.setup(None)
-
-
-def bundle_of(where: Path, config: Any, indent: int | None = 2) -> Path:
-    (where / "rootfs").mkdir(parents=True, exist_ok=True)
-    (where / "config.json").write_text(json.dumps(config, indent=indent))
-    return where
-
-
 def page_of(bundle: Path) -> str:
     out = bundle.parent / "page.html"
     assert main(["pyrunc", "plan", "--html", str(out), str(bundle)]) == 0
     return out.read_text(encoding="utf-8")
 
 
-def hostile_config() -> Any:
-    """A config that has these names wherever a config may have any."""
-    config: Any = default_config()
-    config["process"]["args"] = list(HOSTILE)
-    config["process"]["env"] += ["A=" + one for one in HOSTILE]
-    config["annotations"] = {one: one for one in HOSTILE}
-    config["mounts"] += [{"destination": "/" + one, "type": "tmpfs", "source": one} for one in HOSTILE]
-    config["hooks"] = {"createRuntime": [{"path": "/" + one, "args": [one]} for one in HOSTILE]}
-    config["linux"]["maskedPaths"] += ["/" + one for one in HOSTILE]
-    config["process"]["user"]["username"] = HOSTILE[0]
-    return config
-
-
 def test_every_step_is_there_with_its_lines_its_section_and_its_undo(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    bundle = bundle_of(tmp_path / "b", default_config())
+    bundle = write_bundle(tmp_path / "b", default_config())
     assert main(["pyrunc", "plan", "--json", str(bundle)]) == 0
     steps = [step for step in json.loads(capfd.readouterr().out) if step["step"] != "meet"]
     page = page_of(bundle)
@@ -128,7 +93,7 @@ def test_every_step_is_there_with_its_lines_its_section_and_its_undo(
 
 
 def test_the_page_is_whole_and_needs_nothing(tmp_path: Path) -> None:
-    page = Page(page_of(bundle_of(tmp_path / "b", default_config())))
+    page = Page(page_of(write_bundle(tmp_path / "b", default_config())))
     assert page.all("html") == [{"lang": "en"}]
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -145,7 +110,7 @@ def test_the_page_is_whole_and_needs_nothing(tmp_path: Path) -> None:
 
 
 def test_nothing_but_the_pages_own_script_and_style_may_act(tmp_path: Path) -> None:
-    page = Page(page_of(bundle_of(tmp_path / "b", default_config())))
+    page = Page(page_of(write_bundle(tmp_path / "b", default_config())))
     (policy,) = [str(one["content"]) for one in page.all("meta") if one.get("http-equiv") == "Content-Security-Policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
     for kind, text in (("style", plan_style.STYLE), ("script", plan_style.SCRIPT)):
@@ -155,8 +120,8 @@ def test_nothing_but_the_pages_own_script_and_style_may_act(tmp_path: Path) -> N
 
 
 def test_a_hostile_config_is_text_and_nothing_else(tmp_path: Path) -> None:
-    plainly = Page(page_of(bundle_of(tmp_path / "plain", default_config())))
-    bundle = bundle_of(tmp_path / "b<img src=x onerror=alert(2)>", hostile_config())
+    plainly = Page(page_of(write_bundle(tmp_path / "plain", default_config())))
+    bundle = write_bundle(tmp_path / "b<img src=x onerror=alert(2)>", hostile_config())
     text = page_of(bundle)
     page = Page(text)
     assert {tag for tag, _ in page.tags} <= {tag for tag, _ in plainly.tags}
@@ -173,7 +138,7 @@ def test_a_hostile_config_is_text_and_nothing_else(tmp_path: Path) -> None:
 def test_a_config_on_one_line(tmp_path: Path) -> None:
     """As engines write it: not all of it with each step, but the property's own text."""
     config = default_config()
-    text = page_of(bundle_of(tmp_path / "b", config, None))
+    text = page_of(write_bundle(tmp_path / "b", config, None))
     page = Page(text)
     assert len(text) < 100_000
     assert any('"hostname": "pyrunc"' in pre and len(pre) < 100 for pre in page.texts["pre"])
@@ -181,7 +146,7 @@ def test_a_config_on_one_line(tmp_path: Path) -> None:
 
 def test_a_bundle_that_is_not_utf_8(tmp_path: Path) -> None:
     where = os.fsencode(tmp_path) + b"/\xff\xfe"
-    bundle = bundle_of(Path(os.fsdecode(where)), default_config())
+    bundle = write_bundle(Path(os.fsdecode(where)), default_config())
     assert "\\udcff\\udcfe" in Page(page_of(bundle)).texts["title"][0]
 
 
@@ -189,7 +154,7 @@ def test_properties_in_another_case(tmp_path: Path) -> None:
     """They are read as the specification's; the lines are those of the file."""
     config: Any = default_config()
     config["HostName"] = config.pop("hostname")
-    assert any('"HostName"' in pre for pre in Page(page_of(bundle_of(tmp_path / "b", config))).texts["pre"])
+    assert any('"HostName"' in pre for pre in Page(page_of(write_bundle(tmp_path / "b", config))).texts["pre"])
 
 
 # ---- contrast ----
@@ -234,7 +199,8 @@ def test_both_palettes_have_every_colour() -> None:
 
 def test_where_it_goes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The path is of where the caller stands. A link is not followed; a config that is wrong leaves the file alone."""
-    bundle = bundle_of(tmp_path / "b", default_config())
+    bundle = write_bundle(tmp_path / "b", default_config())
+    os.chdir(tmp_path)
     assert main(["pyrunc", "plan", "--html", "page.html", str(bundle)]) == 0
     os.chdir(tmp_path)
     page = tmp_path / "page.html"
@@ -251,7 +217,7 @@ def test_where_it_goes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
     os.chdir(tmp_path)
     bad: Any = default_config()
     bad["mounts"] = 1
-    assert main(["pyrunc", "plan", "--html", "page.html", str(bundle_of(tmp_path / "bad", bad))]) == 1
+    assert main(["pyrunc", "plan", "--html", "page.html", str(write_bundle(tmp_path / "bad", bad))]) == 1
     assert page.read_text() == "as it was"
     os.chdir(tmp_path)
     assert main(["pyrunc", "plan", "--html", "page.html", "--json", str(bundle)]) == 1

@@ -1,5 +1,6 @@
-"""plan for people: its text, what it says beside the steps' own words, and where in config.json a property stands."""
+"""plan for people: its text, and what it says beside the steps' own words."""
 
+import copy
 import importlib
 import json
 import os
@@ -14,39 +15,19 @@ pytest.importorskip("pyrunc._linux")
 
 import pyrunc
 from pyrunc.cli.main import main
-from pyrunc.cli.paint import plain
 from pyrunc.cli.plan_words import MARKS, OBJECTS, PHASES, UNDO, parts, phases
 from pyrunc.config.default import default_config
-from pyrunc.config.lines import Lines, spans
-from pyrunc.jsontext import pointer
 from pyrunc.steps import cgroup, hooks
 from pyrunc.steps.host import Host
 from pyrunc.steps.rootfs.masks import MaskedPaths
-from pyrunc.steps.step import RUNTIME, Meet, Plan, Step
-from tests.support import TOP
-from tests.unit.plan.test_order import HOST, MANAGER, compiled
-
-EVERYTHING = TOP / "tests/data/configs/everything.json"
-ENGINES = sorted((TOP / "tests/data/engine-configs").glob("*.json"))
+from pyrunc.steps.step import RUNTIME, Meet, Step
+from tests.support.configs import EVERYTHING, write_bundle
+from tests.support.plans import MANAGER, plan_of
 
 
-def plan_of(config: Any, host: Host = HOST) -> Plan:
-    return compiled(config, host, relay=True)
-
-
-def write(bundle: Path, config: object) -> Path:
-    (bundle / "rootfs").mkdir(parents=True, exist_ok=True)
-    (bundle / "config.json").write_text(json.dumps(config, indent=2))
-    return bundle
-
-
-# ---- text ----
-
-
-def test_one_object_a_line(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_one_object_a_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = default_config()
-    assert main(["pyrunc", "plan", str(write(tmp_path / "b", config))]) == 0
+    assert main(["pyrunc", "plan", str(write_bundle(tmp_path / "b", config))]) == 0
     lines = capfd.readouterr().out.splitlines()
     (at,) = [at for at, line in enumerate(lines) if line.split()[2:4] == ["mask", "10"]]
     assert lines[at].endswith("mask 10 paths  [/linux/maskedPaths, config-linux.md#masked-paths]")
@@ -70,8 +51,9 @@ def test_objects_of_each_kind() -> None:
 
 
 def test_the_phases_of_everything() -> None:
-    config = json.loads(EVERYTHING.read_text())
-    steps = plan_of(config, Host(rootless=False, in_user_namespace=False, apparmor=True, selinux=True)).steps
+    config = copy.deepcopy(EVERYTHING)
+    host = Host(rootless=False, in_user_namespace=False, apparmor=True, selinux=True)
+    steps = plan_of(config, host, relay=True).steps
     found = phases(steps)
     assert found == sorted(found)
     assert set(found) == set(range(len(PHASES)))
@@ -102,11 +84,8 @@ def test_every_undo_has_its_words() -> None:
     assert named - {kind.__name__ for kind in kinds} == set()
 
 
-def test_json_has_phases_objects_and_undo(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["pyrunc", "plan", "--json", str(write(tmp_path / "b", default_config()))]) == 0
+def test_json_has_phases_objects_and_undo(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["pyrunc", "plan", "--json", str(write_bundle(tmp_path / "b", default_config()))]) == 0
     found = json.loads(capfd.readouterr().out)
     masked = next(one for one in found if one["step"] == "maskedPaths")
     assert masked["phase"] == "Inside" and len(masked["objects"]) == 10
@@ -117,7 +96,7 @@ def test_json_has_phases_objects_and_undo(
 
 @pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
 def test_colours_on_a_terminal_alone(variables: dict[str, str], coloured: bool, tmp_path: Path, runtime: Path) -> None:
-    bundle = write(tmp_path / "b", default_config())
+    bundle = write_bundle(tmp_path / "b", default_config())
     pid, master = pty.fork()
     if pid == 0:
         os.environ.pop("NO_COLOR", None)
@@ -135,62 +114,15 @@ def test_colours_on_a_terminal_alone(variables: dict[str, str], coloured: bool, 
     assert b"make exec.fifo" in text
 
 
-def test_what_a_config_names_does_not_drive_the_terminal(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_what_a_config_names_does_not_drive_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config: Any = default_config()
     config["process"]["args"] = ["sh\x1b]0;x\x07", "a\nb", "\u202egnp.exe"]
-    assert main(["pyrunc", "plan", str(write(tmp_path / "b", config))]) == 0
+    assert main(["pyrunc", "plan", str(write_bundle(tmp_path / "b", config))]) == 0
     out = capfd.readouterr().out
     assert "execute sh\\x1b]0;x\\x07 a\\nb \\u202egnp.exe" in out
     assert all(line.isprintable() for line in out.split("\n"))
 
 
-def test_plain_keeps_what_is_printable() -> None:
-    assert plain("Grüße, 世界 🙂") == "Grüße, 世界 🙂"
-    assert plain("\udcff\0") == "\\udcff\\x00"
-
-
-# ---- lines ----
-
-
-def places(value: Any, place: str = "") -> dict[str, Any]:
-    """Every value in a JSON value, by its pointer."""
-    found = {place: value}
-    for name, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        found |= places(item, place + pointer(name))
-    return found
-
-
-@pytest.mark.parametrize("indent", [None, 0, 1, 4, "\t"])
-@pytest.mark.parametrize("file", [EVERYTHING, *ENGINES], ids=lambda file: file.name)
-def test_every_property_is_found_where_it_stands(file: Path, indent: Any) -> None:
-    value = json.loads(file.read_text())
-    value["annotations"] = {'a/b~c"d\\': '{[,:\\"', "": "empty", "ä\u2028": "\n"}
-    for ascii_only in (True, False):
-        text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
-        found = spans(text)
-        assert set(found) == set(places(value))
-        for place, wanted in places(value).items():
-            piece = text[found[place].begin : found[place].end]
-            if place and isinstance(wanted, (dict, list, str, int)) and not place.rpartition("/")[2].isdigit():
-                name = json.loads("{" + piece + "}")
-                assert list(name.values()) == [wanted], place
-            else:
-                assert json.loads(piece) == wanted, place
-
-
-def test_the_lines_of_a_property() -> None:
-    lines = Lines('{\n  "a": 1,\n  "b": [\n    {"c": 2},\n    3\n  ]\n}\n')
-    assert lines.at("/a") == [(2, '  "a": 1,')]
-    assert lines.at("/b") == [(3, '  "b": ['), (4, '    {"c": 2},'), (5, "    3"), (6, "  ]")]
-    assert lines.at("/b/0") == [(4, '    {"c": 2},')]
-    # A part of a line, where the line holds more.
-    assert lines.at("/b/0/c") == [(4, '"c": 2')]
-    assert lines.at("/none") == [] and lines.at("/A") == [(2, '  "a": 1,')]
-
-
 def test_meetings_are_no_steps() -> None:
-    steps = plan_of(default_config()).steps
+    steps = plan_of(default_config(), relay=True).steps
     assert any(isinstance(step, Meet) for step in steps)

@@ -2,20 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pyrunc import log
 from pyrunc.cli.main import main
 from pyrunc.config.default import default_config
-
-
-@pytest.fixture(autouse=True)
-def _log_to_stderr() -> Iterator[None]:
-    yield
-    log.setup(None)
 
 
 def test_it_writes_the_default_config(

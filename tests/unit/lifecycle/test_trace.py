@@ -15,14 +15,13 @@ from pyrunc.config.default import default_config
 from pyrunc.lifecycle import trace
 from pyrunc.plan import perform, sync, waiting
 from pyrunc.steps.context import Context
-from tests.unit.plan.test_order import HOST
-from tests.unit.cli.test_plan_words import plan_of
+from tests.support.plans import HOST, plan_of
 
 names = {"send_rights": sync, "take_rights": sync, "report_meeting": sync}
 names |= {"await_meeting": waiting, "await_waiting": waiting, "take_over": waiting}
 before = {name: getattr(module, name) for name, module in names.items()}
 config = default_config()
-plan = plan_of(config)
+plan = plan_of(config, relay=True)
 kinds = [type(step) for step in plan.steps]
 measured = trace.Trace()
 trace.watch(measured)

@@ -4,7 +4,6 @@ import copy
 import itertools
 import os
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,19 +11,16 @@ import pytest
 pytest.importorskip("pyrunc._linux")
 
 from pyrunc import _linux
-from pyrunc.cgroups.v1.manager import Manager
 from pyrunc.config.default import default_config
 from pyrunc.config.types import StateFile
 from pyrunc.errors import ConfigError
 from pyrunc.lifecycle.exec import compile_exec
 from pyrunc.lifecycle.options import ExecOptions
-from pyrunc.plan import meetings, order
-from pyrunc.plan.create_parts import CreateParts
+from pyrunc.plan import meetings
 from pyrunc.state.container import Container
 from pyrunc.state.store import Store
 from pyrunc.steps import cgroup, hooks, namespaces
 from pyrunc.steps import clone as birth
-from pyrunc.steps.host import Host
 from pyrunc.steps.hostname import Hostname
 from pyrunc.steps.process import init, scheduling
 from pyrunc.steps.process.keyring import Keyring
@@ -35,72 +31,26 @@ from pyrunc.steps.rootfs.console import Terminal
 from pyrunc.steps.rootfs.masks import MaskedPaths, ReadOnlyPaths
 from pyrunc.steps.rootfs.root import ChangeRoot, LimitPropagation, PivotRoot, Rootfs, UnmountOnDelete
 from pyrunc.steps.seccomp.step import CompileFilter
-from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
+from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan
 from pyrunc.steps.sysctl import Sysctl
 from pyrunc.steps.time_namespace import EnterTime, TimeNamespace, UnshareTime, WriteTimeOffsets
 from pyrunc.steps.user_namespace import BecomeRoot, WriteMappings
-
-HOST = Host(rootless=False, in_user_namespace=False, apparmor=False, selinux=False)
-MANAGER = Manager({"memory": "/sys/fs/cgroup/memory/x", "pids": "/sys/fs/cgroup/pids/x"})
-FILTER = {"defaultAction": "SCMP_ACT_ALLOW"}
-MAPS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
-HOOK = [{"path": "/bin/true"}]
-
-Config = dict[str, Any]
-Is = type[Step] | Callable[[Step], bool]
-
-
-def compiled(config: Any, host: Host = HOST, **options: Any) -> Plan:
-    parts = CreateParts(config, "/bundle", "/bundle/rootfs", host, order.Options(**options), MANAGER)
-    return order.compile_create(parts)
-
-
-def plan_of(config: Config, **options: Any) -> Plan:
-    return compiled(config, **options)
-
-
-def spaces(config: Config, *new: str, **joined: str) -> Config:
-    """The config with these namespaces, new ones and those joined by path."""
-    config["linux"]["namespaces"] = [{"type": kind} for kind in new] + [
-        {"type": kind, "path": path} for kind, path in joined.items()
-    ]
-    if "user" in new:
-        config["linux"]["uidMappings"] = config["linux"]["gidMappings"] = MAPS
-    return config
-
-
-def place(plan: Plan, what: Is) -> int:
-    """The position of the one step that is meant."""
-    found = [
-        index
-        for index, step in enumerate(plan.steps)
-        if (isinstance(step, what) if isinstance(what, type) else what(step))
-    ]
-    assert len(found) == 1, (what, [step.describe() for step in plan.steps])
-    return found[0]
-
-
-def in_order(plan: Plan, *what: Is) -> None:
-    """These steps are there, once each, and in this order."""
-    places = [place(plan, one) for one in what]
-    assert places == sorted(places), [plan.steps[index].describe() for index in places]
-
-
-def meeting(label: str) -> Callable[[Step], bool]:
-    return lambda step: isinstance(step, Meet) and step.label == label
-
-
-def mounted(destination: str) -> Callable[[Step], bool]:
-    return lambda step: isinstance(step, mounts.MountStep) and step.destination == destination
-
-
-def hooks_of(kind: str) -> Callable[[Step], bool]:
-    return lambda step: isinstance(step, hooks.HooksStep) and step.kind == kind
-
-
-def absent(plan: Plan, *kinds: type[Step]) -> bool:
-    return not any(isinstance(step, kinds) for step in plan.steps)
-
+from tests.support.plans import (
+    FILTER,
+    HOOK,
+    MANAGER,
+    Config,
+    Is,
+    absent,
+    combined,
+    hooks_of,
+    in_order,
+    meeting,
+    mounted,
+    place,
+    plan_of,
+    spaces,
+)
 
 # ---- the whole ----
 
@@ -398,27 +348,6 @@ _COMBINATIONS = [
         _USER, ("none", "new", "joined"), (False, True), (False, True), (False, True), (False, True)
     )
 ]
-
-
-def combined(case: dict[str, Any]) -> Config:
-    config = default_config()
-    new = ["ipc", "uts", "network", "cgroup"]
-    joined = {}
-    for kind in ("user", "pid"):
-        if case[kind] == "new":
-            new.append(kind)
-        elif case[kind] == "joined":
-            joined[kind] = f"/proc/1/ns/{kind}"
-    if case["mount"]:
-        new.append("mount")
-    if case["time"]:
-        new.append("time")
-        config["linux"]["timeOffsets"] = {"monotonic": {"secs": 1}}
-    if case["hooks"]:
-        config["hooks"] = dict.fromkeys(("prestart", "createRuntime", "createContainer", "startContainer"), HOOK)
-    if case["filter"]:
-        config["linux"]["seccomp"] = FILTER
-    return spaces(config, *new, **joined)
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,11 @@ from pyrunc.config.default import default_config
 from pyrunc.errors import PyruncError
 from pyrunc.plan import perform, waiting
 from pyrunc.steps.context import Context
-from pyrunc.steps.host import Host
 from pyrunc.steps.process.init import BecomeProgram
 from pyrunc.steps.seccomp.cache import Filter
 from pyrunc.steps.step import CONTAINER, Meet, Plan
+from tests.support.plans import HOST
 
-HOST = Host(rootless=False, in_user_namespace=False, apparmor=False, selinux=False)
 UNEXPECTED = "unexpected message from the container process"
 #: Longer than it takes, where nothing is awaited.
 PATIENCE = 20

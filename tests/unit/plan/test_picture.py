@@ -18,8 +18,7 @@ from pyrunc.steps.host import Host
 from pyrunc.steps.state_directory import StateDirectory
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Step
 from tests.support import TOP
-
-from .test_order import HOST, MANAGER, MAPS, combined
+from tests.support.plans import HOST, MANAGER, MAPS, combined
 
 #: Where the container process's column begins.
 COLUMN = 60

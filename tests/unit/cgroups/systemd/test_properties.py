@@ -1,30 +1,13 @@
-"""The systemd driver's pure parts: names, properties, and values of annotations. The rest is tests/vm/."""
+"""What of linux.resources and annotations systemd is told as a unit's properties. The rest is tests/vm/."""
 
 from typing import Any
 
 import pytest
 
-from pyrunc.cgroups.systemd import gvariant, properties
-from pyrunc.cgroups.systemd.scope import ScopeName
+from pyrunc.cgroups.systemd import properties
 from pyrunc.cgroups.v2 import limits
 from pyrunc.config.types import DeviceRule
 from pyrunc.errors import ConfigError
-
-
-def test_places() -> None:
-    place = ScopeName("a-b.slice:pre:name", "id", user=False)
-    assert (place.unit, place.below()) == ("pre-name.scope", "/a.slice/a-b.slice/pre-name.scope")
-    assert ScopeName(None, "id", user=False).below() == "/system.slice/pyrunc-id.scope"
-    assert ScopeName(None, "id", user=True).below() == "/user.slice/pyrunc-id.scope"
-    assert ScopeName("-.slice::x", "id", user=False).below() == "/x.scope"
-
-
-@pytest.mark.parametrize(
-    "path", ["/a", "a:b", "a:b:c", "a.slice:b:../c", "a/b.slice:c:d", "a--b.slice:c:d", ".slice:b:c"]
-)
-def test_bad_places(path: str) -> None:
-    with pytest.raises(ConfigError):
-        ScopeName(path, "id", user=False)
 
 
 def found(resources: Any, version: int = 253, *, starting: bool = False) -> dict[str, Any]:
@@ -163,52 +146,6 @@ def test_device_rules_as_properties() -> None:
         assert entry in allowed
     assert next(letters for name, letters in allowed if name == "/dev/block/259:4").startswith("r")
     assert properties.device_properties({"devices": [{"allow": True, "access": "rwm"}]}) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("true", ("b", True)),
-        ("5", ("i", 5)),
-        ("uint64 0x10", ("t", 16)),
-        ("'it\\'s'", ("s", "it's")),
-        ("['a', \"b\"]", ("as", ["a", "b"])),
-        ("[uint32 1, uint32 2]", ("au", [1, 2])),
-    ],
-)
-def test_values(text: str, value: object) -> None:
-    assert gvariant.parse(text, "") == value
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "'a",
-        "[1, 'a']",
-        "uint64 -1",
-        "byte 256",
-        "1 2",
-        "none",
-        "[[[[[[1]]]]]]",
-        "os.system()",
-        "'a\0b'",
-        "\0",
-        "\u0661",
-        "uint64 \u0661",
-        "1_0",
-        "uint64 0x_1",
-        "--1",
-        "+-1",
-        "0x",
-        "0x-1",
-        "uint64 ",
-        "9" * 5000,
-    ],
-)
-def test_bad_values(text: str) -> None:
-    with pytest.raises(ConfigError):
-        gvariant.parse(text, "/annotations/x")
 
 
 def test_seconds() -> None:
