@@ -23,13 +23,15 @@ class Modules(build_py):
 
 
 class Extensions(build_ext):
-    """Writes the table of constants that linux.c includes."""
+    """Writes what linux.c and finish.c include: the table of constants, the messages by name."""
 
     def run(self) -> None:
         folder = Path(self.build_temp)
         folder.mkdir(parents=True, exist_ok=True)
         lines = [line for line in Path("native/constants.txt").read_text().splitlines() if not line.startswith("#")]
         (folder / "constants.inc").write_text(re.sub(r"\w+", r"K(\g<0>)", "\n".join(lines)))
+        named = re.findall(r'^([A-Z_]+): Final = b"(.)"$', Path("pyrunc/steps/messages.py").read_text(), re.M)
+        (folder / "messages.h").write_text("".join(f"#define MESSAGE_{name} '{byte}'\n" for name, byte in named))
         for extension in self.extensions:
             extension.include_dirs.append(str(folder))
         super().run()

@@ -4,6 +4,7 @@
  * ioctl and setresuid where it comes before clone_again(); sendmsg where the listener cannot be fetched. */
 #define _GNU_SOURCE
 #include "finish.h"
+#include "messages.h" /* made of pyrunc/steps/messages.py */
 
 #include <errno.h>
 #include <linux/close_range.h>
@@ -33,7 +34,7 @@ static _Noreturn void leave(int status)
 /* Report and leave: to the creator while it listens, else to the error file if there is one. */
 static _Noreturn void fail(const struct prepared *p, enum stage stage, int error)
 {
-	unsigned char record[6] = {'E', (unsigned char)stage};
+	unsigned char record[6] = {MESSAGE_STAGE_FAILED, (unsigned char)stage};
 	uint32_t number = (uint32_t)error;
 	int status = 1;
 
@@ -123,15 +124,15 @@ static bool send_descriptor(int socket, void *data, size_t size, int fd)
 }
 
 /* The listener's number goes to the creator, which takes it by pidfd_getfd and answers with one byte. Who may not trace
- * us cannot: 'S' asks us to send the descriptor. */
+ * us cannot: SEND_LISTENER asks us to send the descriptor. */
 static void hand_over(struct prepared *p, int listener)
 {
-	unsigned char message[5] = {'L'};
+	unsigned char message[5] = {MESSAGE_LISTENER};
 	uint32_t number = (uint32_t)listener;
 
 	memcpy(message + 1, &number, sizeof number);
 	unsigned char answer = write(p->keep, message, sizeof message) == sizeof message ? take_byte(p->keep) : 0;
-	if (answer == 'S')
+	if (answer == MESSAGE_SEND_LISTENER)
 		answer = send_descriptor(p->keep, message, sizeof message, listener) ? take_byte(p->keep) : 0;
 	if (!answer)
 		fail(p, STAGE_LISTENER, errno);
@@ -170,13 +171,14 @@ static void raise_ambient(struct prepared *p)
  * little `cloned` has besides (steps/process/init.py says when). Its creator takes it over before it goes on. A full cgroup takes no new process: this one is moved out of it then, the new one in. */
 static void clone_again(struct prepared *p)
 {
-	unsigned char message[6] = {'P', 0, 0, 0, 0, 'I'};
+	unsigned char message[6] = {MESSAGE_CLONED, 0, 0, 0, 0, MESSAGE_INSIDE};
+	const unsigned char full = MESSAGE_FULL;
 	long pid;
 
 	while ((pid = syscall(SYS_clone, CLONE_PARENT, NULL, NULL, NULL, NULL)) < 0) {
-		if (errno != EAGAIN || message[5] == 'O' || write(p->keep, "F", 1) != 1 || !take_byte(p->keep))
+		if (errno != EAGAIN || message[5] == MESSAGE_OUTSIDE || write(p->keep, &full, 1) != 1 || !take_byte(p->keep))
 			fail(p, STAGE_CLONE, errno);
-		message[5] = 'O';
+		message[5] = MESSAGE_OUTSIDE;
 	}
 	if (pid) {
 		memcpy(message + 1, &(uint32_t){(uint32_t)pid}, sizeof(uint32_t));

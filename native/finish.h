@@ -5,7 +5,7 @@
 #include <linux/filter.h>
 #include <stdbool.h>
 
-/* Where finish() was when it failed: the byte after 'E' in its error record, an index into pyrunc._linux.STAGES. */
+/* Where finish() was when it failed: the byte after STAGE_FAILED in its error record, an index into pyrunc._linux.STAGES. */
 enum stage { STAGE_CLOSE, STAGE_SIGNALS, STAGE_SECCOMP, STAGE_CAPSET, STAGE_LISTENER, STAGE_CLONE, STAGE_FIFO, STAGE_EXECVE, STAGE_USER };
 #define STAGE_NAMES "close", "signals", "seccomp", "capset", "listener", "clone", "fifo", "execve", "user"
 

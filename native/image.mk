@@ -23,7 +23,7 @@ COMMON := $(patsubst %,$(MADE)/%.o,linux finish json codecs heap dump frozen res
 # kernel puts up to 1 GB behind them, and below 2 GB, as static code wants it.
 BASE = `$(PYTHON) -c 'import secrets; print(hex(0x42000000 + 4096 * secrets.randbelow(0x3b000)))'`
 
-$(MADE)/%.o: %.c $(HEADERS) $(BUILD)/native/constants.inc
+$(MADE)/%.o: %.c $(HEADERS) $(GENERATED)
 	mkdir -p $(MADE)
 	$(CC) $(CFLAGS) $(FIXED) -c $< -o $@
 $(MADE)/frozen.o: $(BUILD)/native/frozen.c

@@ -178,12 +178,13 @@ def finish(prepared: Prepared, /) -> NoReturn:
     """End as the container's process, in one C call that needs nothing of Python.
 
     In order: close everything but the descriptors below keep and the three; all signals to default, none blocked;
-    ambient set cleared; [filter if filter_first]; capset; ambient set raised; [filter otherwise]; [b"L" and the
-    listener's number as u32 to the sync socket, one byte awaited from there; b"S": the same with the listener itself,
+    ambient set cleared; [filter if filter_first]; capset; ambient set raised; [filter otherwise]; [LISTENER and
+    its number as u32 to the sync socket, one byte awaited from there; SEND_LISTENER: the same with the listener itself,
     SCM_RIGHTS]; [close the sync socket, await one byte from the fifo]; execve.
 
-    A failure is the record b"E", u8 index into STAGES, u32 errno (native order): to the sync socket, status 1; once
-    that is closed to the error file, status 127 if execve found nothing, 126 if it could not run it, else 1.
+    The messages are those of steps/messages.py. A failure is STAGE_FAILED, u8 index into STAGES, u32 errno (native
+    order): to the sync socket, status 1; once that is closed to the error file, status 127 if execve found nothing, 126
+    if it could not run it, else 1.
     """
 
 def finish_until_fifo(prepared: Prepared, /) -> None:
@@ -280,6 +281,14 @@ RESOLVE_IN_ROOT: Final[int]
 RESOLVE_CACHED: Final[int]
 O_PATH: Final[int]
 O_TMPFILE: Final[int]
+S_IFMT: Final[int]
+S_IFDIR: Final[int]
+S_IFREG: Final[int]
+S_IFLNK: Final[int]
+S_IFCHR: Final[int]
+S_IFBLK: Final[int]
+S_IFIFO: Final[int]
+S_IFSOCK: Final[int]
 CLONE_NEWNS: Final[int]
 CLONE_NEWCGROUP: Final[int]
 CLONE_NEWUTS: Final[int]

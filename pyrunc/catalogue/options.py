@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pyrunc.config.rules import WORDS
+from pyrunc.config.rules import MOUNT_OPTIONS as WORDS
 
 __all__ = ("OF_FILESYSTEMS", "WORDS")
 

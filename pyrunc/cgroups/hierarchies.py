@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from pyrunc.errors import ConfigError, PyruncError
-from pyrunc.linux import files, procfs
+from pyrunc.linux import files
 
 TOP = "/sys/fs/cgroup"
 _UNIFIED = TOP + "/unified"
@@ -117,25 +117,16 @@ def parse_mountinfo(data: bytes, hierarchies: list[str]) -> dict[str, tuple[str,
     Of several mounts of one hierarchy, the first below /sys/fs/cgroup, else the first: the others may be containers'.
     What is mounted over another later hides it.
     """
+    from pyrunc.linux import mountinfo
+
     known = {name for names in hierarchies for name in names.split(",")}
     found: dict[str, tuple[str, str]] = {}
-    for line in data.split(b"\n"):
-        if b" - cgroup" not in line:
-            continue
-        mount, _, super_block = line.decode("utf-8", "surrogateescape").partition(" - ")
-        fields = mount.split(" ")
-        kind, _, rest = super_block.partition(" ")
-        root, point = procfs.unescape(fields[3]), procfs.unescape(fields[4])
-        if kind == "cgroup2":
-            names = [""]
-        elif kind == "cgroup":
-            names = [name for name in rest.rpartition(" ")[2].split(",") if name in known]
-        else:
-            continue
-        for name in names:
+    for entry in mountinfo.parse(data, b" - cgroup"):
+        point = entry.point
+        for name in [""] if entry.fstype == "cgroup2" else [word for word in entry.super_options if word in known]:
             before = found.get(name, ("", ""))[0]
             if before in ("", point) or (point.startswith(TOP + "/") and not before.startswith(TOP + "/")):
-                found[name] = (point, root)
+                found[name] = (point, entry.root)
     return found
 
 

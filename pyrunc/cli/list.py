@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 from typing import TYPE_CHECKING, Any
 
-from pyrunc import log
+from pyrunc import _linux, log
 from pyrunc.errors import PyruncError, StateError, UsageError, reason
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def containers(root: str, root_given: bool) -> list[dict[str, Any]]:
             continue  # ours, such as @seccomp: no container can have such a name
         try:
             status = posix.stat(f"{root}/{name}")
-            if status.st_mode & 0o170000 != 0o040000:
+            if status.st_mode & _linux.S_IFMT != _linux.S_IFDIR:
                 continue
             state = dict(store.load(name).state_json())
         except (FileNotFoundError, StateError):

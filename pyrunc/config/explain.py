@@ -5,10 +5,13 @@ jsonschema takes 60 ms to import; the hot path decides with code made from the s
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc.errors import PyruncError
 from pyrunc.jsontext import dumps, pointer, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _FILES: Final = {
     "config": "config.json",
@@ -200,26 +203,10 @@ def misspelled(value: object, part: str = "config") -> list[tuple[dict[str, Any]
     Each as (the object, its JSON pointer, the name in it, the known name).
     """
     found: list[tuple[dict[str, Any], str, str, str]] = []
-    bundle = schemas()
-
-    def walk(schema: dict[str, Any], item: object, place: str) -> None:
-        schema = _resolve(bundle, schema)
-        if isinstance(item, list) and isinstance(schema.get("items"), dict):
-            for index, entry in enumerate(item):
-                walk(schema["items"], entry, f"{place}/{index}")
-        elif isinstance(item, dict):
-            known = schema.get("properties", {})
-            other = schema.get("additionalProperties")
-            for name, entry in item.items():
-                meant = [one for one in known if one.lower() == name.lower()]
-                if name in known:
-                    walk(known[name], entry, place + pointer(name))
-                elif isinstance(other, dict):
-                    walk(other, entry, place + pointer(name))
-                elif meant:
-                    found.append((item, place, name, meant[0]))
-
-    walk(bundle["definitions"][_FILES[part]], value, "")
+    for item, place, name, known in _strangers(schemas()["definitions"][_FILES[part]], value, ""):
+        meant = [one for one in known if one.lower() == name.lower()]
+        if meant:
+            found.append((item, place, name, meant[0]))
     return found
 
 
@@ -228,27 +215,30 @@ def unknown(value: object, part: str = "config") -> list[tuple[str, str, str]]:
 
     Those that are not like any are of another platform, or of a later version.
     """
+    from pyrunc.nearest import nearest
+
     found: list[tuple[str, str, str]] = []
-    bundle = schemas()
-
-    def walk(schema: dict[str, Any], item: object, place: str) -> None:
-        schema = _resolve(bundle, schema)
-        if isinstance(item, list) and isinstance(schema.get("items"), dict):
-            for index, entry in enumerate(item):
-                walk(schema["items"], entry, f"{place}/{index}")
-        elif isinstance(item, dict):
-            known, other = schema.get("properties", {}), schema.get("additionalProperties")
-            for name, entry in item.items():
-                if name in known or isinstance(other, dict):
-                    walk(known.get(name, other), entry, place + pointer(name))
-                elif known:
-                    from pyrunc.nearest import nearest
-
-                    if meant := nearest(name, known):
-                        found.append((place, name, meant))
-
-    walk(bundle["definitions"][_FILES[part]], value, "")
+    for _, place, name, known in _strangers(schemas()["definitions"][_FILES[part]], value, ""):
+        if known and (meant := nearest(name, known)):
+            found.append((place, name, meant))
     return found
+
+
+def _strangers(
+    schema: dict[str, Any], item: object, place: str
+) -> Iterator[tuple[dict[str, Any], str, str, dict[str, Any]]]:
+    """The properties that a schema does not have: the object, its JSON pointer, the name, what it has there."""
+    schema = _resolve(schemas(), schema)
+    if isinstance(item, list) and isinstance(schema.get("items"), dict):
+        for index, entry in enumerate(item):
+            yield from _strangers(schema["items"], entry, f"{place}/{index}")
+    elif isinstance(item, dict):
+        known, other = schema.get("properties", {}), schema.get("additionalProperties")
+        for name, entry in item.items():
+            if name in known or isinstance(other, dict):
+                yield from _strangers(known.get(name, other), entry, place + pointer(name))
+            else:
+                yield item, place, name, known
 
 
 def respell(value: object, part: str = "config") -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posix
 from typing import TYPE_CHECKING, Any
 
+from pyrunc import _linux
 from pyrunc.config import rules, schema
 from pyrunc.errors import ConfigError, PyruncError
 from pyrunc.jsontext import MAX_BYTES, dumps, loads
@@ -47,7 +48,7 @@ def foresee(path: str) -> None:
     What was read of one is gone, and whoever does the command in the image's place would find nothing. So patient.py,
     which reads them, is not in the image.
     """
-    if posix.stat(path).st_mode & 0o170000 != 0o100000:
+    if posix.stat(path).st_mode & _linux.S_IFMT != _linux.S_IFREG:
         from pyrunc.linux import patient  # noqa: F401
 
 
@@ -56,7 +57,7 @@ def read_descriptor(descriptor: int, path: str) -> bytes:
 
     Raises OSError, PyruncError when what is no plain file does not come.
     """
-    if posix.fstat(descriptor).st_mode & 0o170000 == 0o100000:
+    if posix.fstat(descriptor).st_mode & _linux.S_IFMT == _linux.S_IFREG:
         return files.read_fd(descriptor, MAX_BYTES + 1)
     from pyrunc.linux import patient
 

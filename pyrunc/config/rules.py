@@ -9,6 +9,7 @@ from __future__ import annotations
 import posix
 from typing import TYPE_CHECKING, Final
 
+from pyrunc.config import OCI_VERSION
 from pyrunc.errors import ConfigError, at
 from pyrunc.jsontext import pointer, quote, strings
 
@@ -38,15 +39,19 @@ PROC_FILES: Final = (
     "sys/crypto/fips_enabled",
 )
 
+# The specification's minor version that pyrunc follows, and those before.
+_NEWEST: Final = OCI_VERSION.rpartition(".")[0]
+_MINORS: Final = [str(minor) for minor in range(int(_NEWEST.partition(".")[2]) + 1)]
+
 # Options that are not data for a file system (config.md, "Linux mount options").
-WORDS: Final = (
+MOUNT_OPTIONS: Final = (
     "async atime bind copy-symlink defaults dest-nofollow dev diratime dirsync exec idmap iversion lazytime loud mand "
     "noatime nodev nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private "
     "ratime rbind rdev rdiratime relatime remount rexec ridmap rnoatime rnodev rnodiratime rnoexec rnorelatime "
     "rnostrictatime rnosuid rnosymfollow ro rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow "
     "runbindable rw shared silent slave src-nofollow strictatime suid symfollow sync tmpcopyup unbindable"
 )
-_OPTIONS: Final = frozenset(WORDS.split())
+_OPTIONS: Final = frozenset(MOUNT_OPTIONS.split())
 
 # Properties that rules_rare.py is loaded for.
 _RARE_OF_LINUX: Final = frozenset(
@@ -276,8 +281,8 @@ def warnings(config: Config) -> list[str]:
     """What is odd in a config that fits schema and rules, and yet no error."""
     found = []
     version = config["ociVersion"].split(".")
-    if version[0] != "0" and (version[0] != "1" or version[1] not in ("0", "1", "2", "3")):
-        text = f"ociVersion {config['ociVersion']} is newer than 1.3, which pyrunc follows"
+    if version[0] != "0" and (version[0] != "1" or version[1] not in _MINORS):
+        text = f"ociVersion {config['ociVersion']} is newer than {_NEWEST}, which pyrunc follows"
         found.append(at(text, "/ociVersion"))
     for index, mount in enumerate(config.get("mounts", [])):
         place = "/mounts/" + str(index)
@@ -293,7 +298,7 @@ def warnings(config: Config) -> list[str]:
                     from pyrunc.nearest import question
 
                     text = f"bind mount {shown}: the option {quote(option)} has no effect"
-                    found.append(at(text, f"{place}/options/{number}") + question(option, WORDS.split()))
+                    found.append(at(text, f"{place}/options/{number}") + question(option, MOUNT_OPTIONS.split()))
         if mount.get("uidMappings") and not {"idmap", "ridmap"} & set(mount.get("options", [])):
             text = f"mount {shown} has uidMappings, but not the option idmap or ridmap"
             found.append(at(text, place + "/uidMappings"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyrunc.jsontext import pointer, quote
+from pyrunc.linux import cpulist
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,15 +117,14 @@ def process(process: Process, place: str) -> Broken:
 def _list(text: str) -> tuple[str, int]:
     """What is wrong with a list of CPUs or memory nodes such as 0-3,7, and how many members it has at most."""
     count = 0
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        for number in (first, last) if dash else (first,) if first else ():
+    for part, first, last in cpulist.ranges(text):
+        for number in (first, last) if part else ():
             # Bounded: a mask is made of it. The largest kernels have 8192 CPUs.
             if not (number.isdecimal() and len(number) <= 5):
                 return "invalid number " + quote(number), 0
-        if dash and int(first) > int(last):
-            return "invalid range: " + part.strip(), 0
-        count += int(last) - int(first) + 1 if dash else bool(first)
+        if part and int(first) > int(last):
+            return "invalid range: " + part, 0
+        count += int(last) - int(first) + 1 if part else 0
     return "", count
 
 

@@ -6,6 +6,7 @@ import posix
 import sys
 from typing import Final
 
+from pyrunc import _linux
 from pyrunc.doctor.finding import NOTE, OK, Finding, output, program, text
 from pyrunc.errors import reason
 
@@ -107,7 +108,7 @@ def _image() -> Finding:
     except OSError as error:
         remedy = "apt-get install libpython3-dev, which has a static libpython, then make, make install"
         return Finding(NOTE, subject, f"{path}: {reason(error)}: commands start some ms slower", remedy)
-    if status.st_uid != 0 or status.st_mode & 0o022 or status.st_mode & 0o170000 != 0o100000:
+    if status.st_uid != 0 or status.st_mode & 0o022 or status.st_mode & _linux.S_IFMT != _linux.S_IFREG:
         return Finding(
             NOTE, subject, path + " is not used: it must be a file of root's that nobody else can write to", remedy
         )

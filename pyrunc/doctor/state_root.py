@@ -26,7 +26,7 @@ def check(root: str) -> list[Finding]:
             there = there.rpartition("/")[0] or "/"
         except OSError as error:
             return [Finding(PROBLEM, "state root", f"{there}: {reason(error)}", "another --root")]
-    if status.st_mode & 0o170000 != 0o040000:
+    if status.st_mode & _linux.S_IFMT != _linux.S_IFDIR:
         return [Finding(PROBLEM, "state root", there + " is not a directory", "another --root")]
     found = []
     if there == root:
@@ -91,8 +91,8 @@ def idmapped(path: str) -> Finding:
 def _map(path: str) -> None:
     """In a child process. Raises OSError."""
     _linux.unshare(_linux.CLONE_NEWNS)
-    _linux.mount_setattr(-100, "/", _linux.AT_RECURSIVE, 0, 0, _linux.MS_PRIVATE, 0)
-    tree = mounts.clone(-100, path, recursive=False)
+    _linux.mount_setattr(_linux.AT_FDCWD, "/", _linux.AT_RECURSIVE, 0, 0, _linux.MS_PRIVATE, 0)
+    tree = mounts.clone(_linux.AT_FDCWD, path, recursive=False)
     mounts.set_attributes(tree, _linux.MOUNT_ATTR_IDMAP, recursive=False, userns_fd=_user_namespace())
 
 

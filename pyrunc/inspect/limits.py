@@ -12,8 +12,8 @@ from pyrunc.cgroups.v2 import limits as limits2
 from pyrunc.errors import PyruncError
 from pyrunc.inspect.proc import Process
 from pyrunc.inspect.report import Report
+from pyrunc.linux import cpulist
 from pyrunc.state.container import Container
-from pyrunc.steps.process.scheduling import parse_list
 
 _BASE = "/linux/resources"
 # What is worth telling though nobody asked for it: controller, file.
@@ -168,7 +168,7 @@ def _same(file: str, wanted: str, found: str) -> bool:
     found = _plain(found)
     if file.startswith("cpuset.") and file not in ("cpuset.cpus.partition",):
         try:
-            return set(parse_list(wanted)) == set(parse_list(found))
+            return set(cpulist.numbers(wanted)) == set(cpulist.numbers(found))
         except ValueError:
             return wanted == found
     if wanted.lstrip("-").isdigit() and found.lstrip("-").isdigit():

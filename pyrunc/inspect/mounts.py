@@ -7,7 +7,8 @@ from typing import Any
 from pyrunc import _linux
 from pyrunc.inspect.proc import Process
 from pyrunc.inspect.report import Report, Row
-from pyrunc.linux import paths, procfs
+from pyrunc.linux import paths
+from pyrunc.linux.mountinfo import Entry
 from pyrunc.state.container import Container
 from pyrunc.steps.rootfs import mount_options, mount_record
 
@@ -29,26 +30,15 @@ _MANY_DEVICES = ("btrfs", "overlay")
 _READ_ONLY = 1  # ST_RDONLY (linux/statfs.h)
 
 
-class Line:
-    """A line of mountinfo. device: of its file system; options: of the mount; super_options: of the file system; peers:
-    how it propagates.
-    """
+def _device(line: Entry) -> int:
+    """Of its file system."""
+    major, minor = line.device.split(":")
+    return os.makedev(int(major), int(minor))
 
-    def __init__(self, text: str) -> None:
-        head, _, tail = text.partition(" - ")
-        fields, rest = head.split(" "), tail.split(" ")
-        major, minor = fields[2].split(":")
-        self.device = os.makedev(int(major), int(minor))
-        self.root, self.point = procfs.unescape(fields[3]), procfs.unescape(fields[4])
-        self.options = fields[5].split(",")
-        self.peers = fields[6:]
-        self.fstype = rest[0]
-        self.source = procfs.unescape(rest[1]) if len(rest) > 1 else ""
-        self.super_options = rest[2].split(",") if len(rest) > 2 else []
 
-    def words(self) -> str:
-        text = f"{self.fstype} {','.join(self.options)}"
-        return text + (f" ({','.join(self.super_options)})" if self.super_options else "")
+def _words(line: Entry) -> str:
+    text = f"{line.fstype} {','.join(line.options)}"
+    return text + (f" ({','.join(line.super_options)})" if line.super_options else "")
 
 
 class Mounts:
@@ -61,11 +51,11 @@ class Mounts:
         self.container = container
         self.process = process
         lines = process.text("mountinfo").splitlines() if process else []
-        self.at: dict[str, list[Line]] = {}
-        for line in map(Line, lines):
+        self.at: dict[str, list[Entry]] = {}
+        for line in map(Entry, lines):
             self.at.setdefault(line.point, []).append(line)
         #: Our own mounts that were found so far, by place: their rows, and their lines that there are.
-        self.used: dict[str, list[tuple[Row, Line | None]]] = {}
+        self.used: dict[str, list[tuple[Row, Entry | None]]] = {}
         kinds = {entry["type"] for entry in self.linux.get("namespaces", [])}
         #: Whether attributes may stay that nobody asked for: a user namespace may not clear them.
         self.locked = "user" in kinds or bool(container.fields.get("rootless"))
@@ -83,7 +73,7 @@ class Mounts:
         effective = None if line is None else "ro" in line.options
         row = self.report.add("mounts", "/", asked, effective, "/root/readonly")
         row.requested = "read-only" if asked else "writable"
-        row.effective = line.words() if line else None
+        row.effective = _words(line) if line else None
         word = self.linux.get("rootfsPropagation") or None
         if line is None or not word:
             return
@@ -138,7 +128,7 @@ class Mounts:
             row.differs = True
             row.note = "nothing is mounted there"
             return
-        row.effective = line.words()
+        row.effective = _words(line)
         problems = _attributes(line, options, exact=exact and not self.locked) + _parameters(line, options)
         fstype = entry.get("type") or ""
         if fstype and not options.bind and not _is_type(line.fstype, fstype):
@@ -146,7 +136,7 @@ class Mounts:
         row.differs = bool(problems)
         row.note = "; ".join(problems)
 
-    def _line_of(self, record: dict[str, Any]) -> Line | None:
+    def _line_of(self, record: dict[str, Any]) -> Entry | None:
         """The first line at its place that no earlier mount of ours has, and that may be it.
 
         A recursive bind brings mounts of the host along, on which ours may stand.
@@ -154,7 +144,7 @@ class Mounts:
         place, device = record["path"], record.get("device")
         taken = [line for _, line in self.used.get(place, [])]
         for line in self.at.get(place, []):
-            if line not in taken and (device in (None, line.device) or line.fstype in _MANY_DEVICES):
+            if line not in taken and (device in (None, _device(line)) or line.fstype in _MANY_DEVICES):
                 return line
         return None
 
@@ -170,7 +160,7 @@ class Mounts:
             more = lines[lines.index(line) + 1 + expected.count(place) :]
             if more:
                 # What anybody in the container sees there is the other one.
-                row.effective, row.differs = more[-1].words(), True
+                row.effective, row.differs = _words(more[-1]), True
                 row.note = "another mount is on top of it"
 
     def _paths(self, name: str, judge: Any) -> None:
@@ -203,7 +193,7 @@ def _is_type(found: str, asked: str) -> bool:
     return found == asked or (asked in cgroups and found in (*cgroups, "tmpfs"))
 
 
-def _attributes(line: Line, options: mount_options.Options, *, exact: bool) -> list[str]:
+def _attributes(line: Entry, options: mount_options.Options, *, exact: bool) -> list[str]:
     """What the mount's own attributes lack or have too much. exact: it has none but those that are asked for."""
     set_, clear = options.attr_set, options.attr_clr
     if options.bind:
@@ -220,7 +210,7 @@ def _attributes(line: Line, options: mount_options.Options, *, exact: bool) -> l
     return found
 
 
-def _parameters(line: Line, options: mount_options.Options) -> list[str]:
+def _parameters(line: Entry, options: mount_options.Options) -> list[str]:
     shown = dict(word.partition("=")[::2] for word in line.super_options)
     found = []
     for key, value in options.parameters:

@@ -5,7 +5,7 @@ from typing import Any
 from pyrunc import _linux
 from pyrunc.inspect.proc import Process
 from pyrunc.inspect.report import Report
-from pyrunc.steps.process.scheduling import parse_list
+from pyrunc.linux import cpulist
 
 # By number, of linux/sched.h and linux/ioprio.h.
 _POLICIES = (
@@ -44,7 +44,7 @@ def scheduling(
     _policy(report, wanted.get("scheduler", {}), process)
     _io_priority(report, wanted.get("ioPriority"), process)
     found = process.status.get("Cpus_allowed_list") if process else None
-    differs = bool(cpus and found and set(parse_list(cpus)) != set(parse_list(found)))
+    differs = bool(cpus and found and set(cpulist.numbers(cpus)) != set(cpulist.numbers(found)))
     report.add("scheduling", "cpus", cpus or None, found, "/linux/resources/cpu/cpus", differs=differs)
     _memory_policy(report, linux.get("memoryPolicy"), process)
     asked = linux.get("personality", {}).get("domain")
@@ -100,7 +100,7 @@ def _memory_policy(report: Report, asked: dict[str, Any] | None, process: Proces
         request = _MODES.get(asked["mode"], asked["mode"])
         flags = [_NODE_FLAGS[flag] for flag in asked.get("flags", []) if flag in _NODE_FLAGS]
         request += "=" + "|".join(flags) if flags else ""
-        nodes = parse_list(asked.get("nodes") or "")
+        nodes = cpulist.numbers(asked.get("nodes") or "")
         request += ":" + _ranges(nodes) if nodes else ""
     if request or found:
         report.add("scheduling", "memoryPolicy", request, found, "/linux/memoryPolicy")

@@ -197,7 +197,7 @@ def _rootfs(config: Config, bundle: str) -> str:
     path = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
     try:
         fd = _linux.openat2(
-            -100, path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, 0, _linux.RESOLVE_NO_SYMLINKS
+            _linux.AT_FDCWD, path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, 0, _linux.RESOLVE_NO_SYMLINKS
         )
     except OSError as error:
         problem = {

@@ -16,6 +16,7 @@ import posix
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from pyrunc import _linux
 from pyrunc.errors import PyruncError, StateError
 from pyrunc.jsontext import dumps, loads
 from pyrunc.linux import files
@@ -198,14 +199,10 @@ def open_folder(root: str, make: bool = False) -> int:
         fd = posix.open(FOLDER, posix.O_RDONLY | posix.O_DIRECTORY | _FLAGS, dir_fd=above)
     finally:
         posix.close(above)
-    if not _is_ours(posix.fstat(fd), 0o040000):
+    if not files.is_ours_alone(posix.fstat(fd), _linux.S_IFDIR):
         posix.close(fd)
         raise PermissionError(errno.EPERM, "belongs to another user, or others may look into it", f"{root}/{FOLDER}")
     return fd
-
-
-def _is_ours(status: posix.stat_result, kind: int) -> bool:
-    return status.st_mode & 0o170077 == kind and status.st_uid == posix.geteuid()
 
 
 def read(folder: int, container_id: str) -> dict[str, Any] | None:
@@ -217,7 +214,7 @@ def read(folder: int, container_id: str) -> dict[str, Any] | None:
             return None
         raise
     try:
-        if not _is_ours(posix.fstat(fd), 0o100000):
+        if not files.is_ours_alone(posix.fstat(fd), _linux.S_IFREG):
             return None
         entry: Any = loads(files.read_fd(fd, ENTRY_LIMIT + 1), "entry", ENTRY_LIMIT, surrogates=True)
     except PyruncError:
@@ -327,18 +324,7 @@ def _write(folder: int, container_id: str, data: bytes) -> None:
         posix.unlink(_NEW, dir_fd=folder)
     except FileNotFoundError:
         pass
-    fd = posix.open(_NEW, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | _FLAGS, 0o600, dir_fd=folder)
-    try:
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[posix.write(fd, view) :]
-        finally:
-            posix.close(fd)
-        posix.rename(_NEW, container_id, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError:
-        posix.unlink(_NEW, dir_fd=folder)
-        raise
+    files.replace_by(_NEW, container_id, data, 0o600, folder)
 
 
 def _clean(folder: int) -> None:

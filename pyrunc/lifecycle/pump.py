@@ -14,6 +14,7 @@ import posix
 import select
 from typing import Any, Final
 
+from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
 
 POLLIN: Final = select.POLLIN
@@ -28,11 +29,6 @@ _SURE: Final = 4096
 # Of the kernel's linux/socket.h.
 _MSG_DONTWAIT: Final = 0x40
 # File types of inode(7).
-_TYPE: Final = 0o170000
-_FIFO: Final = 0o010000
-_CHARACTER: Final = 0o020000
-_REGULAR: Final = 0o100000
-_SOCKET: Final = 0o140000
 
 
 class End:
@@ -53,7 +49,7 @@ class End:
         #: Whether a call may wait, so that it comes only after a poll, and with little.
         self.waits = False
         try:
-            self.kind = posix.fstat(number).st_mode & _TYPE
+            self.kind = posix.fstat(number).st_mode & _linux.S_IFMT
             # By /proc/self/fd a pipe would open the other way, too; and of the wrong way poll(2) says nothing for ever.
             if fcntl.fcntl(number, fcntl.F_GETFL) & posix.O_ACCMODE not in (flags, posix.O_RDWR):
                 self.fd, self.kind = posix.open("/", posix.O_PATH | posix.O_CLOEXEC), 0  # POLLNVAL, then EBADF
@@ -62,9 +58,9 @@ class End:
 
     def is_spliced(self) -> bool:
         """Whether splice(2) from or to it never waits, and is worth trying."""
-        if self.kind == _CHARACTER and self.flags:
+        if self.kind == _linux.S_IFCHR and self.flags:
             return not posix.isatty(self.number)  # the null device, for one
-        return self.kind in (_FIFO, _REGULAR)
+        return self.kind in (_linux.S_IFIFO, _linux.S_IFREG)
 
     def unblock(self) -> None:
         """Before the first read() or write(): see that they do not wait.
@@ -72,14 +68,14 @@ class End:
         The caller's descriptor is shared with others, whom O_NONBLOCK would surprise: so the pipe or terminal is opened
         once more. Where that may not be, poll(2) and small pieces have to do.
         """
-        if self.kind == _SOCKET:
+        if self.kind == _linux.S_IFSOCK:
             import _socket
 
             self.socket = _socket.socket(fileno=posix.dup(self.number))
-        elif self.kind in (_FIFO, _CHARACTER) and posix.get_blocking(self.number):
+        elif self.kind in (_linux.S_IFIFO, _linux.S_IFCHR) and posix.get_blocking(self.number):
             flags = self.flags | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
             self.waits = True
-            if self.kind == _FIFO or posix.isatty(self.number):
+            if self.kind == _linux.S_IFIFO or posix.isatty(self.number):
                 try:
                     self.fd = posix.open("/proc/self/fd/" + str(self.number), flags)
                     self.waits = False

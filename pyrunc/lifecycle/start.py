@@ -239,11 +239,13 @@ def take_away(container: Container) -> None:
 
 def _problem(container: Container, data: bytes) -> PyruncError | None:
     """The error that the process told of."""
+    from pyrunc.steps import messages
+
     data = data.lstrip(b"0" + HOOKS_BEGIN + HOOKS_END)
-    if data[:1] == b"X":
+    if data[:1] == messages.FAILED:
         pointer, _, text = data[1:].decode("utf-8", "surrogateescape").partition("\0")
         return PyruncError(text, step="hooks", pointer=pointer)
-    if data[:1] == b"E" and len(data) >= 6:
+    if data[:1] == messages.STAGE_FAILED and len(data) >= 6:
         number = int.from_bytes(data[2:6], "little")
         config = container.config()
         process: Any = config.get("process") or {}

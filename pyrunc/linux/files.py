@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import posix
 
+from pyrunc import _linux
+
 
 def read(path: str, *, dir_fd: int | None = None, limit: int = 1 << 20) -> bytes:
     """The whole of a small file, at most limit bytes of it. Raises OSError."""
@@ -50,8 +52,14 @@ def write(path: str, value: bytes, *, dir_fd: int | None = None, flags: int = 0)
 def replace(path: str, value: bytes, mode: int = 0o600) -> None:
     """Write a file atomically: a temporary name beside it, then rename(2). Raises OSError."""
     head, _, name = path.rpartition("/")
-    temporary = (head + "/" if head or path.startswith("/") else "") + "." + name + "." + str(posix.getpid())
-    fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC | posix.O_NOFOLLOW, mode)
+    folder = head + "/" if head or path.startswith("/") else ""
+    replace_by(f"{folder}.{name}.{posix.getpid()}", path, value, mode)
+
+
+def replace_by(temporary: str, name: str, value: bytes, mode: int, dir_fd: int | None = None) -> None:
+    """As replace(), with the temporary file's name, which must be nobody's. Raises OSError."""
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC | posix.O_NOFOLLOW
+    fd = posix.open(temporary, flags, mode, dir_fd=dir_fd)
     try:
         try:
             view = memoryview(value)
@@ -59,9 +67,9 @@ def replace(path: str, value: bytes, mode: int = 0o600) -> None:
                 view = view[posix.write(fd, view) :]
         finally:
             posix.close(fd)
-        posix.rename(temporary, path)
+        posix.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     except OSError:
-        posix.unlink(temporary)
+        posix.unlink(temporary, dir_fd=dir_fd)
         raise
 
 
@@ -72,3 +80,8 @@ def exists(path: str, *, dir_fd: int | None = None) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_ours_alone(status: posix.stat_result, kind: int) -> bool:
+    """Whether it is of that kind (S_IF*), the caller's, and nobody else may read or write it."""
+    return status.st_mode & (_linux.S_IFMT | 0o077) == kind and status.st_uid == posix.geteuid()

@@ -54,12 +54,12 @@ def components(path: str) -> list[str]:
 
 def is_directory(fd: int) -> bool:
     """Whether fd is a directory (S_IFDIR)."""
-    return posix.fstat(fd).st_mode & 0o170000 == 0o040000
+    return posix.fstat(fd).st_mode & _linux.S_IFMT == _linux.S_IFDIR
 
 
 def is_link(fd: int) -> bool:
     """Whether fd is a symbolic link itself (S_IFLNK)."""
-    return posix.fstat(fd).st_mode & 0o170000 == 0o120000
+    return posix.fstat(fd).st_mode & _linux.S_IFMT == _linux.S_IFLNK
 
 
 def make_directories(root_fd: int, path: str, mode: int = 0o755) -> int:
@@ -244,4 +244,4 @@ def open_parent(root_fd: int, path: str) -> tuple[int, str]:
 def is_null(fd: int) -> bool:
     """Whether fd is the null device, character device 1:3, and not something that stands under its name."""
     status = posix.fstat(fd)
-    return status.st_mode & 0o170000 == 0o020000 and status.st_rdev == posix.makedev(1, 3)
+    return status.st_mode & _linux.S_IFMT == _linux.S_IFCHR and status.st_rdev == posix.makedev(1, 3)

@@ -28,7 +28,7 @@ def open_private(*, full: bool = False) -> int:
             raise
         # Nested, with parts of /proc masked, the kernel refuses a new procfs: a copy of the tree that is there.
         # What is mounted over it is caught by RESOLVE_NO_XDEV.
-        fd = mounts.clone(-100, "/proc", recursive=True)
+        fd = mounts.clone(_linux.AT_FDCWD, "/proc", recursive=True)
     if _linux.fstatfs(fd)[0] != _linux.PROC_SUPER_MAGIC:
         posix.close(fd)
         raise OSError(errno.EINVAL, "not a procfs", "/proc")
@@ -92,7 +92,7 @@ def _help(pid_namespace: int, answer: int) -> None:
     try:
         _linux.prctl(_linux.PR_SET_DUMPABLE, 0)
         _linux.unshare(_linux.CLONE_NEWNS)
-        _linux.mount_setattr(-100, "/", _linux.AT_RECURSIVE, 0, 0, _linux.MS_PRIVATE, 0)
+        _linux.mount_setattr(_linux.AT_FDCWD, "/", _linux.AT_RECURSIVE, 0, 0, _linux.MS_PRIVATE, 0)
         empty = mounts.create("tmpfs", "tmpfs", [], 0)
         root = posix.open("/", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
         mounts.attach(empty, root)

@@ -8,12 +8,10 @@ import posix
 import sys
 from typing import Any, Final
 
-from pyrunc import errors
+from pyrunc import _linux, errors
 
 # sun_path of unix(7), less the NUL.
 _LONGEST: Final = 107
-_TYPE: Final = 0o170000
-_SOCKET: Final = 0o140000
 # Seconds that who listens may take to accept us, and then to make room for what is sent.
 _PATIENCE: Final = 10
 
@@ -34,7 +32,7 @@ def connect(sock: Any, path: str | bytes) -> None:
         return
     fd = posix.open(raw, posix.O_PATH | posix.O_CLOEXEC)
     try:
-        if posix.fstat(fd).st_mode & _TYPE != _SOCKET:
+        if posix.fstat(fd).st_mode & _linux.S_IFMT != _linux.S_IFSOCK:
             raise OSError(errno.ECONNREFUSED, "connect")
         sock.connect("/proc/self/fd/" + str(fd))
     finally:

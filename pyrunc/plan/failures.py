@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError
-from pyrunc.steps import clone
+from pyrunc.steps import clone, messages
 from pyrunc.steps.process.init import BecomeProgram
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def report_failure(context: Context, index: int, error: BaseException) -> None:
     words = "\0".join((text, pointer, hint)).encode("utf-8", "surrogateescape")[:MESSAGE_LIMIT]
     try:
         # Not by the socket object: after keep_only() the descriptor is the only thing to rely on.
-        context.sync.send(b"X" + index.to_bytes(2, sys.byteorder) + number.to_bytes(4, sys.byteorder) + words)
+        context.sync.send(
+            messages.FAILED + index.to_bytes(2, sys.byteorder) + number.to_bytes(4, sys.byteorder) + words
+        )
     except OSError:
         pass
 

@@ -9,7 +9,7 @@ from pyrunc import _linux, log
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import procfs
 from pyrunc.plan import failures, sync, waiting
-from pyrunc.steps import clone
+from pyrunc.steps import clone, messages
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def execute(plan: Plan, context: Context) -> None:
             if isinstance(step, Meet):
                 if step.side == RUNTIME:
                     sync.send_rights(context)
-                    sync.send(context, b"G")
+                    sync.send(context, messages.GO)
                 else:
                     waiting.await_meeting(plan, context)
             elif step.side == RUNTIME:
@@ -112,7 +112,7 @@ def _container(plan: Plan, context: Context, first: int) -> None:
                     log.debug(step.describe())
                 step.apply(context)
             elif step.side == RUNTIME:
-                if sync.take_rights(context) != b"G":
+                if sync.take_rights(context) != messages.GO:
                     posix._exit(1)
             else:
                 sync.report_meeting(context)

@@ -1,16 +1,4 @@
-"""What the runtime and the container process say to each other, over a socket pair (SOCK_SEQPACKET).
-
-One message a packet, its kind in the first byte, numbers in native order:
-  runtime to container   G  go on: a meeting point is reached, what was asked for is done
-                         S  descriptors (SCM_RIGHTS), in packets before the G; or: send the listener itself
-  container to runtime   M  a meeting point is reached (with a terminal's master as SCM_RIGHTS, once)
-                         F  the cgroup is too full to clone in: move this process out of it
-                         P  the number (u32) of a second process that takes this one's place; "O" when it was cloned
-                            outside the cgroup, else "I"
-                         X  a step failed: its index (u16), errno (u32), and what to say
-                         E  from finish(): the stage (u8) and errno (u32) of its failure
-                         L  from finish(): the number (u32) of a seccomp listener, or the listener (SCM_RIGHTS)
-An end of file is the other's end, or, after the last meeting point, the sign that the process waits for start.
+"""How the runtime and the container process say what they have to: sending and receiving. The words: steps/messages.py.
 
 Whoever may trace in a joined pid namespace can take hold of the container process, and say anything. So what is not
 expected, where it is said, is an error.
@@ -24,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from pyrunc.plan.failures import MESSAGE_LIMIT, failure_of, stage_failure_of, unexpected
+from pyrunc.steps import messages
 
 if TYPE_CHECKING:
     from pyrunc.steps.context import Context
@@ -42,7 +31,7 @@ def take_rights(context: Context) -> bytes:
         word, ancillary, _, _ = context.sync.recvmsg(
             16, _socket.CMSG_SPACE(4 * _RIGHTS_LIMIT), _socket.MSG_CMSG_CLOEXEC
         )
-        if word != b"S":
+        if word != messages.RIGHTS:
             return bytes(word)
         some = ancillary[0][2]
         context.rights += [int.from_bytes(some[at : at + 4], sys.byteorder) for at in range(0, len(some), 4)]
@@ -52,11 +41,11 @@ def report_meeting(context: Context) -> None:
     """Say that a meeting point is reached. Raises OSError."""
     if context.console_fd >= 0:
         rights = context.console_fd.to_bytes(4, sys.byteorder)
-        context.sync.sendmsg([b"M"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        context.sync.sendmsg([messages.MEETING], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
         posix.close(context.console_fd)
         context.console_fd = -1
     else:
-        context.sync.send(b"M")
+        context.sync.send(messages.MEETING)
 
 
 # ---- the runtime's side ----
@@ -68,7 +57,7 @@ def send_rights(context: Context) -> None:
         some = context.rights[:_RIGHTS_LIMIT]
         numbers = b"".join(fd.to_bytes(4, sys.byteorder) for fd in some)
         try:
-            context.sync.sendmsg([b"S"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers)])
+            context.sync.sendmsg([messages.RIGHTS], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers)])
         except OSError:
             return  # It has ended; what it had to say comes first.
         del context.rights[:_RIGHTS_LIMIT]
@@ -99,25 +88,16 @@ def receive(plan: Plan, context: Context) -> tuple[bytes, int]:
     kind = message[:1]
     # More than a packet, or more than a descriptor, and the kernel has cut it.
     odd = flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC)
-    if odd or (fds and (len(fds) > 1 or kind not in (b"M", b"L"))):
+    if odd or (fds and (len(fds) > 1 or kind not in (messages.MEETING, messages.LISTENER))):
         for fd in fds:
             posix.close(fd)
         raise unexpected()
-    if kind == b"X":
+    if kind == messages.FAILED:
         raise failure_of(plan, message)
-    if kind == b"E":
+    if kind == messages.STAGE_FAILED:
         raise stage_failure_of(plan, context, message)
     return message, fds[0] if fds else -1
 
 
 def _packet(context: Context) -> tuple[bytes, list[tuple[int, int, bytes]], int, object]:
     return context.sync.recvmsg(MESSAGE_LIMIT + 64, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)  # type: ignore[no-any-return]
-
-
-# ---- failures ----
-
-
-# ---- a second process ----
-
-
-# ---- the seccomp listener ----

@@ -12,6 +12,7 @@ from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import files, procfs
 from pyrunc.plan.failures import ended, program_of, unexpected
 from pyrunc.plan.sync import receive, send
+from pyrunc.steps import messages
 
 if TYPE_CHECKING:
     from pyrunc.steps.context import Context
@@ -28,11 +29,11 @@ def await_meeting(plan: Plan, context: Context) -> None:
     if not message:
         raise ended(context)
     if fd >= 0:
-        if message != b"M" or context.console_fd >= 0 or not _wants_terminal(plan):
+        if message != messages.MEETING or context.console_fd >= 0 or not _wants_terminal(plan):
             posix.close(fd)
             raise unexpected()
         context.console_fd = fd
-    elif message != b"M":
+    elif message != messages.MEETING:
         raise unexpected()
 
 
@@ -49,7 +50,7 @@ def await_waiting(plan: Plan, context: Context) -> None:
         if not message:
             break
         _send_to_agent(context, _listener(plan, context, message, fd))
-        send(context, b"G")
+        send(context, messages.GO)
     context.sync.close()
     context.sync = None
 
@@ -80,16 +81,16 @@ def take_over(plan: Plan, context: Context) -> None:
     has_left = False
     while True:
         message, fd = _next_word(plan, context)
-        if message == b"F" and not has_left:
+        if message == messages.FULL and not has_left:
             _leave_full_cgroup(context.pid)
             has_left = True
-        elif message[:1] == b"P":
+        elif message[:1] == messages.CLONED:
             break
         else:
             listener = _listener(plan, context, message, fd)
-        send(context, b"G")
+        send(context, messages.GO)
     pid = int.from_bytes(message[1:5], sys.byteorder)
-    if len(message) != 6 or message[5:] != (b"O" if has_left else b"I"):
+    if len(message) != 6 or message[5:] != (messages.OUTSIDE if has_left else messages.INSIDE):
         raise unexpected()
     first, old = context.pid, context.pidfd
     context.pidfd = _child(pid, first)
@@ -140,7 +141,7 @@ def _listener(plan: Plan, context: Context, message: bytes, fd: int) -> int:
     number = int.from_bytes(message[1:5], sys.byteorder)
     seccomp = context.seccomp
     wanted = seccomp is not None and seccomp.listener_path is not None and not context.has_listener
-    if message[:1] != b"L" or len(message) != 5 or number > _MAX_INT or fd >= 0 or not wanted:
+    if message[:1] != messages.LISTENER or len(message) != 5 or number > _MAX_INT or fd >= 0 or not wanted:
         if fd >= 0:
             posix.close(fd)
         raise unexpected()
@@ -157,11 +158,11 @@ def _listener(plan: Plan, context: Context, message: bytes, fd: int) -> int:
                 errno=error.errno,
                 hint="the filter does not allow sendmsg, by which it would be handed over",
             ) from None
-        send(context, b"S")
+        send(context, messages.SEND_LISTENER)
         message, fd = _next_word(plan, context)
     except OSError:
         raise unexpected() from None
-    if fd < 0 or message[:1] != b"L" or posix.readlink("/proc/self/fd/" + str(fd)) != _LISTENER:
+    if fd < 0 or message[:1] != messages.LISTENER or posix.readlink("/proc/self/fd/" + str(fd)) != _LISTENER:
         if fd >= 0:
             posix.close(fd)
         raise unexpected()

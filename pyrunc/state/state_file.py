@@ -67,9 +67,9 @@ def _read(directory: str, path: str) -> bytes:
     folder = fd = -1
     try:
         folder = posix.open(directory, flags | posix.O_DIRECTORY)
-        _check_owner(folder, directory, 0o040000)
+        _check_owner(folder, directory, _linux.S_IFDIR)
         fd = posix.open(NAME, flags, dir_fd=folder)
-        _check_owner(fd, path, 0o100000)
+        _check_owner(fd, path, _linux.S_IFREG)
         return files.read_fd(fd, _LIMIT)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
@@ -84,7 +84,7 @@ def _read(directory: str, path: str) -> bytes:
 def _check_owner(fd: int, path: str, kind: int) -> None:
     """Raises PyruncError unless it is of that type (S_IFMT), the caller's, and nobody else may write to it."""
     status = posix.fstat(fd)
-    if status.st_mode & 0o170000 != kind:
+    if status.st_mode & _linux.S_IFMT != kind:
         raise PyruncError(path + " is no file of a container's state")
     if status.st_uid != posix.geteuid() or status.st_mode & 0o022:
         raise PyruncError(

@@ -6,10 +6,12 @@ import _socket
 import errno
 import posix
 import select
+import sys
 from typing import TYPE_CHECKING
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError
+from pyrunc.steps import messages
 from pyrunc.steps.step import CONTAINER, RUNTIME, Step
 from pyrunc.steps.time_namespace import TimeNamespace
 
@@ -148,7 +150,7 @@ class CloneAgain(Step):
         pid = _linux.clone(self.flags | _linux.CLONE_PARENT)[0]
         if pid:
             # The new process does nothing before the runtime has recorded it and said so.
-            posix.write(context.sync.fileno(), b"P" + pid.to_bytes(4, "little") + b"I")
+            posix.write(context.sync.fileno(), messages.CLONED + pid.to_bytes(4, sys.byteorder) + messages.INSIDE)
             posix._exit(0)
         posix.setsid()
 
@@ -197,7 +199,7 @@ class RecordAgain(Step):
         context.on_pid(context)
         if self.let_go:
             try:
-                context.sync.send(b"G")
+                context.sync.send(messages.GO)
             except OSError:
                 return  # It has ended; what it had to say comes first.
 

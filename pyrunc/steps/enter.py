@@ -152,11 +152,11 @@ class Affinity(Step):
     side = CONTAINER
 
     def __init__(self, cpus: str, pointer: str) -> None:
-        from pyrunc.steps.process.scheduling import parse_list
+        from pyrunc.linux import cpulist
 
         Step.__init__(self, pointer)
         self.cpus = cpus
-        self.numbers = parse_list(cpus)
+        self.numbers = cpulist.numbers(cpus)
 
     def describe(self) -> str:
         return "run on CPUs " + self.cpus

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
 from pyrunc.jsontext import dumps
+from pyrunc.steps import messages
 from pyrunc.steps.exec_fifo import HOOKS_BEGIN, HOOKS_END
 from pyrunc.steps.step import CONTAINER, Step
 
@@ -87,7 +88,7 @@ class StartContainerHooks:
             text = error.message if isinstance(error, PyruncError) else str(error)
             pointer = (isinstance(error, PyruncError) and error.pointer) or "/hooks/startContainer"
             words = (f"{pointer}\0{text}").encode("utf-8", "surrogateescape")
-            posix.write(report, b"X" + words)
+            posix.write(report, messages.FAILED + words)
             posix._exit(1)
 
 

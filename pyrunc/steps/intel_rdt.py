@@ -11,7 +11,7 @@ import posix
 from typing import TYPE_CHECKING, Any
 
 from pyrunc.errors import ConfigError, PyruncError, reason
-from pyrunc.linux import files, procfs
+from pyrunc.linux import files, mountinfo
 from pyrunc.steps.step import RUNTIME, Step
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class MakeClos(Step):
         return [line for line in lines if line]
 
     def apply(self, context: Context) -> None:
-        root = mount_point(files.read("/proc/self/mountinfo", limit=16 << 20))
+        root = mount_point(mountinfo.read("self"))
         if root is None:
             raise ConfigError(
                 "intelRdt: no resctrl file system is mounted",
@@ -130,12 +130,10 @@ class EnterClos(Step):
                     raise _error(path, "intelRdt: put the process into " + path, error) from None
 
 
-def mount_point(mountinfo: bytes) -> str | None:
-    """Where the resctrl file system is mounted (proc_pid_mountinfo(5)); None when it is nowhere."""
-    for line in mountinfo.decode("utf-8", "surrogateescape").split("\n"):
-        head, _, tail = line.partition(" - ")
-        if tail.startswith("resctrl "):
-            return procfs.unescape(head.split(" ")[4])
+def mount_point(data: bytes) -> str | None:
+    """Where the resctrl file system is mounted, of a mountinfo; None when it is nowhere. Pure."""
+    for entry in mountinfo.parse(data, b" - resctrl "):
+        return entry.point
     return None
 
 
@@ -205,7 +203,7 @@ def _remove(path: str) -> None:
 
 def update(groups: Any, l3_cache: str, memory_bandwidth: str) -> None:
     """Other schemas for a container's CLOS; "" leaves one as it is. Raises PyruncError."""
-    root = mount_point(files.read("/proc/self/mountinfo", limit=16 << 20)) or ""
+    root = mount_point(mountinfo.read("self")) or ""
     for value, resource, words in (
         (l3_cache, "L3", "CAT: l3 cache schema"),
         (memory_bandwidth, "MB", "MBA: memory bandwidth schema"),

@@ -40,7 +40,7 @@ def test_a_step_is_a_line(tmp_path: Path) -> None:
     done = make("-s", "-C", "native", *folder, f"{tmp_path}/native/finish.o")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count(str(tmp_path / "native/finish.o")) == 1
-    assert len(done.stdout.splitlines()) <= 3
+    assert len(done.stdout.splitlines()) <= 4
     loud = make("-C", "native", *folder, f"{tmp_path}/native/json.o", "V=1")
     assert " -c json.c " in loud.stdout
 

@@ -99,7 +99,7 @@ class Systemd:
 
     def set(self, unit: str, properties: list[tuple[str, tuple[str, Any]]]) -> None:
         """Unit.SetProperties, until the next start of the machine. unit: its object. Raises Failure."""
-        self._send((unit, _SERVICE + ".Unit"), "SetProperties", "ba(sv)", (True, properties))
+        self._reply((unit, _SERVICE + ".Unit"), "SetProperties", "ba(sv)", (True, properties))
 
     def attach(self, unit: str, below: str, pid: int) -> None:
         """AttachProcessesToUnit: move a process of the caller's into a unit of its, where itself may not.
@@ -122,7 +122,7 @@ class Systemd:
         return int(digits or 0)
 
     def _get(self, path: str, interface: str, name: str) -> Any:
-        return self._send((path, "org.freedesktop.DBus.Properties"), "Get", "ss", (interface, name))
+        return self._reply((path, "org.freedesktop.DBus.Properties"), "Get", "ss", (interface, name))[0]
 
     def _object(self, method: str, signature: str, body: tuple[Any, ...]) -> str | None:
         try:
@@ -142,7 +142,7 @@ class Systemd:
     ) -> None:
         rule = f"type='signal',sender='{_SERVICE}',interface='{_SERVICE}.Manager',member='JobRemoved'"
         # Before the call: the job may be done before its answer is read.
-        self._send(("/org/freedesktop/DBus", "org.freedesktop.DBus"), "AddMatch", "s", (rule,), "org.freedesktop.DBus")
+        self._reply(("/org/freedesktop/DBus", "org.freedesktop.DBus"), "AddMatch", "s", (rule,), "org.freedesktop.DBus")
         (job,), sender = self._reply(place, method, signature, body)
         deadline = time.monotonic() + _JOB
         while True:
@@ -161,17 +161,7 @@ class Systemd:
             raise Failure(f"systemd: {method} of {unit} ended with: {result}")
 
     def _call(self, method: str, signature: str, body: tuple[Any, ...]) -> Any:
-        return self._send(_MANAGER, method, signature, body)
-
-    def _send(
-        self,
-        place: tuple[str, str],
-        method: str,
-        signature: str,
-        body: tuple[Any, ...],
-        service: str = _SERVICE,
-    ) -> Any:
-        return self._reply(place, method, signature, body, service)[0]
+        return self._reply(_MANAGER, method, signature, body)[0]
 
     def _reply(
         self,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pyrunc.cgroups import device_rules
 from pyrunc.cgroups.files import read_file
 from pyrunc.errors import ConfigError
+from pyrunc.linux import cpulist
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -187,9 +188,8 @@ def _bytes(text: str) -> int | None:
 def mask(text: str, pointer: str) -> bytes:
     """ "0-3,8" as a bit mask, the lowest first; "" is no bit. Raises ConfigError."""
     bits = 0
-    for part in text.split(",") if text else []:
-        first, dash, last = (word.strip() for word in part.partition("-"))
-        least, most = _number(first), _number(last if dash else first)
+    for _, first, last in cpulist.ranges(text):
+        least, most = _number(first.strip()), _number(last.strip())
         if least is None or most is None or most < least:
             raise ConfigError("not a list of numbers: " + repr(text[:100]), pointer=pointer)
         if most >= _MOST_NUMBERS:

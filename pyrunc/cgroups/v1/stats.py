@@ -8,8 +8,10 @@ from __future__ import annotations
 import posix
 from typing import TYPE_CHECKING, Any
 
-from pyrunc.cgroups.files import failure, read_file
+from pyrunc.cgroups import counters
+from pyrunc.cgroups.files import failure
 from pyrunc.errors import PyruncError
+from pyrunc.linux import cpulist
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,37 +94,39 @@ def watch_oom(paths: Mapping[str, str]) -> int:
 
 
 def _cpu(paths: Mapping[str, str]) -> dict[str, Any]:
-    usage: dict[str, Any] = {"total": _number(paths.get("cpuacct"), "cpuacct.usage")}
-    ticks = _table(paths.get("cpuacct"), "cpuacct.stat")
-    usage["percpu"] = [int(word) for word in _text(paths.get("cpuacct"), "cpuacct.usage_percpu").split()]
+    usage: dict[str, Any] = {"total": counters.number(paths.get("cpuacct"), "cpuacct.usage")}
+    ticks = counters.table(paths.get("cpuacct"), "cpuacct.stat")
+    usage["percpu"] = [int(word) for word in counters.text(paths.get("cpuacct"), "cpuacct.usage_percpu").split()]
     # "cpu user system", a line for each processor.
-    modes = [line.split() for line in _text(paths.get("cpuacct"), "cpuacct.usage_all").split("\n")[1:]]
+    modes = [line.split() for line in counters.text(paths.get("cpuacct"), "cpuacct.usage_all").split("\n")[1:]]
     usage["percpu_kernel"] = [int(words[2]) for words in modes if len(words) > 2]
     usage["percpu_user"] = [int(words[1]) for words in modes if len(words) > 2]
     usage["kernel"] = ticks.get("system", 0) * _NANOSECONDS_PER_TICK
     usage["user"] = ticks.get("user", 0) * _NANOSECONDS_PER_TICK
-    stat = _table(paths.get("cpu"), "cpu.stat")
+    stat = counters.table(paths.get("cpu"), "cpu.stat")
     throttling = {
         "periods": stat.get("nr_periods", 0),
         "throttledPeriods": stat.get("nr_throttled", 0),
         "throttledTime": stat.get("throttled_time", 0),
     }
-    return _without_zero({"usage": _without_zero(usage, ("kernel", "user")), "throttling": _without_zero(throttling)})
+    return counters.without_zero(
+        {"usage": counters.without_zero(usage, ("kernel", "user")), "throttling": counters.without_zero(throttling)}
+    )
 
 
 def _cpuset(directory: str | None) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key in _CPUSET:
         if key in ("cpus", "mems"):
-            if members := _list(_text(directory, "cpuset." + key)):
+            if members := cpulist.numbers(counters.text(directory, "cpuset." + key)):
                 result[key] = members
         else:
-            result[key] = _number(directory, "cpuset." + key)
+            result[key] = counters.number(directory, "cpuset." + key)
     return result
 
 
 def _memory(directory: str | None) -> dict[str, Any]:
-    raw = _table(directory, "memory.stat")
+    raw = counters.table(directory, "memory.stat")
     result: dict[str, Any] = {"cache": raw.get("cache", 0)}
     for key, prefix in (
         ("usage", "memory."),
@@ -131,26 +135,28 @@ def _memory(directory: str | None) -> dict[str, Any]:
         ("kernelTCP", "memory.kmem.tcp."),
     ):
         entry = {
-            "limit": _number(directory, prefix + "limit_in_bytes"),
-            "usage": _number(directory, prefix + "usage_in_bytes"),
-            "max": _number(directory, prefix + "max_usage_in_bytes"),
-            "failcnt": _number(directory, prefix + "failcnt"),
+            "limit": counters.number(directory, prefix + "limit_in_bytes"),
+            "usage": counters.number(directory, prefix + "usage_in_bytes"),
+            "max": counters.number(directory, prefix + "max_usage_in_bytes"),
+            "failcnt": counters.number(directory, prefix + "failcnt"),
         }
-        result[key] = _without_zero(entry, ("limit", "failcnt"))
+        result[key] = counters.without_zero(entry, ("limit", "failcnt"))
     result["raw"] = raw
-    return _without_zero(result)
+    return counters.without_zero(result)
 
 
 def _pids(directory: str | None) -> dict[str, Any]:
     # No limit is 0, and 0 is left out.
-    return _without_zero({"current": _number(directory, "pids.current"), "limit": _number(directory, "pids.max")})
+    return counters.without_zero(
+        {"current": counters.number(directory, "pids.current"), "limit": counters.number(directory, "pids.max")}
+    )
 
 
 def _blkio(directory: str | None) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    for prefix, suffix, counters in _BLKIO:
-        for index, (counter, key) in enumerate(counters):
-            entries = _blkio_entries(_text(directory, prefix + counter + suffix))
+    for prefix, suffix, names in _BLKIO:
+        for index, (counter, key) in enumerate(names):
+            entries = _blkio_entries(counters.text(directory, prefix + counter + suffix))
             if entries:
                 result[key] = entries
             elif index == 0:
@@ -175,7 +181,7 @@ def _blkio_entries(text: str) -> list[dict[str, Any]]:
             "op": words[2] if len(words) == 4 else "",
             "value": int(words[-1]),
         }
-        entries.append(_without_zero(entry))
+        entries.append(counters.without_zero(entry))
     return entries
 
 
@@ -191,50 +197,9 @@ def _hugetlb(directory: str | None) -> dict[str, Any]:
             continue
         prefix = "hugetlb." + size + (".rsvd." if f"hugetlb.{size}.rsvd.usage_in_bytes" in names else ".")
         entry = {
-            "usage": _number(directory, prefix + "usage_in_bytes"),
-            "max": _number(directory, prefix + "max_usage_in_bytes"),
-            "failcnt": _number(directory, prefix + "failcnt"),
+            "usage": counters.number(directory, prefix + "usage_in_bytes"),
+            "max": counters.number(directory, prefix + "max_usage_in_bytes"),
+            "failcnt": counters.number(directory, prefix + "failcnt"),
         }
-        result[size] = _without_zero(entry, ("failcnt",))
+        result[size] = counters.without_zero(entry, ("failcnt",))
     return result
-
-
-def _without_zero(values: dict[str, Any], kept: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Without what is 0 or empty, but for kept; {} when nothing but kept zeros is left."""
-    if not any(values.values()):
-        return {}
-    return {key: value for key, value in values.items() if value or key in kept}
-
-
-def _list(text: str) -> list[int]:
-    """A list of processors or nodes such as "0-3,8" (cpuset(7))."""
-    members: list[int] = []
-    for part in text.split(",") if text else []:
-        first, _, last = part.partition("-")
-        members.extend(range(int(first), int(last or first) + 1))
-    return members
-
-
-def _table(directory: str | None, file: str) -> dict[str, int]:
-    words = (line.split() for line in _text(directory, file).split("\n"))
-    return {pair[0]: int(pair[1]) for pair in words if len(pair) == 2}
-
-
-def _number(directory: str | None, file: str) -> int:
-    """0 for "max", and for a file that is not there."""
-    text = _text(directory, file)
-    return 0 if text in ("", "max") else int(text)
-
-
-def _text(directory: str | None, file: str) -> str:
-    if directory is None:
-        return ""
-    try:
-        return read_file(f"{directory}/{file}")
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        # EOPNOTSUPP: a counter the kernel keeps a file for but no longer counts. ENODEV: the cgroup has just gone.
-        if error.errno in (19, 95):
-            return ""
-        raise failure(f"read {directory}/{file}", error) from None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import posix
 from typing import Any
 
-from pyrunc.cgroups.v1.stats import _list, _number, _table, _text, _without_zero
+from pyrunc.cgroups import counters
+from pyrunc.linux import cpulist
 
 _IO = {
     "rbytes": ("ioServiceBytesRecursive", "Read"),
@@ -21,7 +22,9 @@ def read(directory: str) -> dict[str, Any]:
         "cpu": _cpu(directory),
         "cpuset": _cpuset(directory),
         "memory": _memory(directory),
-        "pids": _without_zero({"current": _number(directory, "pids.current"), "limit": _number(directory, "pids.max")}),
+        "pids": counters.without_zero(
+            {"current": counters.number(directory, "pids.current"), "limit": counters.number(directory, "pids.max")}
+        ),
         "blkio": _with_pressure(_blkio(directory), directory, "io"),
         "hugetlb": _hugetlb(directory),
         "intel_rdt": {},
@@ -30,7 +33,7 @@ def read(directory: str) -> dict[str, Any]:
 
 
 def _cpu(directory: str) -> dict[str, Any]:
-    stat = _table(directory, "cpu.stat")
+    stat = counters.table(directory, "cpu.stat")
     usage = {
         "total": stat.get("usage_usec", 0) * 1000,
         "kernel": stat.get("system_usec", 0) * 1000,
@@ -41,47 +44,50 @@ def _cpu(directory: str) -> dict[str, Any]:
         "throttledPeriods": stat.get("nr_throttled", 0),
         "throttledTime": stat.get("throttled_usec", 0) * 1000,
     }
-    result = {"usage": _without_zero(usage, ("kernel", "user")), "throttling": _without_zero(throttling)}
-    return _with_pressure(_without_zero(result), directory, "cpu")
+    result = {
+        "usage": counters.without_zero(usage, ("kernel", "user")),
+        "throttling": counters.without_zero(throttling),
+    }
+    return _with_pressure(counters.without_zero(result), directory, "cpu")
 
 
 def _cpuset(directory: str) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key in ("cpus", "mems"):
-        members = _list(_text(directory, f"cpuset.{key}.effective"))
+        members = cpulist.numbers(counters.text(directory, f"cpuset.{key}.effective"))
         if members:
             result[key] = members
     return result
 
 
 def _memory(directory: str) -> dict[str, Any]:
-    raw = _table(directory, "memory.stat")
-    events = _table(directory, "memory.events")
+    raw = counters.table(directory, "memory.stat")
+    events = counters.table(directory, "memory.events")
     usage = {
-        "limit": _number(directory, "memory.max"),
-        "usage": _number(directory, "memory.current"),
-        "max": _number(directory, "memory.peak"),
+        "limit": counters.number(directory, "memory.max"),
+        "usage": counters.number(directory, "memory.current"),
+        "max": counters.number(directory, "memory.peak"),
         "failcnt": events.get("max", 0),
     }
     # v1 counts memory and swap together, and so does this shape.
-    swap_limit = _number(directory, "memory.swap.max")
+    swap_limit = counters.number(directory, "memory.swap.max")
     swap = {
         "limit": swap_limit + usage["limit"] if swap_limit else 0,
-        "usage": _number(directory, "memory.swap.current") + usage["usage"],
-        "failcnt": _table(directory, "memory.swap.events").get("fail", 0),
+        "usage": counters.number(directory, "memory.swap.current") + usage["usage"],
+        "failcnt": counters.table(directory, "memory.swap.events").get("fail", 0),
     }
     result = {
         "cache": raw.get("file", 0),
-        "usage": _without_zero(usage, ("limit", "failcnt")),
-        "swap": _without_zero(swap, ("limit", "failcnt")),
+        "usage": counters.without_zero(usage, ("limit", "failcnt")),
+        "swap": counters.without_zero(swap, ("limit", "failcnt")),
         "raw": raw,
     }
-    return _with_pressure(_without_zero(result), directory, "memory")
+    return _with_pressure(counters.without_zero(result), directory, "memory")
 
 
 def _blkio(directory: str) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    for line in _text(directory, "io.stat").split("\n"):
+    for line in counters.text(directory, "io.stat").split("\n"):
         device, _, rest = line.partition(" ")
         major, colon, minor = device.partition(":")
         if not colon:
@@ -91,7 +97,7 @@ def _blkio(directory: str) -> dict[str, Any]:
             if name in _IO:
                 key, operation = _IO[name]
                 entry = {"major": int(major), "minor": int(minor), "op": operation, "value": int(value)}
-                result.setdefault(key, []).append(_without_zero(entry))
+                result.setdefault(key, []).append(counters.without_zero(entry))
     return result
 
 
@@ -105,18 +111,18 @@ def _hugetlb(directory: str) -> dict[str, Any]:
         if name.startswith("hugetlb.") and name.endswith(".current") and ".rsvd." not in name:
             size = name.split(".")[1]
             entry = {
-                "usage": _number(directory, name),
-                "max": _number(directory, f"hugetlb.{size}.max"),
-                "failcnt": _table(directory, f"hugetlb.{size}.events").get("max", 0),
+                "usage": counters.number(directory, name),
+                "max": counters.number(directory, f"hugetlb.{size}.max"),
+                "failcnt": counters.table(directory, f"hugetlb.{size}.events").get("max", 0),
             }
-            result[size] = _without_zero(entry, ("failcnt",))
+            result[size] = counters.without_zero(entry, ("failcnt",))
     return result
 
 
 def _with_pressure(result: dict[str, Any], directory: str, resource: str) -> dict[str, Any]:
     """Pressure stall information, where the kernel keeps it (accounting/psi.rst)."""
     pressure: dict[str, Any] = {}
-    for line in _text(directory, resource + ".pressure").split("\n"):
+    for line in counters.text(directory, resource + ".pressure").split("\n"):
         kind, _, rest = line.partition(" ")
         if kind in ("some", "full"):
             values = dict(word.split("=") for word in rest.split())

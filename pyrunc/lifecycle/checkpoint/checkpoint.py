@@ -7,7 +7,7 @@ import posix
 from posixpath import realpath
 from typing import TYPE_CHECKING, Any, Final
 
-from pyrunc import log
+from pyrunc import _linux, log
 from pyrunc.errors import PyruncError, StateError, UsageError, reason
 from pyrunc.jsontext import dumps
 from pyrunc.lifecycle import delete, kill
@@ -212,4 +212,4 @@ def _descriptors(pid: int, options: Options) -> list[str]:
 def _is_terminal(about: posix.stat_result) -> bool:
     """Pseudo-terminals (major numbers 136 to 143), consoles and serial lines (admin-guide/devices.rst)."""
     major = posix.major(about.st_rdev)
-    return about.st_mode & 0o170000 == 0o020000 and (major in (4, 5) or 136 <= major <= 143)
+    return about.st_mode & _linux.S_IFMT == _linux.S_IFCHR and (major in (4, 5) or 136 <= major <= 143)

@@ -13,7 +13,7 @@ from pyrunc.lifecycle.checkpoint import criu
 from pyrunc.lifecycle.checkpoint.checkpoint import EXTERNAL_NAMESPACES
 from pyrunc.lifecycle.checkpoint.images import ImageMount, image_mounts, judge_images, judge_profile
 from pyrunc.lifecycle.checkpoint.stage import Restriction, Stage
-from pyrunc.steps import namespaces
+from pyrunc.steps import messages, namespaces
 from pyrunc.steps.process import streams
 from pyrunc.steps.step import Step
 
@@ -98,11 +98,11 @@ class CriuProcess(Step):
     def go_on(self) -> tuple[list[tuple[str, str]], list[Restriction]]:
         """Let it set itself up and become the program. Returns what Stage.build() does. Raises PyruncError."""
         try:
-            self.sync.send(b"G")
+            self.sync.send(messages.GO)
             data, ancillary = self.sync.recvmsg(_MESSAGE_LIMIT, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)[:2]
         except OSError:
             data, ancillary = b"", []
-        if data[:1] == b"X":
+        if data[:1] == messages.FAILED:
             text, pointer, hint = data[5:].decode("utf-8", "surrogateescape").split("\0")
             raise PyruncError(
                 text, pointer=pointer or None, hint=hint or None, errno=int.from_bytes(data[1:5], "little") or None
@@ -120,7 +120,7 @@ class CriuProcess(Step):
         """In the process that becomes CRIU. What goes wrong is told to the runtime."""
         self.sync.close()
         try:
-            if sync.recv(16) != b"G":
+            if sync.recv(16) != messages.GO:
                 posix._exit(1)
             if context.cgroup is not None and context.cgroup_fds:
                 context.cgroup.join(context.cgroup_fds)
@@ -153,7 +153,7 @@ class CriuProcess(Step):
             else:
                 text, pointer, hint = "set up mounts for criu: " + str(error), "", ""
             words = "\0".join((text, pointer, hint)).encode("utf-8", "surrogateescape")
-            sync.send(b"X" + number.to_bytes(4, "little") + words)
+            sync.send(messages.FAILED + number.to_bytes(4, "little") + words)
             raise
 
     def undo(self, context: Context) -> None:

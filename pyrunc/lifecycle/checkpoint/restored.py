@@ -211,7 +211,7 @@ def _within(pid: int, kind: str, action: Callable[[], None], what: str) -> None:
 
 def _make_root_read_only() -> None:
     """CRIU before 4.2 forgets it: the mount options of the root are in the images, and nobody applies them."""
-    _linux.mount_setattr(-100, "/", 0, _linux.MOUNT_ATTR_RDONLY, 0, 0, 0)
+    _linux.mount_setattr(_linux.AT_FDCWD, "/", 0, _linux.MOUNT_ATTR_RDONLY, 0, 0, 0)
 
 
 def _cgroups(pid: int) -> list[tuple[str, str]]:

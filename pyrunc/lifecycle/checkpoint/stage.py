@@ -152,7 +152,7 @@ class Stage:
     def _put(self, root: int, step: MountStep) -> None:
         options = step.options
         if options.bind:
-            tree = mounts.clone(-100, step.source, recursive=options.recursive)
+            tree = mounts.clone(_linux.AT_FDCWD, step.source, recursive=options.recursive)
             if paths.is_directory(tree):
                 target = paths.make_directories(root, step.destination)
             else:
@@ -279,10 +279,10 @@ class Stage:
     def _unshare(self) -> None:
         _linux.unshare(_linux.CLONE_NEWNS)
         # Nothing of this may show on the host.
-        _linux.mount_setattr(-100, "/", _linux.AT_RECURSIVE, 0, 0, _linux.MS_SLAVE, 0)
+        _linux.mount_setattr(_linux.AT_FDCWD, "/", _linux.AT_RECURSIVE, 0, 0, _linux.MS_SLAVE, 0)
 
     def _attach_root(self, place: str) -> int:
-        tree = mounts.clone(-100, self.rootfs, recursive=True)
+        tree = mounts.clone(_linux.AT_FDCWD, self.rootfs, recursive=True)
         mounts.set_attributes(tree, 0, 0, propagation=_linux.MS_SLAVE if self.slave else _linux.MS_PRIVATE)
         target = posix.open(place, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
         mounts.attach(tree, target)
@@ -325,8 +325,8 @@ def judge_restored(table: list[Entry], restrictions: list[Restriction]) -> None:
     """
     for entry in table:
         mine = [restriction for restriction in restrictions if restriction.covers(entry)]
-        if mine and not any(restriction.options <= entry.options for restriction in mine):
-            missing = sorted(mine[0].options - entry.options)
+        if mine and not any(restriction.options <= set(entry.options) for restriction in mine):
+            missing = sorted(mine[0].options - set(entry.options))
             raise PyruncError(
                 f"the checkpoint restores the mount on {entry.point} without {', '.join(missing)}",
                 hint="the config asks for it: the images are of another container, or were tampered with",

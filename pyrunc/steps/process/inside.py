@@ -18,10 +18,6 @@ _NAMES: Final = 4096
 # So many names of a directory are looked at.
 _ENTRIES: Final = 5000
 # File types of inode(7).
-_TYPE: Final = 0o170000
-_LINK: Final = 0o120000
-_DIRECTORY: Final = 0o040000
-_REGULAR: Final = 0o100000
 
 
 class Unknown(Exception):
@@ -53,10 +49,10 @@ class Place:
         self.status = posix.fstat(self.fd)
 
     def is_directory(self) -> bool:
-        return self.status.st_mode & _TYPE == _DIRECTORY
+        return self.status.st_mode & _linux.S_IFMT == _linux.S_IFDIR
 
     def is_file(self) -> bool:
-        return self.status.st_mode & _TYPE == _REGULAR
+        return self.status.st_mode & _linux.S_IFMT == _linux.S_IFREG
 
     def is_noexec(self) -> bool:
         """Whether its mount is."""
@@ -64,7 +60,7 @@ class Place:
 
     def read(self, size: int, offset: int = 0) -> bytes:
         """So much of an ordinary file; less at its end. Raises OSError, Unknown when it is none."""
-        fd = self._again(posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY, _REGULAR)
+        fd = self._again(posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY, _linux.S_IFREG)
         try:
             return posix.pread(fd, size, offset)
         finally:
@@ -72,7 +68,7 @@ class Place:
 
     def entries(self) -> list[str]:
         """Some of the names in a directory. Raises OSError, Unknown when it is none."""
-        fd = self._again(posix.O_RDONLY | posix.O_DIRECTORY, _DIRECTORY)
+        fd = self._again(posix.O_RDONLY | posix.O_DIRECTORY, _linux.S_IFDIR)
         found: list[str] = []
         try:
             with posix.scandir(fd) as entries:
@@ -89,7 +85,7 @@ class Place:
 
         There /proc need not know this process, which is about to join a pid namespace.
         """
-        if self.status.st_mode & _TYPE != kind:
+        if self.status.st_mode & _linux.S_IFMT != kind:
             raise Unknown
         if self._files.is_outside:
             # The very one: its name may be a device's by now, and to open one on the host can do harm (watchdog).
@@ -140,7 +136,7 @@ class Inside:
                 here = here[:-1]
                 continue
             place = self._look(here, name, link)
-            if place.status.st_mode & _TYPE != _LINK:
+            if place.status.st_mode & _linux.S_IFMT != _linux.S_IFLNK:
                 if not waiting:
                     return place
                 folder = place.is_directory()
@@ -209,7 +205,7 @@ class Inside:
             flags |= posix.O_NOFOLLOW | posix.O_CLOEXEC
             if names:
                 return _linux.openat2(base, "/".join(names), flags, 0, resolve)
-            if posix.fstat(base).st_mode & _TYPE == _DIRECTORY:
+            if posix.fstat(base).st_mode & _linux.S_IFMT == _linux.S_IFDIR:
                 return _linux.openat2(base, ".", flags, 0, resolve)
             # A file that is bound: by the host's own name for it.
             return posix.open(source, flags & ~posix.O_NOFOLLOW)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import posix
 
+from pyrunc import _linux
 from pyrunc.errors import PyruncError
 
 
@@ -50,7 +51,7 @@ def _not_executable(path: str) -> int:
         mode = posix.stat(path).st_mode
     except OSError as error:
         return error.errno or errno.ENOENT
-    if mode & 0o170000 == 0o040000:
+    if mode & _linux.S_IFMT == _linux.S_IFDIR:
         return errno.EISDIR
     if not posix.access(path, posix.X_OK, effective_ids=True):
         return errno.EACCES

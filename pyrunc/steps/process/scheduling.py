@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux
 from pyrunc.errors import ConfigError, PyruncError, reason
-from pyrunc.linux import files
+from pyrunc.linux import cpulist, files
 from pyrunc.steps.step import CONTAINER, RUNTIME, Step
 
 if TYPE_CHECKING:
@@ -105,17 +105,6 @@ def _io_priority(priority: Any) -> Step:
     )
 
 
-def parse_list(text: str) -> list[int]:
-    """The numbers of a list such as "0-3,7" (cpuset(7), "List format"). Raises ValueError."""
-    numbers: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not part.strip():
-            continue
-        numbers += range(int(first), int(last if dash else first) + 1)
-    return numbers
-
-
 class CheckNodes(Step):
     """See that the memory nodes exist: of several the kernel would take those that do and say nothing of the others."""
 
@@ -133,7 +122,7 @@ class CheckNodes(Step):
 
     def apply(self, context: Context) -> None:
         try:
-            there = parse_list(files.read("/sys/devices/system/node/possible", limit=65536).decode("ascii"))
+            there = cpulist.numbers(files.read("/sys/devices/system/node/possible", limit=65536).decode("ascii"))
         except OSError:
             return  # a kernel without NUMA, or a host without its sysfs: set_mempolicy(2) has the last word
         for node in self.nodes:
@@ -143,7 +132,7 @@ class CheckNodes(Step):
 
 def check_nodes(policy: Any) -> list[Step]:
     """What the runtime looks at before there is a container. Relative nodes are those of whatever is allowed."""
-    nodes = parse_list(policy.get("nodes") or "")
+    nodes = cpulist.numbers(policy.get("nodes") or "")
     return [CheckNodes(nodes)] if nodes and "MPOL_F_RELATIVE_NODES" not in (policy.get("flags", [])) else []
 
 
@@ -151,7 +140,7 @@ def _memory_policy(policy: Any) -> Step:
     mode = getattr(_linux, policy["mode"], _MPOL_WEIGHTED_INTERLEAVE)
     for flag in policy.get("flags", []):
         mode |= getattr(_linux, flag)
-    nodes = parse_list(policy.get("nodes") or "")
+    nodes = cpulist.numbers(policy.get("nodes") or "")
     mask = 0
     for node in nodes:
         mask |= 1 << node

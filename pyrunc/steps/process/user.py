@@ -6,6 +6,7 @@ import errno
 import posix
 from typing import TYPE_CHECKING, Final
 
+from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import files, paths
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 # /etc/passwd of a container is written by whoever made its image (moby/sys/user CVE-2026-61801).
 _PASSWD_LIMIT: Final = 1 << 20
 # File types of inode(7).
-_FIFO: Final = 0o010000
-_SOCKET: Final = 0o140000
 
 
 def no_id(kind: str, number: int, error: OSError) -> PyruncError:
@@ -70,7 +69,7 @@ def own_streams(uid: int) -> None:
     for fd in (0, 1, 2):
         try:
             status = posix.fstat(fd)
-            if status.st_uid != uid and status.st_mode & 0o170000 in (_FIFO, _SOCKET):
+            if status.st_uid != uid and status.st_mode & _linux.S_IFMT in (_linux.S_IFIFO, _linux.S_IFSOCK):
                 posix.fchown(fd, uid, -1)
         except OSError as error:
             # Not mapped, read-only, sealed, or closed: the program can still use the descriptor it has.
@@ -100,7 +99,7 @@ def home_of(uid: int, root_fd: int) -> str:
     except OSError:
         return "/"
     try:
-        if posix.fstat(fd).st_mode & 0o170000 != 0o100000:
+        if posix.fstat(fd).st_mode & _linux.S_IFMT != _linux.S_IFREG:
             return "/"
         data = files.read_fd(fd, _PASSWD_LIMIT)
     except OSError:

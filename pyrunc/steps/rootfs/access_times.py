@@ -9,9 +9,8 @@ import posix
 from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
-from pyrunc.linux import mounts
+from pyrunc.linux import mountinfo, mounts
 from pyrunc.steps.rootfs.mount_options import times_of
-from pyrunc.steps.rootfs.root import mount_points
 from pyrunc.steps.rootfs.source import OpenTree, open_source
 from pyrunc.steps.step import RUNTIME, Step
 
@@ -62,7 +61,7 @@ class SetTimes(Step):
         place = posix.open(self.tree.path, posix.O_PATH | posix.O_CLOEXEC)
         above = posix.readlink("/proc/self/fd/" + str(place)).rstrip("/") + "/"
         posix.close(place)
-        return not any(point.startswith(above) for point in mount_points())
+        return not any(point.startswith(above) for point in mountinfo.points())
 
     def undo(self, context: Context) -> None:
         self.tree.undo(context)

@@ -67,7 +67,7 @@ def _hierarchy(step: MountStep, context: Context, names: str, directory: str) ->
     options = step.options
     if _has_cgroup_namespace(context):
         return mounts.create("cgroup", "cgroup", _parameters(names), options.attr_set)
-    tree = mounts.clone(-100, directory)
+    tree = mounts.clone(_linux.AT_FDCWD, directory)
     set_, clear = options.bind_attributes(_linux.fstatfs(tree)[1] if step.locked else None)
     if set_ or clear:
         mounts.set_attributes(tree, set_, clear)
@@ -84,7 +84,9 @@ def _unified(step: MountStep, context: Context, target: int, directory: str) -> 
         if error.errno not in (errno.EPERM, errno.EBUSY):
             raise
         own_namespace = _has_cgroup_namespace(context)
-        tree = mounts.clone(-100, directory if own_namespace else "/sys/fs/cgroup", recursive=not own_namespace)
+        tree = mounts.clone(
+            _linux.AT_FDCWD, directory if own_namespace else "/sys/fs/cgroup", recursive=not own_namespace
+        )
         attributes = options.attr_set
         if not own_namespace and (context.host.rootless or context.host.in_user_namespace):
             attributes |= _linux.MOUNT_ATTR_RDONLY

@@ -73,7 +73,7 @@ class Terminal(Step):
             try:
                 posix.close(posix.open("console", flags, 0o620, dir_fd=dev))
             except FileExistsError:
-                if posix.stat("console", dir_fd=dev, follow_symlinks=False).st_mode & 0o170000 == 0o120000:
+                if posix.stat("console", dir_fd=dev, follow_symlinks=False).st_mode & _linux.S_IFMT == _linux.S_IFLNK:
                     raise PyruncError("/dev/console of the rootfs is a symbolic link") from None
             target = posix.open("console", posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=dev)
             tree = mounts.clone(slave)

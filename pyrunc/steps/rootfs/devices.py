@@ -29,7 +29,7 @@ DEFAULTS: Final = (
 # Of a device of the host's that is bound because the container's cannot be made.
 BIND_ATTRIBUTES: Final = _linux.MOUNT_ATTR_NOSUID | _linux.MOUNT_ATTR_NOEXEC
 
-_KINDS: Final = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
+_KINDS: Final = {"c": _linux.S_IFCHR, "u": _linux.S_IFCHR, "b": _linux.S_IFBLK, "p": _linux.S_IFIFO}
 
 _LINKS: Final = (
     ("/proc/self/fd", "/dev/fd"),
@@ -54,7 +54,7 @@ def mode_of(device: Device) -> int:
 def is_device(status: posix.stat_result, device: Device) -> bool:
     """Whether a file is that device, or FIFO."""
     kind, number = kind_and_number(device)
-    return status.st_mode & 0o170000 == kind and (device["type"] == "p" or status.st_rdev == number)
+    return status.st_mode & _linux.S_IFMT == kind and (device["type"] == "p" or status.st_rdev == number)
 
 
 class MakeDevice(Step):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError
-from pyrunc.linux import files, mounts, procfs
+from pyrunc.linux import mountinfo, mounts
 from pyrunc.linux.paths import is_null
 from pyrunc.steps.rootfs import mount_options
 from pyrunc.steps.rootfs.source import OpenTree
@@ -36,7 +36,7 @@ class LimitPropagation(Step):
     def apply(self, context: Context) -> None:
         value, recursive = mount_options.PROPAGATION[self.word]
         flags = _linux.AT_RECURSIVE if recursive else 0
-        _linux.mount_setattr(-100, "/", flags, 0, 0, value, 0)
+        _linux.mount_setattr(_linux.AT_FDCWD, "/", flags, 0, 0, value, 0)
 
 
 class Rootfs(Step):
@@ -77,7 +77,7 @@ class Rootfs(Step):
         else:
             target = posix.open(self.path, posix.O_PATH | posix.O_CLOEXEC | posix.O_DIRECTORY)
             _make_parent_slave(target)
-            tree = mounts.clone(-100, self.path, recursive=True)
+            tree = mounts.clone(_linux.AT_FDCWD, self.path, recursive=True)
         # It has the propagation of its original, and pivot_root(2) refuses a shared root too.
         mounts.set_attributes(tree, 0, 0, propagation=_linux.MS_SLAVE if self.slave else _linux.MS_PRIVATE)
         mounts.attach(tree, target)
@@ -146,7 +146,7 @@ class PivotRoot(Step):
             posix.fchdir(old)
             posix.close(old)
             # Without this the unmounting below would spread to the host.
-            _linux.mount_setattr(-100, ".", _linux.AT_RECURSIVE, 0, 0, _linux.MS_SLAVE, 0)
+            _linux.mount_setattr(_linux.AT_FDCWD, ".", _linux.AT_RECURSIVE, 0, 0, _linux.MS_SLAVE, 0)
             _linux.umount2(".", _linux.MNT_DETACH)
         posix.chdir("/")
         posix.close(context.root_fd)
@@ -155,10 +155,10 @@ class PivotRoot(Step):
     def _move(self, root_fd: int) -> None:
         # On a root that cannot be pivoted (ramfs) the host's tree stays below: /proc and /sys go first, or a
         # container could mount them anew without their masks (runc does the same).
-        for line in mount_points():
+        for line in mountinfo.points():
             if line.startswith(("/proc/", "/sys/")) or line in ("/proc", "/sys"):
                 try:
-                    _linux.mount_setattr(-100, line, _linux.AT_RECURSIVE, 0, 0, _linux.MS_SLAVE, 0)
+                    _linux.mount_setattr(_linux.AT_FDCWD, line, _linux.AT_RECURSIVE, 0, 0, _linux.MS_SLAVE, 0)
                     _linux.umount2(line, _linux.MNT_DETACH)
                 except OSError as error:
                     if error.errno not in (errno.EINVAL, errno.EPERM, errno.ENOENT):
@@ -188,12 +188,6 @@ class ChangeRoot(Step):
         posix.fchdir(context.root_fd)
         posix.chroot(".")
         posix.chdir("/")
-
-
-def mount_points() -> list[str]:
-    """The mount points of the caller's namespace, the latest first (proc(5), mountinfo)."""
-    lines = files.read("/proc/self/mountinfo", limit=16 << 20).decode("utf-8", "surrogateescape").split("\n")
-    return [procfs.unescape(line.split(" ")[4]) for line in reversed(lines) if line]
 
 
 class RootPropagation(Step):
@@ -235,13 +229,13 @@ class UnmountOnDelete(Step):
 
 def unmount_below(rootfs: str) -> None:
     """Unmount the rootfs and what is mounted below it in the caller's own mount namespace, the latest first."""
-    for point in mount_points():
+    for point in mountinfo.points():
         if point == rootfs or point.startswith(rootfs + "/"):
             above, _, name = point.rpartition("/")
             try:
                 # The way there goes through what the container may change: no link may lead it to a mount of the host.
                 flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
-                fd = _linux.openat2(-100, above or "/", flags, 0, _linux.RESOLVE_NO_SYMLINKS)
+                fd = _linux.openat2(_linux.AT_FDCWD, above or "/", flags, 0, _linux.RESOLVE_NO_SYMLINKS)
                 posix.fchdir(fd)
                 posix.close(fd)
                 _linux.umount2(name, _linux.MNT_DETACH | _linux.UMOUNT_NOFOLLOW)

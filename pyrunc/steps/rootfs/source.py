@@ -61,7 +61,7 @@ class OpenTree(Step):
 def open_source(path: str, recursive: bool, follow: bool = True) -> int:
     """A detached copy of the mount at a path of the host. Raises PyruncError naming the path."""
     try:
-        return mounts.clone(-100, path, recursive=recursive, follow=follow)
+        return mounts.clone(_linux.AT_FDCWD, path, recursive=recursive, follow=follow)
     except OSError as error:
         if error.errno == errno.ENOENT:
             raise PyruncError(f"mount source {path} does not exist", errno=error.errno) from None

@@ -6,6 +6,7 @@ import errno
 import posix
 from typing import Final
 
+from pyrunc import _linux
 from pyrunc.linux import paths
 
 _CHUNK: Final = 1 << 20
@@ -88,16 +89,16 @@ class _Copy:
         try:
             status = posix.fstat(fd)
             target = self._target.fd
-            kind = status.st_mode & 0o170000
-            if kind == 0o040000:
+            kind = status.st_mode & _linux.S_IFMT
+            if kind == _linux.S_IFDIR:
                 posix.mkdir(name, 0o700, dir_fd=target)
                 self._source.into(name)
                 self._target.into(name)
                 return posix.fstat(self._source.fd)
-            if kind == 0o100000:
+            if kind == _linux.S_IFREG:
                 self._file(fd, name, status)
                 return None
-            if kind == 0o120000:
+            if kind == _linux.S_IFLNK:
                 posix.symlink(posix.readlink("", dir_fd=fd), name, dir_fd=target)
             else:
                 try:
@@ -113,7 +114,7 @@ class _Copy:
         """Give what was just made its owner, by a descriptor: the name may be something else by now."""
         made = posix.open(name, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC, dir_fd=self._target.fd)
         try:
-            if posix.fstat(made).st_mode & 0o170000 != status.st_mode & 0o170000:
+            if posix.fstat(made).st_mode & _linux.S_IFMT != status.st_mode & _linux.S_IFMT:
                 raise OSError(errno.ESTALE, "replaced meanwhile")
             posix.chown(str(made), status.st_uid, status.st_gid, dir_fd=self._self)
         finally:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pyrunc import _linux
 from pyrunc.errors import ConfigError
+from pyrunc.linux import files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -154,7 +155,10 @@ def read(cache_dir: str, name: str) -> tuple[int, bytes] | None:
     try:
         status = posix.fstat(fd)
         size = status.st_size
-        if not _ours(status, 0o100000) or not _HEAD < size <= _HEAD + MAX_INSTRUCTIONS * INSTRUCTION:
+        if (
+            not files.is_ours_alone(status, _linux.S_IFREG)
+            or not _HEAD < size <= _HEAD + MAX_INSTRUCTIONS * INSTRUCTION
+        ):
             return None
         data = posix.read(fd, size + 1)
         entry = unpack(name, data)
@@ -176,15 +180,10 @@ def _mark_used(fd: int, changed: float) -> None:
 def open_folder(path: str) -> int:
     """A descriptor of the cache's folder. Raises OSError when it is not there, a link, or not ours alone."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC | posix.O_NOFOLLOW)
-    if not _ours(posix.fstat(fd), 0o040000):
+    if not files.is_ours_alone(posix.fstat(fd), _linux.S_IFDIR):
         posix.close(fd)
         raise PermissionError(1, "not a folder of ours alone", path)
     return fd
-
-
-def _ours(status: posix.stat_result, kind: int) -> bool:
-    """Of that kind (S_IFMT), the caller's, and nobody else may read or write it."""
-    return status.st_mode & 0o170077 == kind and status.st_uid == posix.geteuid()
 
 
 def pack(name: str, flags: int, program: bytes) -> bytes:

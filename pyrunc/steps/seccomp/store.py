@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import posix
 import time
 from typing import Final
 
 from pyrunc import log
+from pyrunc.linux import files
 from pyrunc.steps.seccomp.cache import open_folder
 
 MAX_ENTRIES: Final = 64
@@ -31,20 +31,7 @@ def store(cache_dir: str, name: str, data: bytes) -> None:
         return
     try:
         _make_room(folder, name)
-        temporary = "." + posix.urandom(8).hex()
-        fd = posix.open(
-            temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600, dir_fd=folder
-        )
-        try:
-            try:
-                if posix.write(fd, data) != len(data):
-                    raise OSError(errno.ENOSPC, posix.strerror(errno.ENOSPC))
-            finally:
-                posix.close(fd)
-            posix.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-        except OSError:
-            posix.unlink(temporary, dir_fd=folder)
-            raise
+        files.replace_by("." + posix.urandom(8).hex(), name, data, 0o600, folder)
     except OSError as error:
         log.debug("seccomp: not kept in " + cache_dir + ": " + (error.strerror or ""))
     finally:

@@ -125,6 +125,7 @@ assert not heavy, heavy
     assert done.stdout.split() == [
         "pyrunc",
         "pyrunc._json",
+        "pyrunc._linux",
         "pyrunc.config",
         "pyrunc.config._check",
         "pyrunc.config.load",

@@ -87,7 +87,7 @@ def test_headers_of_an_older_kernel_and_another_libc(tmp_path: Path) -> None:
         if any(name in text for name in NEWER):
             lines = [line for line in text.splitlines() if not any(name in line for name in NEWER)]
             path.write_text("\n".join(lines) + "\n")
-    build(tmp_path / "build", f"{tmp_path}/build/native/constants.inc")
+    build(tmp_path / "build", *(f"{tmp_path}/build/native/{name}" for name in ("constants.inc", "messages.h")))
     places = [
         f'-D{name}=""'
         for name in (
