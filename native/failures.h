@@ -41,7 +41,7 @@ static const struct remedy remedies[] = {
 	{FIRST_MODULE, 0, "import the launcher's first module", "with enough memory (RLIMIT_AS, RLIMIT_DATA) it is the installation: build and install pyrunc again"},
 	{COMMAND, 0, "run the command", "with enough memory (RLIMIT_AS, RLIMIT_DATA) it is the installation: build and install pyrunc again"},
 	{IMAGE_START, 0, "go on in the image", "free some memory, or raise the caller's RLIMIT_AS and RLIMIT_DATA; if that is not it, build and install pyrunc again"},
-	{MAKER_CALL, 0, "make an image", "`make` calls it: usage: maker IMAGE [COMMANDS]"},
+	{MAKER_CALL, 0, "make an image", "`make` calls it: usage: maker IMAGE COMMANDS [ORDER]"},
 	{IMAGE_FILE, 0, "write the image", "look for room in the folder that the image is built in"},
 };
 

@@ -1,25 +1,46 @@
 /* The one allocator of an image: malloc itself. So all that libpython allocates, in whatever domain and before anything
  * could be set, lies in one region, which is dumped with its objects; and libc, which is not, has no heap of its own.
  *
- * A block has 8 bytes of header, its class: the size in steps of 16 bytes up to 1 KiB, then four steps for each power of
- * two. Freed blocks wait in a list of their class. There is no lock: pyrunc has no threads. */
+ * A block has 8 bytes of header: its class, that is its size, in steps of 16 bytes up to 1 KiB, then in four steps for each power
+ * of two; and its number, the how manieth call of malloc() it is of. Freed blocks wait in a list of their class. There is no
+ * lock: pyrunc has no threads.
+ *
+ * Whoever reads a Python object writes to it, its count of references. So the few blocks that commands use are laid side by
+ * side, that few pages are copied. Which they are, a first maker shows, in which each small block has a page of its own, so that
+ * the pages that a command has written tell its blocks; the second maker knows them by their numbers, since it does the same. */
 #define _GNU_SOURCE
 #include "heap.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 char region[REGION_SIZE] __attribute__((section(".pyheap,\"aw\",@nobits#"), aligned(4096)));
 
 /* From LARGE on a block is mapped by itself: pages that nobody touches cost nothing. */
-enum { CLASSES = 160, LARGE_CLASS = 254, ALIGNED_CLASS = 255, LARGE = 1 << 20, PAGE = 4096, MORE = 16 << 20 };
+enum { CLASSES = 160, SMALL_CLASS = 68 /* 2 KiB: a class of Python's is smaller */, LARGE_CLASS = 254, ALIGNED_CLASS = 255, LARGE = 1 << 20, PAGE = 4096, MORE = 16 << 20 };
 static char *next = region + 8, *end = region + REGION_SIZE; /* 8 modulo 16, the place of a header */
 static void *free_lists[CLASSES];
 static long large_blocks;
+static unsigned calls; /* of malloc() */
+
+/* Of the maker alone: where blocks are to lie. order is a file: how many bytes each kind of block takes, then for each call of
+ * malloc() the kind of its block, from 1 on; 0 is the rest. */
+enum { KINDS = 3, APART_AT = 32 << 20 };
+struct order {
+	uint64_t size[KINDS];
+	unsigned char kind[];
+};
+static const struct order *order;
+static size_t ordered; /* calls that it knows of */
+static int is_apart;
+static struct place { char *next, *end; } places[KINDS + 1]; /* [0]: of blocks that lie apart */
 
 static inline unsigned class_of(size_t size)
 {
@@ -38,9 +59,19 @@ static inline size_t size_of(unsigned class)
 	return ((size_t)1 << log) + ((size_t)((class - 65) % 4 + 1) << (log - 2));
 }
 
-static inline uint64_t *header(void *block)
+struct header {
+	unsigned class, number;
+};
+
+static inline struct header *header(void *block)
 {
-	return (uint64_t *)block - 1;
+	return (struct header *)block - 1;
+}
+
+/* Of a large or aligned block its size, before the header. */
+static inline uint64_t *size_before(void *block)
+{
+	return (uint64_t *)header(block) - 1;
 }
 
 static void *map(size_t size)
@@ -60,22 +91,48 @@ static void *large(size_t size)
 		return NULL;
 	}
 	large_blocks++;
-	header(pages + PAGE)[-1] = size;
-	*header(pages + PAGE) = LARGE_CLASS;
+	*size_before(pages + PAGE) = size;
+	header(pages + PAGE)->class = LARGE_CLASS;
 	return pages + PAGE;
+}
+
+static void *carve(char **from, size_t whole, unsigned class, unsigned call)
+{
+	char *block = *from + 8;
+	*header(block) = (struct header){class, call};
+	*from += whole;
+	return block;
+}
+
+/* A block of a place, NULL when there is no room or no place for it. */
+static void *place_of(unsigned kind, size_t whole, unsigned class, unsigned call)
+{
+	if (class > SMALL_CLASS || kind > KINDS || (size_t)(places[kind].end - places[kind].next) < whole)
+		return NULL;
+	return carve(&places[kind].next, whole, class, call);
 }
 
 void *malloc(size_t size)
 {
 	if (size >= LARGE)
 		return large(size);
-	unsigned class = class_of(size);
-	char *block = free_lists[class];
+	unsigned class = class_of(size), call = calls++;
+	size_t whole = size_of(class);
+	char *block = NULL;
+	if (call < ordered && order->kind[call])
+		block = place_of(order->kind[call], whole, class, call);
+	if (block)
+		return block;
+	block = free_lists[class];
 	if (block) {
 		free_lists[class] = *(void **)block;
+		header(block)->number = call;
 		return block;
 	}
-	size_t whole = size_of(class);
+	if (is_apart)
+		block = place_of(0, PAGE, class, call);
+	if (block)
+		return block;
 	if ((size_t)(end - next) < whole + 8) {
 		char *pages = map(MORE);
 		if (!pages)
@@ -83,29 +140,26 @@ void *malloc(size_t size)
 		next = pages + 8;
 		end = pages + MORE;
 	}
-	block = next + 8;
-	*header(block) = class;
-	next += whole;
-	return block;
+	return carve(&next, whole, class, call);
 }
 
 void free(void *block)
 {
-	if (!block || *header(block) == ALIGNED_CLASS)
+	if (!block || header(block)->class == ALIGNED_CLASS)
 		return;
-	if (*header(block) == LARGE_CLASS) {
+	if (header(block)->class == LARGE_CLASS) {
 		large_blocks--;
-		munmap((char *)block - PAGE, header(block)[-1] + PAGE);
+		munmap((char *)block - PAGE, *size_before(block) + PAGE);
 		return;
 	}
-	*(void **)block = free_lists[*header(block)];
-	free_lists[*header(block)] = block;
+	*(void **)block = free_lists[header(block)->class];
+	free_lists[header(block)->class] = block;
 }
 
 size_t malloc_usable_size(void *block)
 {
-	uint64_t class = *header(block);
-	return class >= LARGE_CLASS ? header(block)[-1] : size_of((unsigned)class) - 8;
+	unsigned class = header(block)->class;
+	return class >= LARGE_CLASS ? *size_before(block) : size_of(class) - 8;
 }
 
 void *calloc(size_t count, size_t size)
@@ -144,8 +198,8 @@ void *memalign(size_t alignment, size_t size)
 	if (!block)
 		return NULL;
 	block = (char *)(((uintptr_t)block + 16 + alignment - 1) & -alignment);
-	header(block)[-1] = size;
-	*header(block) = ALIGNED_CLASS;
+	*size_before(block) = size;
+	header(block)->class = ALIGNED_CLASS;
 	return block;
 }
 
@@ -160,12 +214,57 @@ int posix_memalign(void **to, size_t alignment, size_t size)
 	return *to ? 0 : ENOMEM;
 }
 
+static char *page_up(char *at)
+{
+	return (char *)(((uintptr_t)at + PAGE - 1) & -(uintptr_t)PAGE);
+}
+
+static int read_order(int fd, size_t size)
+{
+	order = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (order == MAP_FAILED || size < sizeof *order)
+		return -1;
+	ordered = size - sizeof *order;
+	for (int kind = 1; kind <= KINDS; kind++) {
+		if (order->size[kind - 1] > APART_AT)
+			return -1;
+		char *from = page_up(next);
+		places[kind] = (struct place){from + 8, from + 8 + order->size[kind - 1]};
+		next = places[kind].end;
+	}
+	next = page_up(next) + 8;
+	return 0;
+}
+
+int heap_arrange(const char *path)
+{
+	struct stat status;
+	int fd = open(path, O_RDONLY | O_CLOEXEC), result = fd < 0 || fstat(fd, &status) < 0 ? -1 : 0;
+	if (result == 0 && status.st_size)
+		result = read_order(fd, (size_t)status.st_size);
+	else if (result == 0) {
+		is_apart = 1;
+		end = region + APART_AT;
+		places[0] = (struct place){end + 8, region + REGION_SIZE};
+	}
+	close(fd);
+	return result;
+}
+
+char *heap_apart(void)
+{
+	return is_apart ? region + APART_AT : NULL;
+}
+
 char *heap_seal(void)
 {
-	if (large_blocks || end != region + REGION_SIZE)
+	if (large_blocks || end != (is_apart ? region + APART_AT : region + REGION_SIZE))
 		abort();
 	memset(free_lists, 0, sizeof free_lists);
-	char *sealed = (char *)(((uintptr_t)next + 4095) & -4096UL);
+	char *sealed = page_up(is_apart ? places[0].next : next);
+	order = NULL;
+	ordered = 0;
+	is_apart = 0;
 	next = sealed + 8;
 	end = sealed + HEAP_ROOM;
 	return sealed;

@@ -77,11 +77,12 @@ int image_make(int argc, char **argv)
 
 	run = PyObject_GetAttrString(boot, "run");
 	environment = PyObject_GetAttrString(posix, "environ");
-	if (argc < 2 || argc > 3 || !run || !environment)
+	if (argc < 3 || argc > 4 || !run || !environment)
 		return report(argv, MAKER_CALL, EINVAL, NULL);
 	PyOS_BeforeFork();
 	thread = PyEval_SaveThread();
 	image_is_restored = 1;
+	dprintf(STDOUT_FILENO, "%lx\n", (unsigned long)heap_apart());
 	return dump(argv[1], heap_seal(), libraries, STAGE2) < 0 ? report(argv, IMAGE_FILE, errno, NULL) : 0;
 }
 

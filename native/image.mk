@@ -19,9 +19,9 @@ FIXED = $(FORTIFY) -fno-pie -fno-builtin-malloc -fno-builtin-calloc $(NO_CALLS) 
 	-DLIBPYTHON_FACTS=$(call facts_of,$(LIBRARY)) -DLIBC_FACTS=$(call facts_of,$(LIBC))
 HEADERS := image.h launch.h sys.h stage2.h heap.h dump.h report.h failures.h finish.h image.mk Makefile
 COMMON := $(patsubst %,$(MADE)/%.o,linux finish json codecs heap dump frozen resume)
-# Where it lies is drawn anew for each: 18 bits, above the program break of stage one and of the sealed program, which the
-# kernel puts up to 1 GB behind them, and below 2 GB, as static code wants it.
-BASE = `$(PYTHON) -c 'import secrets; print(hex(0x42000000 + 4096 * secrets.randbelow(0x3b000)))'`
+# Where it lies is drawn anew for each: 17.6 bits, above the program break of stage one and of the sealed program, which the
+# kernel puts up to 1 GB behind them, and with the maker's heap below 2 GB, as static code wants it.
+BASE = `$(PYTHON) -c 'import secrets; print(hex(0x42000000 + 4096 * secrets.randbelow(0x31000)))'`
 
 $(MADE)/%.o: %.c $(HEADERS) $(GENERATED)
 	mkdir -p $(MADE)

@@ -1,8 +1,8 @@
 """The maker's own module: imports whatever a hot command may import, and leaves no garbage behind.
 
-Frozen as _pyrunc_image. What it imports is in the image; all else is done by the ordinary stage two (boot.py). With a
-file of commands (tools/training.py) it runs them first, in its own process: what Python learns of them is then in the
-image, and no command has to learn it anew and to copy the pages that are written for it.
+Frozen as _pyrunc_image. What it imports is in the image; all else is done by the ordinary stage two (boot.py). A file
+of commands (tools/training.py), which may be empty, is run first, in its own process: what Python learns of them is
+then in the image, and no command has to learn it anew and to copy the pages that are written for it.
 """
 
 import _imp
@@ -39,8 +39,7 @@ def _train(path: str) -> None:
         raise SystemExit("training: " + failed)
 
 
-if len(_launcher.argv) > 2:
-    _train(_launcher.argv[2])
+_train(_launcher.argv[2])
 del _train
 
 gc.collect()

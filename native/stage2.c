@@ -8,6 +8,9 @@
 
 #include "report.h"
 #include "stage2.h"
+#if IMAGE
+#include "heap.h"
+#endif
 
 #include <signal.h>
 #include <sys/prctl.h>
@@ -137,6 +140,8 @@ int main(int argc, char **argv)
 #if IMAGE
 	if (image_is_restored)
 		return image_run();
+	if (argc > 3 && heap_arrange(argv[3]) < 0)
+		return report(argv, MAKER_CALL, errno, NULL);
 #else
 	if (PyImport_AppendInittab("pyrunc._linux", PyInit__linux) < 0 || PyImport_AppendInittab("pyrunc._json", PyInit__json) < 0 ||
 	    PyImport_AppendInittab("_launcher", PyInit__launcher) < 0)

@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> int:
         shutil.rmtree(cache)  # compiled where it is installed, by that Python
     if (root / LIBEXEC / "maker").exists():
         (root / LIBEXEC / "tools").mkdir()
-        for name in ("__init__.py", "image.py", "training.py", "warm.py"):  # for the postinst
+        for name in ("__init__.py", "arrange.py", "image.py", "training.py", "warm.py"):  # for the postinst
             shutil.copyfile(TOP / "tools" / name, root / LIBEXEC / "tools" / name)
     for extension in root.rglob("*.so"):
         subprocess.run(["strip", "--strip-unneeded", extension], check=True)

@@ -101,10 +101,10 @@ def _bundle(place: Path, config: dict[str, Any], args: list[str], name: str) -> 
     return str(folder)
 
 
-def stays(commands: Path) -> str:
-    """The last bundle whose program goes on until it is ended."""
-    *_, line = [line for line in commands.read_text().splitlines() if "\tcreate\t" in line]
-    return line.split("\t")[-2]
+def staying(commands: Path) -> list[Path]:
+    """The bundles whose programs go on until they are ended."""
+    lines = [line.split("\t") for line in commands.read_text().splitlines()]
+    return [Path(bundle) for bundle in dict.fromkeys(words[-2] for words in lines if "create" in words)]
 
 
 def prepare(place: Path, launcher: Path) -> Path | None:

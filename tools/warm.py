@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 #: native/image.h: struct record, and in it how many runs there are of each kind.
 _HEAD = struct.Struct("<2Q 5Q 9q")
@@ -36,26 +37,35 @@ def written(pid: int, image: Path) -> set[int]:
     return found
 
 
-def _segment(image: Path) -> tuple[int, int, int]:
-    """Place in the file, address and size in memory of the segment that holds Python's data and heap."""
-    record = image.read_bytes()[-RECORD:]
+class Segment(NamedTuple):
+    """What holds Python's data and heap. In bytes: place in the file, address, size in the file and in memory."""
+
+    place: int
+    start: int
+    size: int
+    memory: int
+
+
+def segment(image: Path) -> Segment:
+    """The one of an image."""
+    with open(image, "rb") as file:
+        file.seek(-RECORD, os.SEEK_END)
+        record = file.read()
     segments = [_SEGMENT.unpack_from(record, _HEAD.size + index * _SEGMENT.size) for index in range(SEGMENTS)]
-    size, place, address = max(
-        (size, place, address) for _, flags, place, address, _, _, size, _ in segments if flags & 2
-    )
-    return place, address, size
+    writable = [Segment(*numbers[2:4], *numbers[5:7]) for numbers in segments if numbers[1] & 2]
+    return max(writable, key=lambda each: each.memory)
 
 
 def _data(image: Path) -> tuple[int, int]:
     """First page of that segment, and the one after the last."""
-    _, address, size = _segment(image)
-    return address // PAGE, (address + size + PAGE - 1) // PAGE
+    data = segment(image)
+    return data.start // PAGE, (data.start + data.memory + PAGE - 1) // PAGE
 
 
 def offset(image: Path, address: int) -> int:
     """Where in the file something of that segment is."""
-    place, start, _ = _segment(image)
-    return place + address - start
+    data = segment(image)
+    return data.place + address - data.start
 
 
 def runs(pages: set[int]) -> list[tuple[int, int]]:
@@ -70,12 +80,15 @@ def runs(pages: set[int]) -> list[tuple[int, int]]:
     return sorted((first, count) for first, count in longest)
 
 
-def tell(image: Path, short: set[int], long: set[int]) -> None:
-    """Write both kinds into the image's record, by way of a copy: whoever has it mapped keeps what it has."""
+def tell(image: Path, seen: Seen) -> None:
+    """Write into the image's record what all short commands write, and all that enter a container.
+
+    By way of a copy: whoever has it mapped keeps what it has.
+    """
     data = bytearray(image.read_bytes())
     at = len(data) - 2 * RUNS * _RUN.size
-    for kind in (short, long):
-        entries = runs(kind)
+    for kind in (seen.short, seen.long):
+        entries = runs(set.intersection(*kind) if kind else set())
         for first, count in entries + [(0, 0)] * (RUNS - len(entries)):
             _RUN.pack_into(data, at, first, count)
             at += _RUN.size
@@ -148,23 +161,39 @@ def _is_still(process: subprocess.Popen[bytes]) -> bool:
     return times == 10
 
 
-def observe(image: Path, launcher: Path, root: Path, bundle: str | None) -> tuple[set[int], set[int]]:
-    """The pages that all short commands write, and all that enter a container.
+class Seen(NamedTuple):
+    """The pages that commands have written: each short one, each that enters a container, each process of a new one."""
 
-    bundle: one whose program goes on until it is ended; None where no container can be made.
+    short: list[set[int]]
+    long: list[set[int]]
+    child: list[set[int]]
+
+
+def observe(image: Path, launcher: Path, root: Path, bundles: list[Path]) -> Seen:
+    """Run every hot command and hold it up at its end.
+
+    bundles: whose programs go on until they are ended; none where no container can be made. Raises OSError.
     """
     call: list[str | Path] = [launcher, "--root", root]
-    short = [held_up([*call, command, "none"], image) for command in ("state", "start", "kill", "delete")]
-    long: list[set[int]] = []
-    if bundle is None:
-        return set.intersection(*short), set()
+    seen = Seen([held_up([*call, command, "none"], image) for command in ("state", "start", "kill", "delete")], [], [])
+    null = subprocess.DEVNULL
 
     def beside() -> None:
-        short.append(held_up([*call, "state", "warm"], image))
-        long.append(held_up([*call, "exec", "warm", "/usr/bin/sleep", "100"], image))
+        seen.short.append(held_up([*call, "state", "warm"], image))
+        seen.long.append(held_up([*call, "exec", "warm", "/usr/bin/sleep", "100"], image))
 
-    try:
-        long.append(held_up([*call, "run", "--bundle", bundle, "warm"], image, beside))
-    finally:
-        subprocess.run([*call, "delete", "--force", "warm"], capture_output=True, timeout=_SECONDS, check=False)
-    return set.intersection(*short), set.intersection(*long)
+    def quietly(*words: str | Path) -> None:
+        subprocess.run([*call, *words], stdin=null, stdout=null, stderr=null, timeout=_SECONDS, check=False)
+
+    for bundle in bundles:
+        try:
+            seen.long.append(held_up([*call, "run", "--bundle", bundle, "warm"], image, beside))
+            quietly("delete", "--force", "warm")
+            quietly("create", "--bundle", bundle, "--pid-file", root / "pid", "warm")
+            if not (root / "pid").exists():
+                raise OSError(f"{launcher} creates no container")
+            seen.child.append(written(int((root / "pid").read_text()), image))
+            (root / "pid").unlink()
+        finally:
+            quietly("delete", "--force", "warm")
+    return seen

@@ -371,7 +371,7 @@ def test_it_was_seen_what_commands_write(bundle: MakeBundle, image: Path, runtim
 
 
 #: Faults and pages made in advance, of each command and what it waits for: a fifth more than as this is written.
-BUDGETS = {"create": 1120, "start": 400, "state": 390, "exec": 1410, "kill": 385, "delete": 450, "run": 1870}
+BUDGETS = {"create": 670, "start": 300, "state": 285, "exec": 940, "kill": 295, "delete": 350, "run": 1150}
 
 
 def test_the_budget_of_pages(bundle: MakeBundle, image: Path, runtime: Path) -> None:

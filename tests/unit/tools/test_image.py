@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import TOP
-from tools import freeze, image, warm
+from tools import arrange, freeze, image, warm
 
 #: Who asks for what is not in the image, and why nothing was done before: each is asked for while a command is parsed,
 #: or read and compiled; or in Step.foresee().
@@ -153,6 +154,20 @@ def test_an_image_that_proves_nothing_is_taken_away(tmp_path: Path, capfd: pytes
     assert "no image" in said and said.count("\n") == 1
 
 
+def test_without_room_for_the_first_image_there_is_a_second(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It takes ten times as much; without it blocks lie as they came."""
+    maker = tmp_path / "maker"
+    maker.write_text(
+        '#!/bin/sh\n[ $# = 2 ] || { echo no room >&2; exit 1; }\n/bin/echo "$@" > ' + f"{tmp_path}/called\n"
+    )
+    maker.chmod(0o755)
+    goal = tmp_path / "folder/image"
+    goal.parent.mkdir()
+    assert image.main([str(maker), str(goal), "/bin/true"]) == 0
+    assert "no image" in capfd.readouterr().out
+    assert (tmp_path / "called").read_text().startswith(f"{goal}.new ") and list(goal.parent.iterdir()) == []
+
+
 def test_two_makers_take_turns(tmp_path: Path) -> None:
     """They would write to one file."""
     maker = tmp_path / "maker"
@@ -188,6 +203,23 @@ def test_an_ordinary_users_image_proves_itself_too(public_tree: Path) -> None:
         )
         assert (done.returncode, done.stderr) == (0, "") and done.stdout.count("no image") == 1
         assert list(goal.parent.iterdir()) == []
+
+
+def test_the_order_of_blocks(tmp_path: Path) -> None:
+    """Each block that is written has its kind, the first that holds; what is no block of the first maker's has none."""
+    heap = bytearray(8 * warm.PAGE)
+    for page, of_class, number in ((2, 5, 40), (3, 68, 7), (4, 6, 300), (5, 64, 2)):
+        struct.pack_into("<2I", heap, page * warm.PAGE + 8, of_class, number)
+    first = 0x40000
+    segment = warm._SEGMENT.pack(1, 6, 0, first * warm.PAGE, 0, len(heap), 2 * len(heap), 4096)
+    record = bytes(warm._HEAD.size) + segment + bytes(warm.RECORD - warm._HEAD.size - len(segment))
+    goal = tmp_path / "image"
+    goal.write_bytes(heap + record)
+    seen = warm.Seen([{first, first + 2}], [{first + 2, first + 3, first + 12}], [{first + 4}, {first + 3}])
+    order = arrange.order(goal, (first + 2) * warm.PAGE, seen)
+    assert struct.unpack_from("<3Q", order) == (80, 2048, 96)
+    assert {number: kind for number, kind in enumerate(order[24:]) if kind} == {40: 1, 7: 2, 300: 3}
+    assert len(order) == 24 + 301
 
 
 def test_runs_of_pages() -> None:
