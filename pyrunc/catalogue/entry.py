@@ -93,20 +93,26 @@ def one_of(*names: str) -> Callable[[Case], str]:
     return hint
 
 
-def walked(path: str) -> str:
-    """Where on the way to a path it ends, as this process sees it: "" when it is all there."""
+def walked(path: str, own: str = "/") -> str:
+    """Where on the way to a path it ends, as this process sees it: "" when it is all there.
+
+    own: below which directory other files and what links lead to may be named: who reads the error may know them.
+    """
     here = ""
     for name in [part for part in path.split("/") if part not in ("", ".")]:
         above, here = here or "/", f"{here}/{name}"
         try:
             posix.stat(here)
         except FileNotFoundError:
+            is_known = own == "/" or _is_below(above, own)
             try:
                 target = posix.readlink(here)
-                return f"{here} is a link to {target}, and that is missing"
+                return f"{here} is a link" + (
+                    f" to {target}, and that is missing" if is_known else " to what is missing"
+                )
             except OSError:
                 pass
-            question = meant(name, _names(above))
+            question = meant(name, _names(above)) if is_known else ""
             return "in " + above + " there is no " + name + (": " + question if question else "")
         except NotADirectoryError:
             return above + " is no directory"
@@ -115,6 +121,18 @@ def walked(path: str) -> str:
         except OSError:
             return "its length and the links on the way have limits: path_resolution(7)"
     return ""
+
+
+def _is_below(directory: str, own: str) -> bool:
+    """Whether a directory is another one or below it, whatever links and ".." lead to it."""
+    try:
+        fd = posix.open(directory, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        try:
+            return f"{posix.readlink(f'/proc/self/fd/{fd}')}/".startswith(own.rstrip("/") + "/")
+        finally:
+            posix.close(fd)
+    except OSError:
+        return False
 
 
 def _names(directory: str) -> list[str]:
@@ -129,5 +147,17 @@ def path(hole: int, otherwise: str) -> Callable[[Case], str]:
 
     def hint(case: Case) -> str:
         return walked(case.holes[hole]) or otherwise
+
+    return hint
+
+
+def asked(hole: int, otherwise: str) -> Callable[[Case], str]:
+    """For a file of the host's that a config names: as path(), but of what is outside of the bundle nothing is told
+    that the config does not say. Who reads a container's errors may be an engine's user, who sees no file of the host.
+    """
+
+    def hint(case: Case) -> str:
+        # The command has entered the bundle.
+        return walked(case.holes[hole], posix.getcwd()) or otherwise
 
     return hint

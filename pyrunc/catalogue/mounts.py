@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import EACCES, EBUSY, EINVAL, ELOOP, ENODEV, ENOENT, ENOSYS, ENOTBLK, ENOTDIR, EPERM, EROFS
 from typing import TYPE_CHECKING, Final
 
-from pyrunc.catalogue.entry import CONFIG, GIVEN, HOST, STEP, Case, meant, path
+from pyrunc.catalogue.entry import CONFIG, GIVEN, HOST, STEP, Case, asked, meant
 
 if TYPE_CHECKING:
     from pyrunc.catalogue.entry import Entry
@@ -95,16 +95,16 @@ ENTRIES: Final[dict[str, Entry]] = {
     "invalid rootfs: {} {}": (
         "{0}",
         CONFIG,
-        path(0, "root.path must name a directory, relative to the bundle or absolute, and no link leads to it"),
+        asked(0, "root.path must name a directory, relative to the bundle or absolute, and no link leads to it"),
     ),
     # ---- mounts[] ----
-    "mount source {} does not exist": ("{0}", STEP, path(0, "it must be there before the container is created")),
-    "mount source {}: {}": ("{0}", STEP, path(0, "the runtime must be able to open it")),
+    "mount source {} does not exist": ("{0}", STEP, asked(0, "it must be there before the container is created")),
+    "mount source {}: {}": ("{0}", STEP, asked(0, "the runtime must be able to open it")),
     "mount source {} was moved away meanwhile": ("{0}", STEP, "leave it in its place while the container is made"),
     "bind mount of {}: {}": (
         "{0}",
         STEP,
-        path(0, "the caller must be able to open it, and rbind is needed where mounts below it must come along"),
+        asked(0, "the caller must be able to open it, and rbind is needed where mounts below it must come along"),
     ),
     _RUNC + 'make mountpoint "{}": {}': (
         "{1}",
@@ -233,6 +233,6 @@ ENTRIES: Final[dict[str, Entry]] = {
         },
     ),
     # ---- sources that the runtime opens ----
-    "open for the user namespace: {}: {}": ("{0}", STEP, path(0, "the caller must be able to open it")),
+    "open for the user namespace: {}: {}": ("{0}", STEP, asked(0, "the caller must be able to open it")),
     "take what the runtime has opened: {}": ("what the runtime has opened", STEP, "--debug shows which source it was"),
 }

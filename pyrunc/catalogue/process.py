@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import EACCES, EINVAL, EISDIR, ELOOP, ENOENT, ENOEXEC, ENOSPC, ENOTDIR, EPERM
 from typing import TYPE_CHECKING, Final
 
-from pyrunc.catalogue.entry import CALL, CONFIG, GIVEN, STATE, STEP, Case, meant, path
+from pyrunc.catalogue.entry import CALL, CONFIG, GIVEN, STATE, STEP, Case, asked, meant
 
 if TYPE_CHECKING:
     from pyrunc.catalogue.entry import Entry
@@ -61,7 +61,7 @@ _LINK: Final = "`ip link` on the host shows the device and its state"
 
 ENTRIES: Final[dict[str, Entry]] = {
     # ---- namespaces ----
-    "namespace path {}: {}": ("{0}", CONFIG, path(0, "the process that it belongs to must still be there")),
+    "namespace path {}: {}": ("{0}", CONFIG, asked(0, "the process that it belongs to must still be there")),
     "namespace path {} is not a {} namespace": (
         "{0}",
         CONFIG,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pyrunc import log
 from pyrunc.cli import paint
 from pyrunc.errors import PyruncError, StateError, reason
-from pyrunc.lifecycle import endings
+from pyrunc.lifecycle import endings, remains
 
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
@@ -96,12 +96,15 @@ def _now(root: str, name: str) -> dict[str, Any] | None:
             "created": container.fields["created"],
         }
         if container.is_zombie:
-            told.update(endings.exit_of(container.pid))
-        memory = endings.out_of_memory(container.manager())
+            told.update(remains.exit_of(container.pid))
+        started = remains.started(container)
+        memory = remains.out_of_memory(container.manager(), container.fields["start"])
     except StateError:
         return None
     except PyruncError as error:
         return {"status": "unknown", "message": error.line()}
+    if started:
+        told["started"] = started
     if memory:
         told["oom"] = memory
     if told["status"] == "stopped":
@@ -118,9 +121,21 @@ def _look_again(event: dict[str, Any]) -> None:
         return
     from pyrunc.lifecycle import kernel_log
 
-    found = kernel_log.of_process(pid, start)
+    found = kernel_log.of_process(pid, start, _seconds(event["time"]))
     if found:
         event["kernel"] = found
+
+
+def _seconds(moment: str) -> float:
+    """Of RFC 3339 in UTC since 1970; inf for what is none."""
+    import calendar
+    import math
+    import time
+
+    try:
+        return calendar.timegm(time.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S")) + 1
+    except ValueError:
+        return math.inf
 
 
 def _unknown(root: str, name: str) -> PyruncError:
@@ -164,7 +179,8 @@ def summary(event: dict[str, Any]) -> str:
         if event.get("step") == "hooks":
             message = message.partition(", output: ")[0]
         return f"{command} failed: {message}"
-    return how(event) or "ended"
+    program = f"{command} of {event['program']}: " if event.get("program") else ""
+    return program + (how(event) or "ended")
 
 
 def how(event: dict[str, Any]) -> str:
@@ -203,11 +219,12 @@ def _details(event: dict[str, Any]) -> list[str]:
         rows.append(("sender", _of_sender(sender, event.get("signal"))))
     elif event.get("what") == "ended" and event.get("signal") and not oom:
         rows.append(("sender", _unseen(event)))
+    rows += [("killed", line) for line in _killed(oom)]
     rows += [("kernel", str(line)) for line in event.get("kernel") or ()]
     rows += [("seccomp", name) for name in _denied(event)]
-    for name in ("created", "bundle"):
-        if event.get(name):
-            rows.append((name, _moment(event[name]) if name == "created" else str(event[name])))
+    rows += [(name, _moment(event[name])) for name in ("created", "started") if event.get(name)]
+    if event.get("bundle"):
+        rows.append(("bundle", str(event["bundle"])))
     return ["    " + (name + ":").ljust(10) + value for name, value in rows]
 
 
@@ -225,6 +242,16 @@ def _of_memory(oom: dict[str, Any]) -> str:
         if isinstance(oom.get(name), int):
             words += f", {name} {oom[name]} bytes"
     return words + " (config.json /linux/resources/memory/limit)"
+
+
+def _killed(oom: Any) -> list[str]:
+    """Whom the kernel has killed for want of memory."""
+    victims = oom.get("killed") if isinstance(oom, dict) else None
+    return [
+        f"{one.get('name')}, process {one.get('pid')} of user {one.get('uid')}"
+        for one in (victims if isinstance(victims, list) else ())
+        if isinstance(one, dict)
+    ]
 
 
 def _of_sender(sender: dict[str, Any], signal: Any) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pyrunc.inspect import limits, mounts, process, scheduling, seccomp, spaces
+from pyrunc.inspect import limits, mounts, process, rdt, scheduling, seccomp, spaces
 from pyrunc.inspect.proc import Process, open_process
 from pyrunc.inspect.report import Report
 from pyrunc.state import updated
@@ -61,6 +61,7 @@ def _fill(
         verdicts = seccomp.verdicts(report, syscalls, linux, init, container.store.root + "/@seccomp")
     if status != "creating":
         limits.compare(report, resources, container, init)
+        rdt.compare(report, linux, container, init)
     if wanted:
         process.limits(report, wanted, init)
     mounts.Mounts(report, config, container, init).compare()

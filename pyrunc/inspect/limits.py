@@ -4,12 +4,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from pyrunc import _linux
-from pyrunc.cgroups import device_rules, elsewhere, hierarchies
+from pyrunc.cgroups import elsewhere, hierarchies
 from pyrunc.cgroups.files import read_file
 from pyrunc.cgroups.v1.limits import Limits
 from pyrunc.cgroups.v2 import limits as limits2
 from pyrunc.errors import PyruncError
+from pyrunc.inspect import devices
 from pyrunc.inspect.proc import Process
 from pyrunc.inspect.report import Report
 from pyrunc.linux import cpulist
@@ -93,7 +93,7 @@ def compare(report: Report, resources: Any, container: Container, process: Proce
         if file not in asked and text is not None:
             row = report.add("limits", file, None, _plain(text))
             row.usage = _usage(paths[controller], file)
-    _devices(report, resources.get("devices", []), paths)
+    devices.compare(report, resources.get("devices", []), paths)
 
 
 def _places(report: Report, paths: Mapping[str, str], container: Container, process: Process) -> None:
@@ -191,41 +191,3 @@ def _same(file: str, wanted: str, found: str) -> bool:
 def _huge(file: str) -> int:
     size = file.split(".")[1]
     return int(size[:-2]) << {"KB": 10, "MB": 20, "GB": 30}.get(size[-2:], 0)
-
-
-def _devices(report: Report, configured: Any, paths: Mapping[str, str]) -> None:
-    """linux.resources.devices with the defaults: on v1 the list of the controller, on v2 how many programs judge."""
-    pointer = _BASE + "/devices"
-    if "" in paths:
-        found = _programs(paths[""])
-        row = report.add("devices", "programs", 1, found, pointer)
-        row.differs = found == 0
-        return
-    text = _read(paths.get("devices"), "devices.list")
-    if text is None:
-        return
-    default, exceptions = device_rules.reduce(device_rules.parse(configured, pointer), pointer=pointer)
-    # With everything allowed the kernel does not show what is excepted.
-    wanted = ["a *:* rwm"] if default else [device_rules.text(device, access) for device, access in exceptions.items()]
-    row = report.add("devices", "devices.list", sorted(wanted), sorted(text.split("\n")) if text else [], pointer)
-    if row.differs:
-        less = [rule for rule in row.requested if rule not in row.effective]
-        more = [rule for rule in row.effective if rule not in row.requested]
-        row.note = "; ".join([f"without {rule}" for rule in less] + [f"with {rule}" for rule in more])
-
-
-def _programs(directory: str) -> int | None:
-    """How many programs of a container's cgroup decide about devices (BPF_PROG_QUERY); None when it is not told."""
-    try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        # union bpf_attr, query: target_fd, attach_type, query_flags, attach_flags, prog_ids (u64), prog_cnt.
-        attributes = bytearray(fd.to_bytes(4, "little") + _linux.BPF_CGROUP_DEVICE.to_bytes(4, "little") + bytes(24))
-        _linux.bpf(_linux.BPF_PROG_QUERY, attributes)
-        return int.from_bytes(attributes[24:28], "little")
-    except OSError:
-        return None
-    finally:
-        os.close(fd)

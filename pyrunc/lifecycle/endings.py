@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, StateError
 from pyrunc.jsontext import dumps, loads
+from pyrunc.lifecycle import remains
 from pyrunc.linux import files
 from pyrunc.linux.directories import make_directories
 from pyrunc.state.container import timestamp
@@ -43,6 +44,10 @@ _PATIENCE: Final = 0.5
 _FLAGS: Final = posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
 # The phases of a container that a failure is kept of.
 COMMANDS: Final = ("create", "exec", "restore", "run", "start")
+
+
+# ILL TRAP BUS FPE SEGV SYS: of the program's own doing, or a filter's.
+_OWN_SIGNALS: Final = (4, 5, 7, 8, 11, 31)
 
 
 # ---- what is told ----
@@ -89,50 +94,23 @@ def found(container: Container, manager: Any, is_zombie: bool) -> None:
     """What `delete` has found: memory has run out, or nobody has waited yet for a process that ended badly."""
     event = _end(container, "delete")
     if is_zombie:
-        event.update(exit_of(container.pid))
+        event.update(remains.exit_of(container.pid))
     _explain(event, container, manager)
     if event.get("oom") or event.get("signal") or event.get("exitStatus"):
         _keep(container.store.root, container.id, event)
 
 
-def exit_of(pid: int) -> dict[str, int]:
-    """How a process ended that nobody has waited for yet: {"signal": N} or {"exitStatus": N}; {} where it is not known.
+def exec_ended(container: Container, program: str, status: int, foreground: Foreground) -> None:
+    """The end, by a signal, of another process that `exec` has waited for. Its exit status is its caller's affair."""
+    event: dict[str, Any] = {"what": "ended", "command": "exec", "pid": foreground.pid, "program": program}
+    event["signal"] = status - 128
+    _add(event, "sender", _sender(foreground.last_signal))
+    if event["signal"] in _OWN_SIGNALS:
+        from pyrunc.lifecycle import kernel_log
 
-    Field 52 of proc(5)'s stat, which the kernel tells to who may trace the process.
-    """
-    try:
-        data = files.read(f"/proc/{pid}/stat", limit=4096)
-        fields = data[data.rfind(b")") + 2 :].split()
-        status = int(fields[49])
-    except (OSError, ValueError, IndexError):
-        return {}
-    if fields[0] != b"Z":
-        return {}
-    return (
-        {"signal": posix.WTERMSIG(status)} if posix.WIFSIGNALED(status) else {"exitStatus": posix.WEXITSTATUS(status)}
-    )
-
-
-def out_of_memory(manager: Any) -> dict[str, int] | None:
-    """{"kills": N, "limit": BYTES, "peak": BYTES} as far as known, when the kernel has killed in there; else None."""
-    try:
-        kills = manager.oom_kills()
-    except PyruncError:
-        return None
-    if not kills:
-        return None
-    told = {"kills": kills}
-    unified = manager.paths.get("")
-    folder = unified or manager.paths.get("memory")
-    names = ("memory.max", "memory.peak") if unified else ("memory.limit_in_bytes", "memory.max_usage_in_bytes")
-    for key, name in zip(("limit", "peak"), names, strict=True):
-        try:
-            value = files.read(f"{folder}/{name}", limit=64).strip()
-        except OSError:
-            continue
-        if value.isdigit() and int(value) < 1 << 62:
-            told[key] = int(value)
-    return told
+        # It is not older than the container.
+        _add(event, "kernel", kernel_log.of_process(foreground.pid, container.fields["start"]))
+    _keep(container.store.root, container.id, event)
 
 
 # ---- how it is put together ----
@@ -145,21 +123,16 @@ def _add(event: dict[str, Any], name: str, value: Any) -> None:
 
 def _end(container: Container, command: str) -> dict[str, Any]:
     fields = container.fields
-    return {
-        "what": "ended",
-        "command": command,
-        "pid": fields["pid"],
-        "start": fields["start"],
-        "bundle": fields["bundle"],
-        "created": fields["created"],
-    }
+    event: dict[str, Any] = {"what": "ended", "command": command}
+    event.update({name: fields[name] for name in ("pid", "start", "bundle", "created")})
+    _add(event, "started", remains.started(container))
+    return event
 
 
 def _explain(event: dict[str, Any], container: Container, manager: Any) -> None:
     """Memory that has run out; and of a signal that the kernel sends, what it says of it."""
-    _add(event, "oom", out_of_memory(manager))
-    # ILL TRAP ABRT BUS FPE SEGV SYS: of the program's own doing, or a filter's. With oom: whom it has killed.
-    if event.get("oom") or event.get("signal") in (4, 5, 7, 8, 11, 31):
+    _add(event, "oom", remains.out_of_memory(manager, container.fields["start"]))
+    if event.get("oom") or event.get("signal") in _OWN_SIGNALS:
         from pyrunc.lifecycle import kernel_log
 
         _add(event, "kernel", kernel_log.of_process(container.pid, container.fields["start"]))
@@ -234,7 +207,7 @@ def _is_entry(entry: Any, container_id: str) -> bool:
             isinstance(event, dict)
             and isinstance(event.get("time"), str)
             and isinstance(event.get("kernel", []), list)
-            and all(isinstance(event.get(name, ""), str) for name in ("created", "bundle"))
+            and all(isinstance(event.get(name, ""), str) for name in ("created", "started", "bundle"))
             for event in entry["events"]
         )
     )

@@ -47,7 +47,7 @@ def exec_(store: Store, container_id: str, options: ExecOptions) -> int:
         for warning in plan.warnings:
             log.warning(warning)
         _linux.close_range(3 + context.preserve_fds, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
-        return _carry_out(plan, context, options)
+        return _carry_out(plan, context, options, container, wanted)
     except (PyruncError, OSError) as error:
         if pidfd is not None and (clone.has_ended(pidfd) or procfs.is_ending(container.pid)):
             # Whatever could not be done, that is why: its cgroup or namespaces have gone away under our hands.
@@ -178,7 +178,7 @@ def _namespaces(container: Container, linux: Any) -> dict[str, tuple[str, str]]:
     return joined
 
 
-def _carry_out(plan: Plan, context: Context, options: ExecOptions) -> int:
+def _carry_out(plan: Plan, context: Context, options: ExecOptions, container: Container, wanted: Any) -> int:
     foreground = None
     if not options.detach:
         from pyrunc.lifecycle.foreground import Foreground, hold_signals
@@ -207,5 +207,9 @@ def _carry_out(plan: Plan, context: Context, options: ExecOptions) -> int:
         perform.undo(context)
         raise
     status = foreground.wait()
+    if foreground.killed:
+        from pyrunc.lifecycle import endings
+
+        endings.exec_ended(container, wanted["args"][0], status, foreground)
     foreground.finish(status)
     return status

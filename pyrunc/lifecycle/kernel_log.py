@@ -7,9 +7,13 @@ CAP_SYSLOG or kernel.dmesg_restrict=0. Where auditd runs, audit's records go the
 from __future__ import annotations
 
 import errno
+import math
 import posix
 import time
 from typing import Final
+
+from pyrunc.errors import PyruncError
+from pyrunc.linux import procfs
 
 # Inode of the first pid namespace: PROC_PID_INIT_INO of the kernel's linux/proc_ns.h. The log counts as that one does.
 _FIRST_PID_NAMESPACE: Final = 0xEFFFFFFC
@@ -21,16 +25,72 @@ _SLACK: Final = 1.0
 _RECORDS: Final = 50_000
 
 
-def of_process(pid: int, start: int) -> list[str]:
-    """What it says of one process. start: when it started, in ticks since boot."""
-    try:
-        if posix.stat("/proc/self/ns/pid").st_ino != _FIRST_PID_NAMESPACE:
-            return []
-    except OSError:
+def of_process(pid: int, start: int, ended: float = math.inf) -> list[str]:
+    """What it says of one process.
+
+    start: when it started, in ticks since boot. ended: seconds since 1970 at which it had ended, where that is known:
+    its number may be another one's since.
+    """
+    if not _is_ours():
         return []
-    number = str(pid)
-    words = [f" pid={number} ", f"[{number}]", f"Killed process {number} ", f"task {number} "]
-    return find(words, start / posix.sysconf("SC_CLK_TCK") - _asleep())
+    words = [f" pid={pid} ", f"[{pid}]", f"Killed process {pid} ", f"task {pid} "]
+    return find(words, _moment(start), min(_until(ended), _next_start(pid, start)))
+
+
+def out_of_memory(folder: str, start: int, ended: float = math.inf) -> list[dict[str, str | int]]:
+    """Whom it has killed in a memory cgroup, the last ones: name, pid and uid of each. folder: its directory."""
+    found: list[dict[str, str | int]] = []
+    for line in find(["oom-kill:"], _moment(start), _until(ended)) if _is_ours() else []:
+        group, _, victim = line.partition(",task_memcg=")[2].partition(",task=")
+        name, _, rest = victim.rpartition(",pid=")
+        pid, _, uid = rest.partition(",uid=")
+        if pid.isdigit() and uid.isdigit() and _is_within(folder, group):
+            found.append({"name": name, "pid": int(pid), "uid": int(uid)})
+    return found
+
+
+def _is_within(folder: str, group: str) -> bool:
+    """Whether a cgroup, named from its hierarchy's root, is the one with this directory, or one below it."""
+    while len(group) > 1:
+        point = folder.removesuffix(group)
+        if point != folder and _is_mount(point):
+            return True
+        group = group.rpartition("/")[0]
+    return False
+
+
+def _is_mount(path: str) -> bool:
+    try:
+        return posix.stat(path).st_dev != posix.stat(path + "/..").st_dev
+    except OSError:
+        return False
+
+
+def _is_ours() -> bool:
+    """Whether the log counts processes and cgroups as we do."""
+    try:
+        return posix.stat("/proc/self/ns/pid").st_ino == _FIRST_PID_NAMESPACE
+    except OSError:
+        return False
+
+
+def _moment(start: int) -> float:
+    """The log's time of a moment in ticks since boot."""
+    return start / posix.sysconf("SC_CLK_TCK") - _asleep()
+
+
+def _until(ended: float) -> float:
+    """The log's time of a moment in seconds since 1970."""
+    return time.monotonic() - (time.time() - ended)
+
+
+def _next_start(pid: int, start: int) -> float:
+    """When another process has started that has the number now, by the log's clock; inf when there is none."""
+    try:
+        other = procfs.start_time(pid)
+    except PyruncError:
+        return math.inf
+    return math.inf if other in (None, start) else _moment(other or 0)
 
 
 def own_start() -> float:
@@ -38,8 +98,8 @@ def own_start() -> float:
     return time.monotonic() - 10
 
 
-def find(words: list[str], since: float) -> list[str]:
-    """The last lines that hold one of the words, from a time on (seconds, CLOCK_MONOTONIC). Raises nothing."""
+def find(words: list[str], since: float, until: float = math.inf) -> list[str]:
+    """The last lines that hold one of the words, between two times (seconds, CLOCK_MONOTONIC). Raises nothing."""
     try:
         fd = posix.open("/dev/kmsg", posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC | posix.O_NOCTTY)
     except OSError:
@@ -59,7 +119,9 @@ def find(words: list[str], since: float) -> list[str]:
             head, _, rest = record.decode("utf-8", "replace").partition(";")
             text = rest.partition("\n")[0]
             fields = head.split(",")
-            if len(fields) < 3 or not fields[2].isdigit() or int(fields[2]) / 1e6 < since - _SLACK:
+            if len(fields) < 3 or not fields[2].isdigit():
+                continue
+            if not since - _SLACK <= int(fields[2]) / 1e6 <= until + _SLACK:
                 continue
             if any(word in text + " " for word in words):
                 found.append(text[:_LINE_LIMIT])

@@ -1,15 +1,18 @@
 """`why`: what is kept of a container that failed or ended badly, as its files and the command show it."""
 
+import calendar
 import json
 import os
 import signal
 import stat
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pyrunc.lifecycle import kernel_log
 from tests.support.containers import running
 from tests.support.processes import has_ended
 from tests.support.waiting import wait_until
@@ -42,6 +45,11 @@ def share_pids(box: Bundle) -> None:
     """No pid namespace of its own: the first process of one takes no signal that it does not handle."""
     namespaces = box.config["linux"]["namespaces"]
     box.config["linux"]["namespaces"] = [entry for entry in namespaces if entry["type"] != "pid"]
+
+
+def reads_the_log() -> bool:
+    """Whether the kernel's log is there, and counts processes as we do."""
+    return os.access("/dev/kmsg", os.R_OK) and os.stat("/proc/self/ns/pid").st_ino == 0xEFFFFFFC
 
 
 # ---- ends ----
@@ -128,7 +136,7 @@ def test_out_of_memory(bundle: MakeBundle) -> None:
     text = why(box)
     assert "killed by signal 9 (SIGKILL), out of memory" in text
     assert f"limit {limit} bytes" in text and "/linux/resources/memory/limit" in text
-    if os.access("/dev/kmsg", os.R_OK) and os.stat("/proc/self/ns/pid").st_ino == 0xEFFFFFFC:
+    if reads_the_log():
         assert any("Killed process" in line for line in event["kernel"])
 
 
@@ -147,6 +155,79 @@ def test_delete_keeps_that_memory_ran_out(bundle: MakeBundle) -> None:
     event = last(box)
     assert event["command"] == "delete" and event["oom"]["kills"] == 1 and event["oom"]["limit"] == limit
     assert "exitStatus" not in event and "signal" not in event
+    if reads_the_log():
+        (victim,) = event["oom"]["killed"]
+        assert (victim["name"], victim["uid"]) == ("tail", 0) and victim["pid"] not in (0, pid)
+        assert f"tail, process {victim['pid']} of user 0" in why(box)
+
+
+def test_when_it_was_started(bundle: MakeBundle) -> None:
+    """Not known before `start`, nor after an `update`, which writes to the same directory."""
+    box = bundle("sleep", "100")
+    box.create().ok()
+    created = json.loads(why(box, "--json"))["now"]
+    assert "started" not in created and created["created"]
+    time.sleep(0.05)
+    before = time.time()
+    box.start().ok()
+    started = json.loads(why(box, "--json"))["now"]["started"]
+    seconds = calendar.timegm(time.strptime(started[:19], "%Y-%m-%dT%H:%M:%S")) + float(f"0{started[19:-1]}")
+    # The kernel's clock for files goes by ticks.
+    assert before - 0.02 <= seconds <= time.time()
+    assert f"started:  {started[:23]}Z" in why(box)
+    box.kill().ok()
+    box.wait_for("stopped")
+    assert json.loads(why(box, "--json"))["now"]["started"] == started
+    box.delete().ok()
+    assert last(box)["started"] == started
+    box.create().ok()
+    box.start().ok()
+    box.call("update", "--pids-limit", "50", box.id).ok()
+    assert "started" not in json.loads(why(box, "--json"))["now"]
+    box.delete("--force").ok()
+
+
+def test_another_process_that_a_signal_ended(bundle: MakeBundle) -> None:
+    """Of `exec`, while the container goes on; a status is its caller's affair."""
+    box = bundle("sleep", "100")
+    running(box)
+    assert box.call("exec", box.id, "sh", "-c", "exit 3").returncode == 3
+    assert json.loads(why(box, "--json"))["events"] == []
+    assert box.call("exec", box.id, "sh", "-c", "kill -SEGV $$").returncode == 128 + signal.SIGSEGV
+    event = last(box)
+    assert (event["what"], event["command"], event["program"]) == ("ended", "exec", "sh")
+    assert event["signal"] == signal.SIGSEGV and "sender" not in event
+    text = why(box)
+    assert f"{box.id} is running" in text and "exec of sh: killed by signal 11 (SIGSEGV)" in text
+    box.delete("--force").ok()
+
+
+def test_a_number_that_another_process_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of the kernel's log only what was said of a process before it had ended, and before the number was another's."""
+    log = tmp_path / "kmsg"
+    log.write_text("6,1,5000000,-;x[77]: ours\n")
+    now = time.monotonic()
+    lines = [
+        f"6,{at},{int(when * 1e6)},-;x[77]: {what}\n"
+        for at, (when, what) in enumerate([(now - 60, "ours"), (now - 5, "later")])
+    ]
+
+    def read(descriptor: int, size: int) -> bytes:
+        return lines.pop(0).encode() if lines else b""
+
+    kept = list(lines)
+    monkeypatch.setattr("pyrunc.lifecycle.kernel_log.posix.open", lambda *args: os.open(log, os.O_RDONLY))
+    monkeypatch.setattr("pyrunc.lifecycle.kernel_log.posix.read", read)
+    monkeypatch.setattr(kernel_log, "_is_ours", lambda: True)
+    start = int((now - 100 + kernel_log._asleep()) * os.sysconf("SC_CLK_TCK"))
+    for ended, next_start, found in (
+        (float("inf"), float("inf"), 2),
+        (time.time() - 50, float("inf"), 1),
+        (float("inf"), now - 30, 1),
+    ):
+        lines[:] = kept
+        monkeypatch.setattr(kernel_log, "_next_start", lambda pid, start, moment=next_start: moment)
+        assert [line[7:] for line in kernel_log.of_process(77, start, ended)] == ["ours", "later"][:found]
 
 
 # ---- failures ----

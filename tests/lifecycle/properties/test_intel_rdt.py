@@ -7,13 +7,18 @@ make a group's files, so the test makes them, and what is written and removed is
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 pytest.importorskip("pyrunc._linux")
 
 from pyrunc.errors import ConfigError, PyruncError
+from pyrunc.inspect import rdt
+from pyrunc.inspect.proc import Process
+from pyrunc.inspect.report import Report, Row
+from pyrunc.state.container import Container
 from pyrunc.steps import intel_rdt
 from pyrunc.steps.context import Context
 from pyrunc.steps.host import Host
@@ -252,3 +257,47 @@ def test_the_mount_point_is_read_from_mountinfo() -> None:
 """
     assert intel_rdt.mount_point(lines) == "/sys/fs/resctrl 2"
     assert intel_rdt.mount_point(lines.splitlines(True)[0]) is None
+
+
+# ---- inspect ----
+
+
+def inspected(resctrl: Resctrl, wanted: dict[str, Any], pid: int) -> dict[str, Row]:
+    """Rows by name. Of the container counts its record, of the process its number."""
+    container = cast("Container", SimpleNamespace(fields={"intelRdt": resctrl.records[-1]}))
+    report = Report()
+    rdt.compare(report, {"intelRdt": wanted}, container, cast("Process", SimpleNamespace(pid=pid)))
+    assert {row.section for row in report.rows} <= {"intelRdt"}
+    return {row.name: row for row in report.rows}
+
+
+def test_inspect_of_what_holds(resctrl: Resctrl) -> None:
+    """Whatever way the kernel writes a schema: other domains, zeros before the numbers."""
+    wanted = {"l3CacheSchema": "L3:0=f0", "memBwSchema": "MB:0=70", "enableMonitoring": True}
+    resctrl.create(wanted)
+    (resctrl.path / "box/schemata").write_text("    MB:0=  70;1= 100\n    L3:0=000f0;1=fffff\n")
+    rows = inspected(resctrl, wanted, 4711)
+    assert set(rows) == {"class of service", "monitoring group", "L3", "MB"}
+    assert [name for name, row in rows.items() if row.differs] == []
+    assert rows["class of service"].effective == str(resctrl.path / "box")
+    assert (rows["L3"].requested, rows["L3"].pointer) == ("L3:0=f0", "/linux/intelRdt/l3CacheSchema")
+
+
+def test_inspect_of_what_has_been_changed(resctrl: Resctrl) -> None:
+    wanted = {"closID": "gold", "schemata": ["L3:0=f0"]}
+    resctrl.create(wanted)
+    (resctrl.path / "gold/schemata").write_text("L3:0=f\n")
+    rows = inspected(resctrl, wanted, 12)
+    assert rows["class of service"].differs and rows["class of service"].note == "the process has been moved"
+    assert rows["class of service"].pointer == "/linux/intelRdt/closID"
+    assert (
+        rows["L3"].differs and rows["L3"].effective == "L3:0=f" and rows["L3"].pointer == "/linux/intelRdt/schemata/0"
+    )
+    resctrl.remove(str(resctrl.path / "gold"))
+    assert inspected(resctrl, wanted, 12)["class of service"].note == "the group is not there any more"
+
+
+def test_inspect_of_a_container_without() -> None:
+    report = Report()
+    rdt.compare(report, {}, cast("Container", SimpleNamespace(fields={})), None)
+    assert report.rows == []
