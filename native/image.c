@@ -82,7 +82,7 @@ int image_make(int argc, char **argv)
 	PyOS_BeforeFork();
 	thread = PyEval_SaveThread();
 	image_is_restored = 1;
-	dprintf(STDOUT_FILENO, "%lx\n", (unsigned long)heap_apart());
+	printf("%lx\n", (unsigned long)heap_apart()); /* where tools/arrange.py finds the blocks; written at the end, by exit() */
 	return dump(argv[1], heap_seal(), libraries, STAGE2) < 0 ? report(argv, IMAGE_FILE, errno, NULL) : 0;
 }
 

