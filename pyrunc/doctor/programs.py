@@ -106,7 +106,7 @@ def _image() -> Finding:
     try:
         status = posix.stat(path, follow_symlinks=False)
     except OSError as error:
-        remedy = "apt-get install libpython3-dev, which has a static libpython, then make, make install"
+        remedy = "with Python 3.11 or 3.13 on amd64: apt-get install libpython3-dev, then make, make install"
         return Finding(NOTE, subject, f"{path}: {reason(error)}: commands start some ms slower", remedy)
     if status.st_uid != 0 or status.st_mode & 0o022 or status.st_mode & _linux.S_IFMT != _linux.S_IFREG:
         return Finding(
