@@ -17,7 +17,7 @@ from pyrunc.linux import procfs
 from pyrunc.plan import create_parts, order, perform
 from pyrunc.state.container import Container, timestamp
 from pyrunc.state.state_file import FORMAT
-from pyrunc.steps import clone, exec_fifo
+from pyrunc.steps import clone
 from pyrunc.steps.context import Context
 from pyrunc.steps.host import read_host
 from pyrunc.steps.rootfs import mount_record
@@ -246,7 +246,7 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
         perform.execute(creation.plan, context)
         # The end of file by which we know that it waits comes of its end, too.
         if clone.has_ended(context.pidfd) or procfs.is_ending(context.pid):
-            raise perform.ended(context)
+            raise perform.ended(creation.plan, context)
         if console is not None:
             send_fd(console, context.console_fd, b"/dev/ptmx", "console socket")
         if context.console_fd >= 0 and not keep_console:
@@ -266,7 +266,7 @@ def carry_out(creation: Creation, keep_console: bool = False) -> Container:
     for warning in context.warnings:
         if warning not in creation.plan.warnings:
             log.warning(warning)
-    exec_fifo.close(context)
+    creation.parts.fifo.close()
     if creation.state_step.lock is not None:
         creation.state_step.lock.release()
     return container

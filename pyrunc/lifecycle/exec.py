@@ -157,15 +157,10 @@ def compile_exec(
 
         trusted = bool(container.fields.get("trustAnnotations"))
         context.annotations = annotations.heeded(config["annotations"], trusted, host)
-    context.on_pid = _nothing
     linux = config.get("linux", {})
     joined = _namespaces(container, linux)
     parts = ExecParts(container, linux, wanted, host, joined, pidfd, options.cgroup, detach=options.detach)
     return context, Plan(order.exec_(parts), parts.warnings(parts.program, ""))
-
-
-def _nothing(context: Context) -> None:
-    """An exec leaves nothing to record: its processes are in the container's cgroup."""
 
 
 def _namespaces(container: Container, linux: Any) -> dict[str, tuple[str, str]]:

@@ -78,7 +78,6 @@ def _compile(container: Container, wanted: list[Any], add: bool, pidfd: int) -> 
     host = read_host(None)
     context = Context(container.id, container.fields["bundle"], config, host, container.directory)
     context.cgroup = container.manager()
-    context.on_pid = _nothing
     directory = f"/proc/{container.pid}/ns/"
     joined = {}
     for index, entry in enumerate(linux.get("namespaces", [])):
@@ -86,6 +85,7 @@ def _compile(container: Container, wanted: list[Any], add: bool, pidfd: int) -> 
         if entry["type"] in ("user", "mount", "network", "ipc", "cgroup", "pid"):
             path = directory + namespaces.TYPES[entry["type"]][1]
             joined[entry["type"]] = (path, "/linux/namespaces/" + str(index))
+    opened = OpenContainer(joined, container.pid, pidfd)
     sources: list[Step] = []
     made: list[Step] = []
     for index, mount in enumerate(wanted):
@@ -93,7 +93,8 @@ def _compile(container: Container, wanted: list[Any], add: bool, pidfd: int) -> 
         if not add:
             made.append(Unmount(mount["destination"], container.fields.get("mounts") or [], pointer))
             continue
-        step = mounts.MountStep(mount, container.fields["bundle"], pointer, None, linux.get("mountLabel") or "")
+        bundle, label = container.fields["bundle"], linux.get("mountLabel") or ""
+        step = mounts.MountStep(mount, bundle, pointer, None, label, opened=opened)
         if step.options.idmap or mount.get("uidMappings"):
             raise ConfigError("mounts with mapped ids can only be made by create", pointer=pointer)
         if step.options.bind and not step.options.remount:
@@ -105,9 +106,4 @@ def _compile(container: Container, wanted: list[Any], add: bool, pidfd: int) -> 
     late = [step for step in made if isinstance(step, mounts.MountStep) and step.fstype in mounts.READ_ONLY_LATE]
     late = [step for step in late if step.read_only()]
     read_only: list[Step] = [mounts.ReadOnlyMounts(late, False, "/mounts")] if late else []
-    opened = OpenContainer(joined, container.pid, pidfd)
     return context, Plan(order.mounts(opened, sources, made, read_only), [])
-
-
-def _nothing(context: Context) -> None:
-    """The helper is gone before the command is: nothing to record."""

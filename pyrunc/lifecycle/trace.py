@@ -297,9 +297,9 @@ def _watch_ends(trace: Trace) -> None:
     """That the process waits for start and that it has died look alike at first."""
     original = failures.ended
 
-    def ended(context: Context) -> PyruncError:
+    def ended(plan: Plan, context: Context) -> PyruncError:
         trace.died = True
-        return original(context)
+        return original(plan, context)
 
     for module in (waiting, perform):
         setattr(module, "ended", ended)  # noqa: B010

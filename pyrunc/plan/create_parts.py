@@ -8,6 +8,7 @@ from pyrunc.plan import meetings
 from pyrunc.plan.process_parts import ProcessParts
 from pyrunc.plan.rootfs_parts import RootfsParts
 from pyrunc.steps import cgroup, clone, hooks, namespaces
+from pyrunc.steps.exec_fifo import MakeFifo
 from pyrunc.steps.hostname import Hostname
 from pyrunc.steps.process import init
 from pyrunc.steps.process.keyring import Keyring
@@ -59,8 +60,10 @@ class CreateParts(ProcessParts):
             linux,
             host,
             has_userns=self.spaces.has("user"),
-            joins_pids="pid" in self.spaces.joined,
+            opened=namespaces.OpenNamespaces(self.spaces.joined) if self.spaces.joined else None,
             is_relayed=options.relay,
+            cache=options.seccomp_cache,
+            sysctl=linux.get("sysctl"),
         )
         self.has_process = bool(process)
         self.options = options
@@ -68,12 +71,34 @@ class CreateParts(ProcessParts):
         self.state = state
         self.propagation: str = linux.get("rootfsPropagation") or ""
         self.hooks: Any = config.get("hooks", {})
-        self.files = RootfsParts(config, bundle, rootfs, host, self.spaces)
+        self.fifo = MakeFifo()
+        self.files = RootfsParts(config, bundle, rootfs, host, self.spaces, self.opened)
+        self.root = self._root()
+        self.cgroup = self._cgroup()
         self.clones_twice = "user" in self.spaces.joined and bool(self.spaces.new)
         self.clos: Any = None
         start = self.hooks.get("startContainer")
         self.program = init.BecomeProgram(
-            process, has_fifo=True, hooks=hooks.StartContainerHooks(start) if start else None, again=self.joins_pids
+            process,
+            fifo=self.fifo,
+            seccomp=self.filter,
+            hooks=hooks.StartContainerHooks(start) if start else None,
+            again=self.joins_pids,
+        )
+
+    def _root(self) -> Rootfs:
+        files = self.files
+        return Rootfs(files.rootfs, files.root_tree, self.propagation in ("slave", "rslave"), files.null_tree)
+
+    def _cgroup(self) -> cgroup.MakeCgroup | None:
+        if self.manager is None:
+            return None
+        return cgroup.MakeCgroup(
+            self.manager,
+            self.linux.get("resources", {}),
+            self.has_small_memory,
+            self._cgroup_owner(self.manager),
+            "pid" in self.spaces.new,
         )
 
     # ---- the runtime alone
@@ -82,7 +107,7 @@ class CreateParts(ProcessParts):
         return [] if self.state is None else [self.state]
 
     def open_namespaces(self) -> list[Step]:
-        return [namespaces.OpenNamespaces(self.spaces.joined)] if self.spaces.joined else []
+        return [] if self.opened is None else [self.opened]
 
     def sources(self) -> list[Step]:
         """Those that are opened in the host's mount namespace, and what is done with them."""
@@ -106,17 +131,9 @@ class CreateParts(ProcessParts):
 
     def make_cgroup(self, *, around_process: bool = False) -> list[Step]:
         """around_process: by a service manager, which needs one."""
-        if self.manager is None or self.manager.needs_process != around_process:
+        if self.cgroup is None or self.cgroup.manager.needs_process != around_process:
             return []
-        return [
-            cgroup.MakeCgroup(
-                self.manager,
-                self.linux.get("resources", {}),
-                self.has_small_memory,
-                self._cgroup_owner(self.manager),
-                "pid" in self.spaces.new,
-            )
-        ]
+        return [self.cgroup]
 
     def _cgroup_owner(self, manager: CgroupManager) -> int | None:
         """The host's uid of the container's user, who owns the cgroup where it can be written to in the container.
@@ -148,7 +165,9 @@ class CreateParts(ProcessParts):
         if "time" in self.spaces.new and not self.has_userns:
             time = TimeNamespace(self.linux.get("timeOffsets", {}), self.spaces.pointers["time"])
         twice = self.clones_twice
-        first = clone.Clone(0 if twice else self.spaces.flags(_APART), [] if twice else kinds, time)
+        # What a service manager makes is made only later.
+        early = self.cgroup if self.make_cgroup() else None
+        first = clone.Clone(0 if twice else self.spaces.flags(_APART), [] if twice else kinds, time, early)
         return [*([] if time is None else [time]), *self.make_pipes(), first, *self.take_pipes()]
 
     def write_mappings(self) -> list[Step]:
@@ -172,7 +191,7 @@ class CreateParts(ProcessParts):
             return []
         from pyrunc.steps import network_devices
 
-        return network_devices.compile(self.linux["netDevices"], self.host)
+        return network_devices.compile(self.linux["netDevices"], self.host, self.opened)
 
     def recorded(self) -> list[Step]:
         return self._handing_over(meetings.RECORDED, [] if self.clones_twice else self.files.trees)
@@ -189,15 +208,17 @@ class CreateParts(ProcessParts):
     # ---- the container process: into all that is the container's
 
     def keyring(self) -> list[Step]:
-        return [] if self.options.no_new_keyring else [Keyring(self.process.get("selinuxLabel") or "")]
+        return [] if self.options.no_new_keyring else [Keyring(self.process.get("selinuxLabel") or "", self.procfs)]
 
     def join_cgroup(self) -> list[Step]:
-        return [] if self.manager is None else [*self.populate(), cgroup.JoinCgroup()]
+        return [] if self.cgroup is None else [*self.populate(), cgroup.JoinCgroup(self.cgroup)]
 
     def join_namespaces(self) -> list[Step]:
-        joined = [kind for kind in self.spaces.joined if kind != "pid"]
+        if self.opened is None:
+            return []
         maps = self.linux.get("uidMappings"), self.linux.get("gidMappings")
-        return [namespaces.JoinNamespaces(joined, *maps)] if joined else []
+        join = namespaces.JoinNamespaces(self.opened, *maps)
+        return [join] if join.kinds else []
 
     def clone_again(self) -> list[Step]:
         if not self.clones_twice:
@@ -241,10 +262,6 @@ class CreateParts(ProcessParts):
             return [LimitPropagation(word, "/linux/rootfsPropagation" if self.propagation else "")]
         return [] if self.spaces.has("mount") else [UnmountOnDelete()]
 
-    def bind_rootfs(self) -> list[Step]:
-        files = self.files
-        return [Rootfs(files.rootfs, files.root_tree, self.propagation in ("slave", "rslave"), files.null_tree)]
-
     def runtime_hooks(self) -> list[Step]:
         """prestart and createRuntime see the container's namespaces and mounts, but the root not yet pivoted."""
         kinds = [kind for kind in ("prestart", "createRuntime") if self.hooks.get(kind)]
@@ -278,14 +295,14 @@ class CreateParts(ProcessParts):
         return [Hostname(host, domain)] if host or domain else []
 
     def sysctl(self) -> list[Step]:
-        return [Sysctl(self.linux["sysctl"])] if self.linux.get("sysctl") else []
+        return [Sysctl(self.linux["sysctl"], self.procfs)] if self.linux.get("sysctl") else []
 
     def masks(self) -> list[Step]:
         steps: list[Step] = []
         if self.linux.get("readonlyPaths"):
             steps.append(ReadOnlyPaths(self.linux["readonlyPaths"]))
         if self.linux.get("maskedPaths"):
-            steps.append(MaskedPaths(self.linux["maskedPaths"], self.linux.get("mountLabel") or ""))
+            steps.append(MaskedPaths(self.linux["maskedPaths"], self.linux.get("mountLabel") or "", self.root))
         return steps
 
     def root_propagation(self) -> list[Step]:

@@ -33,23 +33,23 @@ class ExecParts(ProcessParts):
         detach: bool,
     ) -> None:
         """pidfd: of the init process, -1 for a plan that is not carried out. cgroup_paths: as of OpenCgroup."""
+        self.opened_container = OpenContainer(joined, container.pid, pidfd)
         ProcessParts.__init__(
             self,
             process,
             linux,
             host,
             has_userns="user" in joined,
-            joins_pids="pid" in joined,
+            opened=self.opened_container,
             is_relayed=not detach,
+            cache=container.store.root + "/@seccomp",
         )
         self.container = container
         self.joined = joined
         self.detach = detach
-        self.cache = container.store.root + "/@seccomp"
         self.affinity: dict[str, str] = process.get("execCPUAffinity", {})
-        self.opened = OpenContainer(joined, container.pid, pidfd)
         self.cgroup = OpenCgroup(container, cgroup_paths, self.has_small_memory)
-        self.program = init.BecomeProgram(process, has_fifo=False, again=self.joins_pids)
+        self.program = init.BecomeProgram(process, fifo=None, seccomp=self.filter, again=self.joins_pids)
 
     def attach_to_scope(self) -> list[Step]:
         unit = self.container.fields.get("systemd")
@@ -74,13 +74,13 @@ class ExecParts(ProcessParts):
         return [Affinity(wanted, "/process/execCPUAffinity/" + which)] if wanted else []
 
     def join_namespaces(self) -> list[Step]:
-        kinds = [kind for kind in self.joined if kind != "pid"]
-        return [namespaces.JoinNamespaces(kinds)] if kinds else []
+        join = namespaces.JoinNamespaces(self.opened_container)
+        return [join] if join.kinds else []
 
     def keyring(self) -> list[Step]:
         """The container's, by its name; the caller's own keys are none of its business."""
         own = self.container.fields.get("ownKeyring", True)
-        return [Keyring(self.process.get("selinuxLabel") or "")] if own else []
+        return [Keyring(self.process.get("selinuxLabel") or "", self.procfs)] if own else []
 
     def change_root(self) -> list[Step]:
         return [OpenRoot() if "mount" in self.joined else ChangeRoot()]

@@ -13,6 +13,7 @@ from pyrunc.steps.process.init import BecomeProgram
 
 if TYPE_CHECKING:
     from pyrunc.steps.context import Context
+    from pyrunc.steps.seccomp.cache import Filter
     from pyrunc.steps.step import Plan, Step
 
 # Longer messages are cut: a packet must fit the socket's buffer.
@@ -41,7 +42,7 @@ def report_failure(context: Context, index: int, error: BaseException) -> None:
     words = "\0".join((text, pointer, hint)).encode("utf-8", "surrogateescape")[:MESSAGE_LIMIT]
     try:
         # Not by the socket object: after keep_only() the descriptor is the only thing to rely on.
-        context.sync.send(
+        context.talk().send(
             messages.FAILED + index.to_bytes(2, sys.byteorder) + number.to_bytes(4, sys.byteorder) + words
         )
     except OSError:
@@ -58,6 +59,12 @@ def program_of(plan: Plan) -> BecomeProgram | None:
         if isinstance(step, BecomeProgram):
             return step
     return None
+
+
+def filter_of(plan: Plan) -> Filter | None:
+    """The seccomp filter that the process loads."""
+    program = program_of(plan)
+    return program.seccomp.filter if program is not None and program.seccomp is not None else None
 
 
 def with_step(error: PyruncError, step: Step) -> PyruncError:
@@ -103,7 +110,7 @@ def stage_failure_of(plan: Plan, context: Context, message: bytes) -> PyruncErro
         pointer = "/process/args/0"
     if stage == "listener":
         hint = "the seccomp filter must allow write and read, by which the listener is handed over"
-    if context.seccomp is not None:
+    if filter_of(plan) is not None:
         from pyrunc.steps.seccomp import denied
 
         reasons, place = denied.of_stage(context.config["linux"]["seccomp"], stage, number)
@@ -131,7 +138,7 @@ def words_of_stage(stage: str) -> str:
     }.get(stage, stage)
 
 
-def ended(context: Context) -> PyruncError:
+def ended(plan: Plan, context: Context) -> PyruncError:
     """The error for a container process that ended without a word."""
     killed_by_memory = context.cgroup is not None and (context.cgroup.oom_kills() or 0) > 0
     status = clone.reap(context) if context.pidfd >= 0 else None
@@ -147,7 +154,7 @@ def ended(context: Context) -> PyruncError:
                 hint=f"the limit is {limit} bytes",
             )
     error = PyruncError(f"container process {how} during its set-up")
-    if context.seccomp is not None and status is not None:
+    if status is not None and filter_of(plan) is not None:
         from pyrunc.steps.seccomp import denied
 
         by_signal = posix.WIFSIGNALED(status)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from pyrunc.plan import meetings
 from pyrunc.steps import cgroup, clone
-from pyrunc.steps.exec_fifo import MakeFifo
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
 
 if TYPE_CHECKING:
@@ -28,10 +27,10 @@ def create(c: CreateParts) -> list[Step]:
         # ---- the runtime, before there is a second process: as much as can fail for the config's sake fails here
         # First of all: state.json is written before anything that it lists is made.
         *c.state_directory(),
-        MakeFifo(),
+        c.fifo,
         *c.open_namespaces(),
-        *c.seccomp(c.options.seccomp_cache),
-        *c.host_procfs(c.linux.get("sysctl")),
+        *c.seccomp(),
+        *c.host_procfs(),
         *c.sources(),
         *c.memory_nodes(),
         *c.make_clos(),
@@ -65,7 +64,7 @@ def create(c: CreateParts) -> list[Step]:
         # ---- in its mount namespace, with the host's tree still there
         # First of all mounts: what is mounted later must not appear on the host.
         *c.host_propagation(),
-        *c.bind_rootfs(),
+        c.root,
         *c.files.mounts,
         # After the mounts: /dev is usually one of them.
         *c.files.devices,
@@ -105,13 +104,13 @@ def exec_(c: ExecParts) -> list[Step]:
     """Another process in a container: the same, but for what the container has already."""
     return [
         # ---- the runtime alone
-        c.opened,
+        c.opened_container,
         *c.host_procfs(),
-        *c.seccomp(c.cache),
+        *c.seccomp(),
         c.cgroup,
         # ---- two processes
         *c.make_pipes(),
-        clone.Clone(0, [], None),
+        clone.Clone(0, [], None, c.cgroup),
         *c.take_pipes(),
         *c.attach_to_scope(),
         *c.oom_score(),
@@ -120,7 +119,7 @@ def exec_(c: ExecParts) -> list[Step]:
         # ---- the new process: the cgroup while the host's tree is there, then all namespaces, the pid namespace last
         *c.initial_affinity(),
         *c.populate(),
-        cgroup.JoinCgroup(),
+        cgroup.JoinCgroup(c.cgroup),
         *c.final_affinity(),
         *c.join_namespaces(),
         *c.keyring(),
@@ -150,12 +149,12 @@ def mounts(opened: OpenContainer, sources: list[Step], changes: list[Step], read
         opened,
         # By the runtime, since the container cannot see the host's.
         *sources,
-        clone.Clone(0, [], None),
+        clone.Clone(0, [], None, None),
         Meet(RUNTIME, meetings.RECORDED),
         # While the host's procfs is there.
         OwnDescriptors(),
         # The pid namespace is opened, not entered: its processes could see the helper.
-        namespaces.JoinNamespaces([kind for kind in opened.joined if kind != "pid"]),
+        namespaces.JoinNamespaces(opened),
         OpenRoot(),
         *changes,
         *read_only,

@@ -83,14 +83,14 @@ def _cause(plan: Plan, context: Context, error: PyruncError) -> PyruncError:
     if context.in_container or context.sync is None:
         return error
     # One on its way out has still to close its end: wait for that.
-    context.sync.setblocking(procfs.is_ending(context.pid))
+    context.talk().setblocking(procfs.is_ending(context.pid))
     try:
         while True:
             message, fd = sync.receive(plan, context)
             if fd >= 0:
                 posix.close(fd)
             if not message:
-                return failures.ended(context)
+                return failures.ended(plan, context)
     except BlockingIOError:
         return error  # it lives
     except PyruncError as its:

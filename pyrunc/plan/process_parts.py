@@ -14,24 +14,38 @@ from pyrunc.steps.step import RUNTIME, Meet, Step
 
 if TYPE_CHECKING:
     from pyrunc.steps.host import Host
+    from pyrunc.steps.namespaces import OpenNamespaces
     from pyrunc.steps.process.init import BecomeProgram
+    from pyrunc.steps.seccomp.step import CompileFilter
 
 
 class ProcessParts:
     """process: the process object, {} for none. linux: that of the container's config.
 
-    has_userns: whether the container has a user namespace. joins_pids: whether the process enters a pid namespace that
-    is there already. is_relayed: whether its streams are relayed, not passed on.
+    has_userns: whether the container has a user namespace. opened: what has the namespaces that are joined, if any are;
+    joins_pids: whether a pid namespace is among them. is_relayed: whether its streams are relayed, not passed on.
     """
 
     def __init__(
-        self, process: Any, linux: Any, host: Host, *, has_userns: bool, joins_pids: bool, is_relayed: bool
+        self,
+        process: Any,
+        linux: Any,
+        host: Host,
+        *,
+        has_userns: bool,
+        opened: OpenNamespaces | None,
+        is_relayed: bool,
+        cache: str | None,
+        sysctl: Any = None,
     ) -> None:
+        """cache: the folder of compiled seccomp filters. sysctl: those that are to be set."""
         self.process = process
         self.linux = linux
         self.host = host
         self.has_userns = has_userns
-        self.joins_pids = joins_pids
+        self.opened = opened
+        self.joins_pids = opened is not None and "pid" in opened.joined
+        joins_pids = self.joins_pids
         self.has_pipes = bool(is_relayed and process and not process.get("terminal"))
         self.has_small_memory = _has_small_memory(linux)
         # A clone ends a real-time policy with reset-on-fork, and is refused to a deadline policy, but the new process
@@ -39,19 +53,28 @@ class ProcessParts:
         # namespace. In a user namespace that would be worth nothing anyway.
         self.is_scheduled_late = bool(joins_pids and process.get("scheduler") and not (has_userns or host.rootless))
 
-    def seccomp(self, cache: str | None) -> list[Step]:
+        self.filter = self._filter(cache)
+        self.procfs = self._procfs(sysctl)
+
+    def _filter(self, cache: str | None) -> CompileFilter | None:
         if not self.linux.get("seccomp"):
-            return []
+            return None
         from pyrunc.steps.seccomp.step import CompileFilter
 
-        return [CompileFilter(self.linux["seccomp"], cache)]
+        return CompileFilter(self.linux["seccomp"], cache)
 
-    def host_procfs(self, sysctl: Any = None) -> list[Step]:
-        """What labels and sysctls need while the process is in a user namespace, but not yet in its pid namespace."""
+    def _procfs(self, sysctl: Any) -> OpenProcfs | None:
         if not (self.joins_pids and (self.has_userns or self.host.rootless or self.host.in_user_namespace)):
-            return []
+            return None
         needed = self.process.get("apparmorProfile") or self.process.get("selinuxLabel") or sysctl
-        return [OpenProcfs()] if needed else []
+        return OpenProcfs() if needed else None
+
+    def seccomp(self) -> list[Step]:
+        return [] if self.filter is None else [self.filter]
+
+    def host_procfs(self) -> list[Step]:
+        """What labels and sysctls need while the process is in a user namespace, but not yet in its pid namespace."""
+        return [] if self.procfs is None else [self.procfs]
 
     def make_pipes(self) -> list[Step]:
         if not self.has_pipes:
@@ -82,7 +105,7 @@ class ProcessParts:
         return [Terminal(size.get("height") or 0, size.get("width") or 0, uid, bind, not self.joins_pids)]
 
     def labels(self) -> list[Step]:
-        return labels.labels(self.process, self.host)
+        return labels.labels(self.process, self.host, self.procfs)
 
     def tune(self) -> list[Step]:
         return init.tune(self.process, self.linux, self.is_scheduled_late) if self.process else []
@@ -91,7 +114,7 @@ class ProcessParts:
         return [init.NoNewPrivileges()] if self.process.get("noNewPrivileges") else []
 
     def enter_pids(self) -> list[Step]:
-        return [clone.EnterPids()] if self.joins_pids else []
+        return [clone.EnterPids(self.opened)] if self.opened is not None and self.joins_pids else []
 
     def rlimits(self) -> list[Step]:
         return [Rlimits(self.process["rlimits"])] if self.process.get("rlimits") else []

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyrunc.steps.cgroup import MakeCgroup
 from pyrunc.steps.step import Step
 
 if TYPE_CHECKING:
     from pyrunc.plan.create_parts import CreateParts
+    from pyrunc.steps.cgroup import MakeCgroup
 
 
 class RestoreParts:
@@ -17,8 +17,11 @@ class RestoreParts:
     pipes: for those of the standard streams that were pipes.
     """
 
-    def __init__(self, created: CreateParts, pipes: list[Step], criu: Step, restored: Step) -> None:
+    def __init__(
+        self, created: CreateParts, cgroup: MakeCgroup | None, pipes: list[Step], criu: Step, restored: Step
+    ) -> None:
         self.created = created
+        self.cgroup = cgroup
         self.pipes = pipes
         self.criu = criu
         self.restored = restored
@@ -32,8 +35,6 @@ class RestoreParts:
 
     def make_cgroup(self, *, around_process: bool = False) -> list[Step]:
         """around_process: by a service manager, which needs one."""
-        manager = self.created.manager
-        if manager is None or manager.needs_process != around_process:
+        if self.cgroup is None or self.cgroup.manager.needs_process != around_process:
             return []
-        # As if the limit were small: CRIU is not born in the cgroup, it joins.
-        return [MakeCgroup(manager, self.created.linux.get("resources", {}), small=not around_process)]
+        return [self.cgroup]

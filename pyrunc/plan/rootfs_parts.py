@@ -14,7 +14,7 @@ from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Step
 if TYPE_CHECKING:
     from pyrunc.config.types import Config
     from pyrunc.steps.host import Host
-    from pyrunc.steps.namespaces import Namespaces
+    from pyrunc.steps.namespaces import Namespaces, OpenNamespaces
 
 
 class RootfsParts:
@@ -25,13 +25,23 @@ class RootfsParts:
     its root, whom the host's root opens the sources for.
     """
 
-    def __init__(self, config: Config, bundle: str, rootfs: str, host: Host, spaces: Namespaces) -> None:
+    def __init__(
+        self,
+        config: Config,
+        bundle: str,
+        rootfs: str,
+        host: Host,
+        spaces: Namespaces,
+        opened: OpenNamespaces | None,
+    ) -> None:
+        """opened: what has the namespaces that are joined, if any are."""
         self.config: Any = config
         self.linux: Any = config.get("linux", {})
         self.bundle = bundle
         self.rootfs = rootfs
         self.host = host
         self.spaces = spaces
+        self.opened = opened
         self.mapper: Any = None
         # Where the container's user is not the host's root, the runtime opens what only the host's root may reach,
         # from within the new mount namespace, whose mounts are locked against that user.
@@ -64,7 +74,7 @@ class RootfsParts:
         for index, mount in enumerate(self.config.get("mounts", [])):
             pointer = "/mounts/" + str(index)
             label = self.linux.get("mountLabel") or ""
-            step = MountStep(mount, self.bundle, pointer, None, label, self.rootfs)
+            step = MountStep(mount, self.bundle, pointer, None, label, self.rootfs, self.opened)
             step.locked = self.has_userns or self.host.rootless or self.host.in_user_namespace
             # Mappings without the option that belongs to them mean the mount alone, as in runc.
             mapped = bool(step.options.idmap or mount.get("uidMappings"))
@@ -95,7 +105,7 @@ class RootfsParts:
         from pyrunc.steps.rootfs import idmapped
 
         if self.mapper is None:
-            self.mapper = idmapped.Mapper(self.linux, self.spaces)
+            self.mapper = idmapped.Mapper(self.linux, self.spaces, self.opened)
         mapping = self.mapper.of(mount, step.options, pointer)
         if step.tree is not None:
             step.tree.mapping = (idmapped, mapping, step.options.idmap == "ridmap")

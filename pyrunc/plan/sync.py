@@ -28,7 +28,7 @@ _RIGHTS_LIMIT: Final = 200
 def take_rights(context: Context) -> bytes:
     """The runtime's next word, after the descriptors that come with it. Raises OSError."""
     while True:
-        word, ancillary, _, _ = context.sync.recvmsg(
+        word, ancillary, _, _ = context.talk().recvmsg(
             16, _socket.CMSG_SPACE(4 * _RIGHTS_LIMIT), _socket.MSG_CMSG_CLOEXEC
         )
         if word != messages.RIGHTS:
@@ -41,11 +41,11 @@ def report_meeting(context: Context) -> None:
     """Say that a meeting point is reached. Raises OSError."""
     if context.console_fd >= 0:
         rights = context.console_fd.to_bytes(4, sys.byteorder)
-        context.sync.sendmsg([messages.MEETING], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        context.talk().sendmsg([messages.MEETING], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
         posix.close(context.console_fd)
         context.console_fd = -1
     else:
-        context.sync.send(messages.MEETING)
+        context.talk().send(messages.MEETING)
 
 
 # ---- the runtime's side ----
@@ -57,7 +57,7 @@ def send_rights(context: Context) -> None:
         some = context.rights[:_RIGHTS_LIMIT]
         numbers = b"".join(fd.to_bytes(4, sys.byteorder) for fd in some)
         try:
-            context.sync.sendmsg([messages.RIGHTS], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers)])
+            context.talk().sendmsg([messages.RIGHTS], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, numbers)])
         except OSError:
             return  # It has ended; what it had to say comes first.
         del context.rights[:_RIGHTS_LIMIT]
@@ -68,7 +68,7 @@ def send_rights(context: Context) -> None:
 def send(context: Context, message: bytes) -> None:
     """Raises nothing."""
     try:
-        context.sync.send(message)
+        context.talk().send(message)
     except OSError:
         # It has ended; what it had to say comes first.
         return
@@ -100,4 +100,4 @@ def receive(plan: Plan, context: Context) -> tuple[bytes, int]:
 
 
 def _packet(context: Context) -> tuple[bytes, list[tuple[int, int, bytes]], int, object]:
-    return context.sync.recvmsg(MESSAGE_LIMIT + 64, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)  # type: ignore[no-any-return]
+    return context.talk().recvmsg(MESSAGE_LIMIT + 64, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)

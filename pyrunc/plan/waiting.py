@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import files, procfs
-from pyrunc.plan.failures import ended, program_of, unexpected
+from pyrunc.plan.failures import ended, filter_of, program_of, unexpected
 from pyrunc.plan.sync import receive, send
 from pyrunc.steps import messages
 
@@ -27,7 +27,7 @@ def await_meeting(plan: Plan, context: Context) -> None:
     """Wait until the process has reached the meeting point, and take its terminal's master. Raises PyruncError."""
     message, fd = receive(plan, context)
     if not message:
-        raise ended(context)
+        raise ended(plan, context)
     if fd >= 0:
         if message != messages.MEETING or context.console_fd >= 0 or not _wants_terminal(plan):
             posix.close(fd)
@@ -45,13 +45,13 @@ def _wants_terminal(plan: Plan) -> bool:
 def await_waiting(plan: Plan, context: Context) -> None:
     """Wait until the process blocks on exec.fifo (create) or has executed its program (exec). Raises PyruncError."""
     poll = _both(context)
-    while context.sync.fileno() in [fd for fd, _ in poll.poll()]:
+    while context.talk().fileno() in [fd for fd, _ in poll.poll()]:
         message, fd = receive(plan, context)
         if not message:
             break
-        _send_to_agent(context, _listener(plan, context, message, fd))
+        _send_to_agent(plan, context, _listener(plan, context, message, fd))
         send(context, messages.GO)
-    context.sync.close()
+    context.talk().close()
     context.sync = None
 
 
@@ -61,18 +61,18 @@ def _both(context: Context) -> select.poll:
     Who can take descriptors out of the process may hold its end of the socket open when it is long over.
     """
     poll = select.poll()
-    poll.register(context.sync.fileno(), select.POLLIN)
+    poll.register(context.talk().fileno(), select.POLLIN)
     poll.register(context.pidfd, select.POLLIN)
     return poll
 
 
 def _next_word(plan: Plan, context: Context) -> tuple[bytes, int]:
     """As receive(), from a process that somebody may have taken hold of. It has to say something: no b""."""
-    if context.sync.fileno() in [fd for fd, _ in _both(context).poll()]:
+    if context.talk().fileno() in [fd for fd, _ in _both(context).poll()]:
         message, fd = receive(plan, context)
         if message:
             return message, fd
-    raise ended(context)
+    raise ended(plan, context)
 
 
 def take_over(plan: Plan, context: Context) -> None:
@@ -101,7 +101,7 @@ def take_over(plan: Plan, context: Context) -> None:
         context.cgroup.add(pid)
     if listener >= 0:
         # Only now is it known whose it is; that one waits for our word.
-        _send_to_agent(context, listener)
+        _send_to_agent(plan, context, listener)
 
 
 def _child(pid: int, first: int) -> int:
@@ -139,9 +139,9 @@ def _leave_full_cgroup(pid: int) -> None:
 def _listener(plan: Plan, context: Context, message: bytes, fd: int) -> int:
     """The seccomp listener that a message names, or that came with it. Raises PyruncError."""
     number = int.from_bytes(message[1:5], sys.byteorder)
-    seccomp = context.seccomp
-    wanted = seccomp is not None and seccomp.listener_path is not None and not context.has_listener
-    if message[:1] != messages.LISTENER or len(message) != 5 or number > _MAX_INT or fd >= 0 or not wanted:
+    seccomp = filter_of(plan)
+    odd = message[:1] != messages.LISTENER or len(message) != 5 or number > _MAX_INT or fd >= 0
+    if odd or seccomp is None or seccomp.listener_path is None or context.has_listener:
         if fd >= 0:
             posix.close(fd)
         raise unexpected()
@@ -169,7 +169,9 @@ def _listener(plan: Plan, context: Context, message: bytes, fd: int) -> int:
     return fd
 
 
-def _send_to_agent(context: Context, fd: int) -> None:
+def _send_to_agent(plan: Plan, context: Context, fd: int) -> None:
     from pyrunc.steps.seccomp import notify as listener
 
-    listener.hand_over(context, fd)
+    seccomp = filter_of(plan)
+    assert seccomp is not None
+    listener.hand_over(context, seccomp, fd)

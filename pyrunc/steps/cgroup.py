@@ -23,7 +23,29 @@ if TYPE_CHECKING:
 SMALL_MEMORY: Final = 4 << 20
 
 
-class MakeCgroup(Step):
+class HeldCgroup(Step):
+    """What holds the cgroup open for the container process.
+
+    fds: to join it by. directory_fd: on cgroup v2, where the process can be born in it; else -1.
+    """
+
+    __slots__ = ("directory_fd", "fds")
+
+    def __init__(self, pointer: str = "") -> None:
+        Step.__init__(self, pointer)
+        self.fds: list[int] = []
+        self.directory_fd = -1
+
+    def close(self) -> None:
+        if self.directory_fd >= 0:
+            posix.close(self.directory_fd)
+            self.directory_fd = -1
+        for fd in self.fds:
+            posix.close(fd)
+        self.fds = []
+
+
+class MakeCgroup(HeldCgroup):
     """Make the cgroup in every hierarchy and write linux.resources."""
 
     __slots__ = ("manager", "owner", "private_pids", "resources", "small")
@@ -43,7 +65,7 @@ class MakeCgroup(Step):
         owner: the host's uid that is to own the cgroup, since the container may make others below it.
         private_pids: whether the container has a pid namespace of its own, whose end takes all processes with it.
         """
-        Step.__init__(self, "/linux/resources")
+        HeldCgroup.__init__(self, "/linux/resources")
         self.private_pids = private_pids
         self.owner = owner
         self.small = small
@@ -72,9 +94,9 @@ class MakeCgroup(Step):
             # The process is inside.
             self.manager.release()
             return
-        context.cgroup_fds = self.manager.join_fds()
+        self.fds = self.manager.join_fds()
         if not self.small:
-            context.cgroup_directory_fd = self.manager.clone_fd()
+            self.directory_fd = self.manager.clone_fd()
         if not self.private_pids and not self.manager.paths:
             # runc's last words, by which scripts know it.
             context.warnings.append(
@@ -84,12 +106,7 @@ class MakeCgroup(Step):
 
     def undo(self, context: Context) -> None:
         self.manager.release()
-        for fd in context.cgroup_fds:
-            posix.close(fd)
-        context.cgroup_fds = []
-        if context.cgroup_directory_fd >= 0:
-            posix.close(context.cgroup_directory_fd)
-            context.cgroup_directory_fd = -1
+        self.close()
         try:
             self.manager.delete()
         except PyruncError as error:
@@ -103,22 +120,21 @@ def _resource_words(resources: Resources) -> str:
 class JoinCgroup(Step):
     """Enter the cgroup, by descriptors that the runtime opened."""
 
-    __slots__ = ()
+    __slots__ = ("held",)
     name = "cgroup"
     section = "config-linux.md#control-groups"
     side = CONTAINER
 
-    def __init__(self) -> None:
+    def __init__(self, held: HeldCgroup) -> None:
         Step.__init__(self, "/linux/cgroupsPath")
+        self.held = held
 
     def describe(self) -> str:
         return "enter the cgroup"
 
     def apply(self, context: Context) -> None:
-        fds = context.cgroup_fds
-        context.cgroup_fds = []
         if context.cgroup is not None:
-            context.cgroup.join(fds)
+            context.cgroup.join(self.held.fds)
             context.cgroup.release()
 
 

@@ -16,7 +16,9 @@ from pyrunc.steps.step import CONTAINER, RUNTIME, Step
 from pyrunc.steps.time_namespace import TimeNamespace
 
 if TYPE_CHECKING:
+    from pyrunc.steps.cgroup import HeldCgroup
     from pyrunc.steps.context import Context
+    from pyrunc.steps.namespaces import OpenNamespaces
 
 
 class Clone(Step):
@@ -26,12 +28,14 @@ class Clone(Step):
     closes: a parent-death signal would be lost at setuid(2).
     """
 
-    __slots__ = ("flags", "kinds", "time")
+    __slots__ = ("cgroup", "flags", "kinds", "time")
     name = "clone"
     section = "config-linux.md#namespaces"
 
-    def __init__(self, flags: int, kinds: list[str], time: TimeNamespace | None) -> None:
+    def __init__(self, flags: int, kinds: list[str], time: TimeNamespace | None, cgroup: HeldCgroup | None) -> None:
+        """cgroup: the one that the process may be born in, None for the runtime's own."""
         Step.__init__(self, "/linux/namespaces")
+        self.cgroup = cgroup
         self.flags = flags
         self.kinds = kinds
         self.time = time
@@ -66,11 +70,11 @@ class Clone(Step):
 
     def _clone(self, context: Context) -> tuple[int, int]:
         """Into the cgroup where that can be (cgroup v2): nothing has to be moved then. Else JoinCgroup moves it."""
-        directory = context.cgroup_directory_fd
-        if directory < 0:
+        held = self.cgroup
+        if held is None or held.directory_fd < 0:
             return _linux.clone(self.flags)
         try:
-            born = _linux.clone(self.flags, directory)
+            born = _linux.clone(self.flags, held.directory_fd)
         except OSError as error:
             # A full pids limit, a cgroup whose processes are in children of it, a parent that is not ours.
             if error.errno not in (
@@ -84,10 +88,10 @@ class Clone(Step):
                 raise
             return _linux.clone(self.flags)
         finally:
-            posix.close(directory)
-            context.cgroup_directory_fd = -1
+            posix.close(held.directory_fd)
+            held.directory_fd = -1
         if context.cgroup is not None:
-            context.cgroup_fds = context.cgroup.born(context.cgroup_fds)
+            held.fds = context.cgroup.born(held.fds)
         return born
 
     def undo(self, context: Context) -> None:
@@ -150,7 +154,7 @@ class CloneAgain(Step):
         pid = _linux.clone(self.flags | _linux.CLONE_PARENT)[0]
         if pid:
             # The new process does nothing before the runtime has recorded it and said so.
-            posix.write(context.sync.fileno(), messages.CLONED + pid.to_bytes(4, sys.byteorder) + messages.INSIDE)
+            posix.write(context.talk().fileno(), messages.CLONED + pid.to_bytes(4, sys.byteorder) + messages.INSIDE)
             posix._exit(0)
         posix.setsid()
 
@@ -162,22 +166,22 @@ class EnterPids(Step):
     left to do then but what takes no privilege.
     """
 
-    __slots__ = ()
+    __slots__ = ("opened",)
     name = "namespaces"
     section = "config-linux.md#namespaces"
     side = CONTAINER
 
-    def __init__(self) -> None:
+    def __init__(self, opened: OpenNamespaces) -> None:
         Step.__init__(self, "/linux/namespaces")
+        self.opened = opened
 
     def describe(self) -> str:
         return "enter the joined pid namespace with the next clone"
 
     def apply(self, context: Context) -> None:
-        for fd, flag, kind, _ in context.namespace_fds:
-            if kind == "pid":
-                _linux.setns(fd, flag)
-        context.namespace_fds = []
+        pids = self.opened.of("pid")
+        assert pids is not None
+        _linux.setns(pids, _linux.CLONE_NEWPID)
 
 
 class RecordAgain(Step):
@@ -199,7 +203,7 @@ class RecordAgain(Step):
         context.on_pid(context)
         if self.let_go:
             try:
-                context.sync.send(messages.GO)
+                context.talk().send(messages.GO)
             except OSError:
                 return  # It has ended; what it had to say comes first.
 

@@ -1,14 +1,21 @@
-"""What the steps of one plan share while they are executed. Pure data; compile never sees it."""
+"""What the two processes of one plan share while it is executed. Pure data; compile never sees it.
+
+What a step opens is an attribute of that step, and who needs it is given the step.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable
+
     from pyrunc.cgroups.protocol import CgroupManager
     from pyrunc.config.types import Config
     from pyrunc.steps.host import Host
     from pyrunc.steps.process.streams import Streams
+    from pyrunc.steps.step import Step
 
 
 class Context:
@@ -23,32 +30,22 @@ class Context:
         "annotations",
         "bundle",
         "cgroup",
-        "cgroup_directory_fd",
-        "cgroup_fds",
         "config",
         "console_fd",
         "done",
-        "error_fd",
-        "fifo_fd",
         "has_listener",
         "host",
         "id",
         "in_container",
-        "mount_fds",
         "mounts_fd",
-        "namespace_fds",
-        "null_fd",
         "on_pid",
         "pid",
         "pidfd",
         "preserve_fds",
-        "proc_fd",
-        "program",
         "record",
         "rights",
         "root_fd",
         "rootfs",
-        "seccomp",
         "self_fd",
         "state",
         "state_dir",
@@ -69,38 +66,35 @@ class Context:
         self.in_container = False
         self.pid = 0
         self.pidfd = -1
-        # The process's end of the socket pair between the two: an _socket.socket, SOCK_SEQPACKET.
-        self.sync: Any = None
+        # The process's end of the socket pair between the two, SOCK_SEQPACKET; see talk().
+        self.sync: _socket.socket | None = None
         self.cgroup: CgroupManager | None = None
-        self.cgroup_fds: list[int] = []
-        # On cgroup v2, where the container process can be born in its cgroup.
-        self.cgroup_directory_fd = -1
-        self.namespace_fds: list[tuple[int, int, str, str]] = []
         self.root_fd = -1
-        self.null_fd = -1
         # Descriptors that the runtime sends with its next word, and those that came with the last one.
         self.rights: list[int] = []
-        # Mounts of the container that a later step changes by their descriptors.
-        self.mount_fds: list[int] = []
         # Where the mounts that are made are noted: see mount_record.py.
         self.mounts_fd = -1
         # Of a process that has left the host's mount namespace: its /proc/self/fd there.
         self.self_fd = -1
-        # The runtime's /proc, where the container process cannot have a procfs that it is in: process.OpenProcfs.
-        self.proc_fd = -1
+        # What the foreground relays: the terminal's master, or our ends of the pipes.
         self.console_fd = -1
-        # Of a process in the foreground that has no terminal.
         self.streams: Streams | None = None
-        self.fifo_fd = -1
-        self.error_fd = -1
         self.preserve_fds = 0
-        self.seccomp: Any = None
         # The container process has handed over its seccomp listener.
         self.has_listener = False
-        self.program = ""
         self.warnings: list[str] = []
         # Called in the runtime process as soon as the container process's number is known.
-        self.on_pid: Any = None
+        self.on_pid: Callable[[Context], None] = _nothing
         # Called in the runtime process with a name and a value that state.json is to have before what they tell of.
-        self.record: Any = None
-        self.done: list[Any] = []
+        self.record: Callable[[str, object], None] = _nothing
+        # What is to be undone when a later step fails.
+        self.done: list[Step] = []
+
+    def talk(self) -> _socket.socket:
+        """The end of the socket pair, from the clone on until the last word is said."""
+        assert self.sync is not None
+        return self.sync
+
+
+def _nothing(*_: object) -> None:
+    """Nothing is recorded of an exec: its processes are in the container's cgroup."""

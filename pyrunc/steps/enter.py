@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.state.container import Container
-from pyrunc.steps import clone, namespaces
+from pyrunc.steps import cgroup, clone, namespaces
 from pyrunc.steps.context import Context
 from pyrunc.steps.step import CONTAINER, Step
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyrunc.cgroups.protocol import CgroupManager
 
 
-class OpenCgroup(Step):
+class OpenCgroup(cgroup.HeldCgroup):
     """Open the container's cgroup for the new process to enter.
 
     outside: after apply(), whether only a service manager can move it there: out of a login session, to which the
@@ -28,7 +28,7 @@ class OpenCgroup(Step):
 
     def __init__(self, container: Container, paths: dict[str, str], small: bool) -> None:
         """small: the memory limit is, and the process must not be charged for what it does before it joins."""
-        Step.__init__(self)
+        cgroup.HeldCgroup.__init__(self)
         self.small = small
         self.container = container
         self.outside = False
@@ -47,14 +47,14 @@ class OpenCgroup(Step):
         if unit and unit["user"] and "" in manager.paths:
             self.outside = not manager.reachable(self.paths)
         if not self.outside:
-            self._open(context, manager)
+            self._open(manager)
 
-    def _open(self, context: Context, manager: CgroupManager) -> None:
-        context.cgroup_fds = manager.join_fds(self.paths)
+    def _open(self, manager: CgroupManager) -> None:
+        self.fds = manager.join_fds(self.paths)
         if not self.paths:
-            context.cgroup_fds += manager.nested_fds(self.container.pid)
+            self.fds += manager.nested_fds(self.container.pid)
         if not self.small:
-            context.cgroup_directory_fd = manager.clone_fd(self.paths)
+            self.directory_fd = manager.clone_fd(self.paths)
 
     def _elsewhere(self, context: Context, manager: CgroupManager) -> None:
         """The container's own is gone: its process has left it, for another, which the new one enters too (as runc)."""
@@ -62,19 +62,14 @@ class OpenCgroup(Step):
 
         context.cgroup = elsewhere.manager(manager, self.container.pid)
         try:
-            self._open(context, context.cgroup)
+            self._open(context.cgroup)
         except PyruncError as error:
             # An ordinary user's container that never had one is where its caller was.
             if not (manager.rootless and error.errno in (errno.EACCES, errno.EPERM)):
                 raise
 
     def undo(self, context: Context) -> None:
-        if context.cgroup_directory_fd >= 0:
-            posix.close(context.cgroup_directory_fd)
-            context.cgroup_directory_fd = -1
-        for fd in context.cgroup_fds:
-            posix.close(fd)
-        context.cgroup_fds = []
+        self.close()
 
 
 class AttachToScope(Step):

@@ -24,9 +24,14 @@ class MakeFifo(Step):
     it too: `start` reads it when the process has gone.
     """
 
-    __slots__ = ()
+    __slots__ = ("error_fd", "fd")
     name = "exec.fifo"
     section = "runtime.md#lifecycle"
+
+    def __init__(self) -> None:
+        Step.__init__(self)
+        self.fd = -1
+        self.error_fd = -1
 
     def describe(self) -> str:
         return "make exec.fifo, on which the process waits for start"
@@ -34,20 +39,19 @@ class MakeFifo(Step):
     def apply(self, context: Context) -> None:
         path = f"{context.state_dir}/{FIFO}"
         posix.mkfifo(path, 0o600)
-        context.fifo_fd = posix.open(path, posix.O_RDWR | posix.O_CLOEXEC | posix.O_NOFOLLOW)
-        context.error_fd = posix.dup(context.fifo_fd)
+        self.fd = posix.open(path, posix.O_RDWR | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+        self.error_fd = posix.dup(self.fd)
 
     def undo(self, context: Context) -> None:
-        close(context)
+        self.close()
         try:
             posix.unlink(f"{context.state_dir}/{FIFO}")
         except FileNotFoundError:
             pass
 
-
-def close(context: Context) -> None:
-    """Close the runtime's descriptors of it, which the container process has inherited."""
-    for fd in (context.fifo_fd, context.error_fd):
-        if fd >= 0:
-            posix.close(fd)
-    context.fifo_fd = context.error_fd = -1
+    def close(self) -> None:
+        """Close the runtime's descriptors of it, which the container process has inherited."""
+        for fd in (self.fd, self.error_fd):
+            if fd >= 0:
+                posix.close(fd)
+        self.fd = self.error_fd = -1

@@ -65,13 +65,15 @@ class Namespaces:
 class OpenNamespaces(Step):
     """Open every namespace that is joined by path, and see that each is of its type."""
 
-    __slots__ = ("joined",)
+    __slots__ = ("fds", "joined")
     name = "namespaces"
     section = "config-linux.md#namespaces"
 
     def __init__(self, joined: dict[str, tuple[str, str]]) -> None:
         Step.__init__(self, "/linux/namespaces")
         self.joined = joined
+        # Descriptor, flag of clone(2), type, pointer.
+        self.fds: list[tuple[int, int, str, str]] = []
 
     def describe(self) -> str:
         return "open the namespaces to join: " + ", ".join(f"{kind} {path}" for kind, (path, _) in self.joined.items())
@@ -85,7 +87,7 @@ class OpenNamespaces(Step):
                 raise ConfigError(
                     f"namespace path {path}: {reason(error)}", pointer=pointer, errno=error.errno
                 ) from None
-            context.namespace_fds.append((fd, flag, kind, pointer))
+            self.fds.append((fd, flag, kind, pointer))
             try:
                 found = fcntl.ioctl(fd, _linux.NS_GET_NSTYPE)
             except OSError:
@@ -94,29 +96,32 @@ class OpenNamespaces(Step):
                 raise ConfigError(f"namespace path {path} is not a {kind} namespace", pointer=pointer)
 
     def undo(self, context: Context) -> None:
-        close_namespaces(context)
+        for fd, _, _, _ in self.fds:
+            posix.close(fd)
+        self.fds = []
 
-
-def close_namespaces(context: Context) -> None:
-    """Close the descriptors of the namespaces to join."""
-    for fd, _, _, _ in context.namespace_fds:
-        posix.close(fd)
-    context.namespace_fds = []
+    def of(self, kind: str) -> int | None:
+        """The descriptor of the namespace of this type, None where none is joined."""
+        for fd, _, type_, _ in self.fds:
+            if type_ == kind:
+                return fd
+        return None
 
 
 class JoinNamespaces(Step):
     """Enter the namespaces given by path, all but a pid namespace, which is entered last of all."""
 
-    __slots__ = ("gids", "kinds", "uids")
+    __slots__ = ("gids", "kinds", "opened", "uids")
     name = "namespaces"
     section = "config-linux.md#namespaces"
     side = CONTAINER
 
     def __init__(
-        self, kinds: list[str], uids: list[IDMapping] | None = None, gids: list[IDMapping] | None = None
+        self, opened: OpenNamespaces, uids: list[IDMapping] | None = None, gids: list[IDMapping] | None = None
     ) -> None:
         Step.__init__(self, "/linux/namespaces")
-        self.kinds = kinds
+        self.opened = opened
+        self.kinds = [kind for kind in opened.joined if kind != "pid"]
         # What the config says of the ids in a user namespace that is joined.
         self.uids = uids
         self.gids = gids
@@ -125,7 +130,7 @@ class JoinNamespaces(Step):
         return "join namespaces: " + ", ".join(self.kinds)
 
     def apply(self, context: Context) -> None:
-        join([entry for entry in context.namespace_fds if entry[2] != "pid"], context.host.rootless)
+        join([entry for entry in self.opened.fds if entry[2] != "pid"], context.host.rootless)
         if "user" in self.kinds:
             compare_maps("uid_map", self.uids, "/linux/uidMappings")
             compare_maps("gid_map", self.gids, "/linux/gidMappings")

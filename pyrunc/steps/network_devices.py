@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyrunc.config.types import NetDevice
     from pyrunc.steps.context import Context
     from pyrunc.steps.host import Host
+    from pyrunc.steps.namespaces import OpenNamespaces
 
 _IFF_UP: Final = 1
 # linux/if_addr.h: an address without a lifetime, and the flags that whoever adds an address may give.
@@ -27,7 +28,7 @@ _IFA_F_SETTABLE: Final = 0x02 | 0x10 | 0x100 | 0x200 | 0x400
 _RT_SCOPE_UNIVERSE: Final = 0
 
 
-def compile(devices: dict[str, NetDevice], host: Host) -> list[Step]:
+def compile(devices: dict[str, NetDevice], host: Host, opened: OpenNamespaces | None) -> list[Step]:
     """One step a device, in the order of the config. Raises ConfigError where devices cannot be moved."""
     if host.rootless or host.in_user_namespace:
         raise ConfigError("unable to move network devices for rootless containers", pointer="/linux/netDevices")
@@ -39,7 +40,7 @@ def compile(devices: dict[str, NetDevice], host: Host) -> list[Step]:
             pointer="/linux/netDevices",
             hint="apt-get install python3-pyroute2",
         )
-    return [MoveDevice(name, device.get("name") or name) for name, device in devices.items()]
+    return [MoveDevice(name, device.get("name") or name, opened) for name, device in devices.items()]
 
 
 class MoveDevice(Step):
@@ -49,15 +50,17 @@ class MoveDevice(Step):
     again. A new name with %d in it is completed by the kernel.
     """
 
-    __slots__ = ("addresses", "index", "new", "old", "space", "there", "up")
+    __slots__ = ("addresses", "index", "new", "old", "opened", "space", "there", "up")
     name = "netDevices"
     section = "config-linux.md#network-devices"
     side = RUNTIME
 
-    def __init__(self, old: str, new: str) -> None:
+    def __init__(self, old: str, new: str, opened: OpenNamespaces | None) -> None:
+        """opened: what has the namespaces that are joined, if any are."""
         Step.__init__(self, "/linux/netDevices" + pointer(old))
         self.old = old
         self.new = new
+        self.opened = opened
         # The container's network namespace, held open until the runtime ends: a failed create takes the device back
         # from it even when all its processes are gone.
         self.space = -1
@@ -74,7 +77,7 @@ class MoveDevice(Step):
     def apply(self, context: Context) -> None:
         from pyroute2.netlink.exceptions import NetlinkError
 
-        self.space = _open_space(context)
+        self.space = _open_space(context, self.opened)
         here, there = _sockets(self.space)
         try:
             self._move(here, there, NetlinkError)
@@ -141,9 +144,9 @@ class MoveDevice(Step):
             self.space = -1
 
 
-def _open_space(context: Context) -> int:
+def _open_space(context: Context, opened: OpenNamespaces | None) -> int:
     """A descriptor of the container's network namespace. Raises ConfigError when it is the runtime's own."""
-    for fd, _, kind, place in context.namespace_fds:
+    for fd, _, kind, place in opened.fds if opened is not None else ():
         if kind == "network":
             mine, other = posix.stat("/proc/self/ns/net"), posix.fstat(fd)
             if (mine.st_dev, mine.st_ino) == (other.st_dev, other.st_ino):

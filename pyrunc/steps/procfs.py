@@ -18,21 +18,25 @@ class OpenProcfs(Step):
     In a user namespace only of a pid namespace of its own can one be; but a joined pid namespace is entered last.
     """
 
-    __slots__ = ()
+    __slots__ = ("fd",)
     name = "procfs"
+
+    def __init__(self) -> None:
+        Step.__init__(self)
+        self.fd = -1
 
     def describe(self) -> str:
         return "open /proc for labels and sysctls"
 
     def apply(self, context: Context) -> None:
-        context.proc_fd = procfs.open_host()
+        self.fd = procfs.open_host()
 
     def undo(self, context: Context) -> None:
-        if context.proc_fd >= 0:
-            posix.close(context.proc_fd)
-            context.proc_fd = -1
+        if self.fd >= 0:
+            posix.close(self.fd)
+            self.fd = -1
 
 
-def open_for_writing(context: Context, full: bool = False) -> int:
+def open_for_writing(opened: OpenProcfs | None, full: bool = False) -> int:
     """A descriptor for a label or a sysctl, to be closed. full: for a sysctl. Raises OSError."""
-    return posix.dup(context.proc_fd) if context.proc_fd >= 0 else procfs.open_private(full=full)
+    return posix.dup(opened.fd) if opened is not None else procfs.open_private(full=full)

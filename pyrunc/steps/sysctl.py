@@ -13,25 +13,28 @@ from pyrunc.steps.step import CONTAINER, Step
 
 if TYPE_CHECKING:
     from pyrunc.steps.context import Context
+    from pyrunc.steps.procfs import OpenProcfs
 
 
 class Sysctl(Step):
     """linux.sysctl, through a procfs of our own."""
 
-    __slots__ = ("values",)
+    __slots__ = ("procfs", "values")
     name = "sysctl"
     section = "config-linux.md#sysctl"
     side = CONTAINER
 
-    def __init__(self, values: dict[str, str]) -> None:
+    def __init__(self, values: dict[str, str], opened: OpenProcfs | None) -> None:
+        """opened: the runtime's procfs, None for one of the process's own."""
         Step.__init__(self, "/linux/sysctl")
+        self.procfs = opened
         self.values = values
 
     def describe(self) -> str:
         return "set sysctl " + ", ".join(f"{key}={value}" for key, value in self.values.items())
 
     def apply(self, context: Context) -> None:
-        proc = open_for_writing(context, full=True)
+        proc = open_for_writing(self.procfs, full=True)
         try:
             for key, value in self.values.items():
                 path = "sys/" + rules.sysctl_path(key)

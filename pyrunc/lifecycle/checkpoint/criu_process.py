@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyrunc.config.types import Config, Linux, Process
     from pyrunc.lifecycle.checkpoint.criu import Options
     from pyrunc.lifecycle.create import Creation
+    from pyrunc.steps.cgroup import HeldCgroup
     from pyrunc.steps.context import Context
 
 _MESSAGE_LIMIT: Final = 1 << 18
@@ -46,12 +47,14 @@ class RestorePipes(streams.MakePipes):
 class CriuProcess(Step):
     """CRIU's process: in its cgroup and mount namespace when it is told to go on, then the program."""
 
-    __slots__ = ("creation", "descriptors", "directory", "found", "service", "sync", "wanted")
+    __slots__ = ("cgroup", "creation", "descriptors", "directory", "found", "service", "sync", "wanted")
     name = "criu"
 
-    def __init__(self, creation: Creation, wanted: Options) -> None:
+    def __init__(self, creation: Creation, wanted: Options, cgroup: HeldCgroup | None) -> None:
+        """cgroup: what has the one to join, None for the runtime's own, or where a service manager makes it later."""
         Step.__init__(self)
         self.creation = creation
+        self.cgroup = cgroup
         self.wanted = wanted
         self.service = criu.Service()
         self.directory = creation.container.directory + "/criu"
@@ -70,7 +73,7 @@ class CriuProcess(Step):
         if self.wanted.lsm_profile:
             judge_profile(self.wanted.lsm_profile, self.wanted.image_path)
         self.descriptors = [
-            (EXTERNAL_NAMESPACES[kind], fd) for fd, _, kind, _ in context.namespace_fds if kind in EXTERNAL_NAMESPACES
+            (EXTERNAL_NAMESPACES[kind], fd) for fd, _, kind, _ in self.joined() if kind in EXTERNAL_NAMESPACES
         ]
         posix.mkdir(self.directory, 0o711)
         self._let_through(context.config)
@@ -94,6 +97,11 @@ class CriuProcess(Step):
             container = self.creation.container
             for folder in (container.store.root, container.directory):
                 posix.chmod(folder, posix.stat(folder).st_mode & 0o7777 | 0o011)
+
+    def joined(self) -> list[tuple[int, int, str, str]]:
+        """The namespaces to join, as OpenNamespaces.fds."""
+        opened = self.creation.parts.opened
+        return [] if opened is None else opened.fds
 
     def go_on(self) -> tuple[list[tuple[str, str]], list[Restriction]]:
         """Let it set itself up and become the program. Returns what Stage.build() does. Raises PyruncError."""
@@ -122,8 +130,8 @@ class CriuProcess(Step):
         try:
             if sync.recv(16) != messages.GO:
                 posix._exit(1)
-            if context.cgroup is not None and context.cgroup_fds:
-                context.cgroup.join(context.cgroup_fds)
+            if context.cgroup is not None and self.cgroup is not None and self.cgroup.fds:
+                context.cgroup.join(self.cgroup.fds)
                 context.cgroup.release()
             if self.wanted.cgroups_mode == "ignore":
                 # Then it makes no cgroup namespace either, and the processes have the one that it is in.
@@ -132,7 +140,7 @@ class CriuProcess(Step):
             stage.make_mount_points([mount.point for mount in self.found])
             # With the namespace go its mounts.
             _linux.setns(own, _linux.CLONE_NEWNS)
-            names, restrictions = stage.build(context)
+            names, restrictions = stage.build()
             # CRIU mounts in the directory of its log, which must be of its own mount namespace. It looks for both
             # descriptors in whoever made the socket pair: itself.
             images = criu.open_directory(self.wanted.image_path, "checkpoint directory")

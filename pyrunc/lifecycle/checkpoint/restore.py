@@ -20,6 +20,7 @@ from pyrunc.lifecycle.checkpoint.restored import RestoreProcesses
 from pyrunc.linux import files
 from pyrunc.plan import order, perform
 from pyrunc.plan.restore_parts import RestoreParts
+from pyrunc.steps.cgroup import MakeCgroup
 from pyrunc.steps.host import read_host
 
 if TYPE_CHECKING:
@@ -109,5 +110,10 @@ def _steps(creation: Creation, wanted: Options) -> list[Step]:
     pipes: list[Step] = []
     if parts.options.relay and not parts.process.get("terminal"):
         pipes.append(RestorePipes(parts.process, parts.linux, descriptors(wanted.image_path)))
-    process = CriuProcess(creation, wanted)
-    return order.restore(RestoreParts(parts, pipes, process, RestoreProcesses(creation, wanted, process)))
+    cgroup = None
+    if parts.manager is not None:
+        # As if the limit were small: CRIU is not born in the cgroup, it joins.
+        small = not parts.manager.needs_process
+        cgroup = MakeCgroup(parts.manager, parts.linux.get("resources", {}), small)
+    process = CriuProcess(creation, wanted, cgroup)
+    return order.restore(RestoreParts(parts, cgroup, pipes, process, RestoreProcesses(creation, wanted, process)))

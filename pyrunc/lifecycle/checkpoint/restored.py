@@ -83,7 +83,7 @@ class RestoreProcesses(Step):
         options.external.extend(f"mnt[{name}]:{path}" for name, path in names)
         for number, (key, _) in enumerate(self.process.descriptors, _WORK + 1):
             options.inherit_fd.add(key=key, fd=number)
-        for _, _, kind, pointer in context.namespace_fds:
+        for _, _, kind, pointer in self.process.joined():
             if kind in EXTERNAL_NAMESPACES:
                 continue
             if kind in _NOT_INTO:
@@ -120,7 +120,7 @@ class RestoreProcesses(Step):
             # Nothing of the container has run yet.
             if context.config["root"].get("readonly"):
                 _within(pid, "mount", _make_root_read_only, "making the root read-only")
-            _judge_namespaces(context, pid)
+            _judge_namespaces(context, self.process.joined(), pid)
             stage.judge_restored(mountinfo.entries(pid), self.restrictions)
             self._record(context, pid)
 
@@ -167,7 +167,7 @@ class RestoreProcesses(Step):
             clone.reap(context)
 
 
-def _judge_namespaces(context: Context, pid: int) -> None:
+def _judge_namespaces(context: Context, joined: list[tuple[int, int, str, str]], pid: int) -> None:
     """Whether the restored process is in namespaces as the config has them. Raises OSError, PyruncError.
 
     Which are new stands in the images: they may be of another container, or tampered with.
@@ -180,7 +180,7 @@ def _judge_namespaces(context: Context, pid: int) -> None:
                 f"the checkpoint has no {kind} namespace, and the config asks for a new one",
                 pointer=spaces.pointers[kind],
             )
-    for fd, _, kind, pointer in context.namespace_fds:
+    for fd, _, kind, pointer in joined:
         if posix.fstat(fd).st_ino != _inode(f"/proc/{pid}/ns/{namespaces.TYPES[kind][1]}"):
             raise PyruncError(
                 f"the checkpoint has a {kind} namespace of its own, and the config joins one", pointer=pointer

@@ -171,7 +171,7 @@ class Stage:
 
     # -- the second
 
-    def build(self, context: Any) -> tuple[list[tuple[str, str]], list[Restriction]]:
+    def build(self) -> tuple[list[tuple[str, str]], list[Restriction]]:
         """Mount the root and all that is bound below `directory`. Raises OSError, PyruncError.
 
         Returns the names with the paths that they stand for, and what the restored mounts must not be allowed.
@@ -190,7 +190,7 @@ class Stage:
         for bind in self.binds:
             for name, source in self._with_submounts(bind, table):
                 below = name != bind.name
-                path = self._stage(tmpfs, len(names), source, bind, below, table, context)
+                path = self._stage(tmpfs, len(names), source, bind, below, table)
                 names.append((name, path))
                 bound.append((path, bind, below))
         posix.close(tmpfs)
@@ -207,9 +207,7 @@ class Stage:
                     found.append((name_of("mount", bind.destination, entry.point[len(real) :]), entry.point))
         return found
 
-    def _stage(
-        self, tmpfs: int, number: int, source: str, bind: Bind, below: bool, table: list[Entry], context: Any
-    ) -> str:
+    def _stage(self, tmpfs: int, number: int, source: str, bind: Bind, below: bool, table: list[Entry]) -> str:
         """A path below `directory` from which a bind has the right attributes at once. Raises OSError, PyruncError.
 
         The whole mount that the source is in is put there: CRIU gives several mounts the propagation of one source,
@@ -229,7 +227,7 @@ class Stage:
             tree, way = mounts.clone(fd), ""
         bind.put_attributes(tree, below=below)
         if bind.mapping is not None and (bind.mapping[2] or not below):
-            bind.mapping[0].apply(tree, bind.mapping[1], False, source, context)
+            bind.mapping[0].apply(tree, bind.mapping[1], False, source)
         name = "m" + str(number)
         if paths.is_directory(tree):
             posix.mkdir(name, 0o700, dir_fd=tmpfs)

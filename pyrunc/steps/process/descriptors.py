@@ -13,6 +13,7 @@ from pyrunc.errors import PyruncError
 
 if TYPE_CHECKING:
     from pyrunc.steps.context import Context
+    from pyrunc.steps.exec_fifo import MakeFifo
 
 # With fewer than these, what fails for a number of a descriptor fails for that.
 _FEW_DESCRIPTORS: Final = 32
@@ -28,15 +29,15 @@ def cannot(what: str, error: OSError) -> PyruncError:
     return PyruncError(what + ": " + posix.strerror(number or 0).lower(), errno=number, hint=hint)
 
 
-def keep_only(context: Context, has_fifo: bool) -> None:
+def keep_only(context: Context, fifo: MakeFifo | None) -> None:
     """Put our descriptors where finish() expects them: sync, fifo, error file, from the first that is ours.
 
     All others of ours are closed first: the process may be allowed few. Raises OSError.
     """
     keep = 3 + context.preserve_fds
-    wanted = [context.sync.fileno()]
-    if has_fifo:
-        wanted += [context.fifo_fd, context.error_fd]
+    wanted = [context.talk().fileno()]
+    if fifo is not None:
+        wanted += [fifo.fd, fifo.error_fd]
     wanted.append(context.root_fd)
     _close_others(keep, wanted)
     place = keep
@@ -50,7 +51,7 @@ def keep_only(context: Context, has_fifo: bool) -> None:
             posix.close(fd)
         if place == keep:
             # Its old number may be another file's from now on.
-            context.sync.detach()
+            context.talk().detach()
             context.sync = _socket.socket(fileno=keep)
         context.root_fd = place  # the last
         place += 1

@@ -20,7 +20,9 @@ from pyrunc.steps.step import CONTAINER, Step
 if TYPE_CHECKING:
     from pyrunc.config.types import Linux, Process
     from pyrunc.steps.context import Context
+    from pyrunc.steps.exec_fifo import MakeFifo
     from pyrunc.steps.hooks import StartContainerHooks
+    from pyrunc.steps.seccomp.step import CompileFilter
 
 
 # What waits where there is no program to start.
@@ -89,7 +91,7 @@ class BecomeProgram(Step):
     comes before the capabilities are dropped; with it, the filter is the last thing of all.
     """
 
-    __slots__ = ("again", "caps", "has_fifo", "hooks", "no_new_privs", "process")
+    __slots__ = ("again", "caps", "fifo", "hooks", "no_new_privs", "process", "seccomp")
     name = "process"
     section = "config.md#process"
     side = CONTAINER
@@ -98,18 +100,22 @@ class BecomeProgram(Step):
         self,
         process: Process | None,
         *,
-        has_fifo: bool,
+        fifo: MakeFifo | None,
+        seccomp: CompileFilter | None,
         hooks: StartContainerHooks | None = None,
         again: bool = False,
     ) -> None:
-        """again: a clone on the way, into a joined pid namespace: what goes on is the new process.
+        """fifo: at which it waits for start, None for an exec. seccomp: what has the filter compiled, None for none.
+
+        again: a clone on the way, into a joined pid namespace: what goes on is the new process.
 
         Whoever may trace in there can take hold of it (CVE-2016-9962), so it comes when the capabilities are dropped.
         """
         Step.__init__(self, "/process")
         self.again = again
         self.process = process
-        self.has_fifo = has_fifo
+        self.fifo = fifo
+        self.seccomp = seccomp
         self.hooks = hooks
         self.no_new_privs = bool(self.process and self.process.get("noNewPrivileges"))
         self.caps = Caps(self.process["capabilities"]) if self.process and self.process.get("capabilities") else None
@@ -128,7 +134,7 @@ class BecomeProgram(Step):
         words += ", " + order
         if self.again:
             words += ", clone into the joined pid namespace"
-        if self.has_fifo:
+        if self.fifo is not None:
             words += ", wait for start"
             if self.hooks:
                 words += ", run startContainer hooks"
@@ -139,7 +145,7 @@ class BecomeProgram(Step):
         user = process.get("user", {})
         uid, gid = user.get("uid") or 0, user.get("gid") or 0
         try:
-            keep_only(context, self.has_fifo)
+            keep_only(context, self.fifo)
             reopen_null(context.root_fd)
         except OSError as error:
             raise cannot("arrange the descriptors of the process", error) from None
@@ -147,7 +153,7 @@ class BecomeProgram(Step):
         umask = user.get("umask")
         posix.umask(0o022 if umask is None else umask & 0o777)  # umask(2) heeds no other bits
         masks = self._masks()
-        seccomp = context.seccomp
+        seccomp = self.seccomp.filter if self.seccomp is not None else None
         # A new process counts against the limit of its real user, and the one that clones it would count, too.
         late = self.again and bool(uid) and _linux.prlimit(0, _linux.RLIMITS["RLIMIT_NPROC"], None)[0] < _MANY_PROCESSES
         filter_first = not self.no_new_privs
@@ -164,15 +170,15 @@ class BecomeProgram(Step):
             caps=masks[:3],
             ambient=masks[3],
             keep=3 + context.preserve_fds,
-            fifo=self.has_fifo,
-            report=self.has_fifo,
+            fifo=self.fifo is not None,
+            report=self.fifo is not None,
             again=self.again,
             terminal=bool(process.get("terminal")),
             extra=CAP_SYS_ADMIN & _linux.capget()[1] if filter_cloned else 0,
             real_user=uid if late else -1,
             filter_cloned=filter_cloned,
         )
-        if _has_died(context.sync):
+        if _has_died(context.talk()):
             posix._exit(1)
         if self.hooks:
             _linux.finish_until_fifo(prepared)
@@ -276,7 +282,7 @@ def _why(context: Context, process: Any, number: int, cwd: str = "") -> str | No
         return None
 
 
-def _has_died(sync: Any) -> bool:
+def _has_died(sync: _socket.socket) -> bool:
     """Whether the runtime has ended: then nobody knows of this process, and it must not go on."""
     try:
         return not sync.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)

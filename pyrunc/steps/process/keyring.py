@@ -12,6 +12,7 @@ from pyrunc.steps.step import CONTAINER, Step
 
 if TYPE_CHECKING:
     from pyrunc.steps.context import Context
+    from pyrunc.steps.procfs import OpenProcfs
 
 
 class Keyring(Step):
@@ -20,12 +21,14 @@ class Keyring(Step):
     label: the process's SELinux label, without which its policy would not let it search the keyring.
     """
 
-    __slots__ = ("label",)
+    __slots__ = ("label", "procfs")
     name = "keyring"
     side = CONTAINER
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, opened: OpenProcfs | None) -> None:
+        """opened: the runtime's procfs, None for one of the process's own."""
         Step.__init__(self, "/process/selinuxLabel" if label else "")
+        self.procfs = opened
         self.label = label
 
     def describe(self) -> str:
@@ -34,7 +37,7 @@ class Keyring(Step):
     def apply(self, context: Context) -> None:
         if self.label:
             # execve(2) takes it back.
-            write_attribute(context, "keycreate", self.label)
+            write_attribute(self.procfs, "keycreate", self.label)
         try:
             serial = _linux.keyctl_join_session_keyring("_ses." + context.id)
             # The owner may search it too, or `keyctl` in the container could not find its own keys.

@@ -14,18 +14,21 @@ if TYPE_CHECKING:
     from pyrunc.config.types import Process
     from pyrunc.steps.context import Context
     from pyrunc.steps.host import Host
+    from pyrunc.steps.procfs import OpenProcfs
 
 
 class LsmLabel(Step):
     """process.apparmorProfile or process.selinuxLabel: the label that execve(2) will give."""
 
-    __slots__ = ("attribute", "value")
+    __slots__ = ("attribute", "procfs", "value")
     name = "LSM label"
     section = "config.md#linux-process"
     side = CONTAINER
 
-    def __init__(self, apparmor: bool, value: str, pointer: str) -> None:
+    def __init__(self, apparmor: bool, value: str, pointer: str, opened: OpenProcfs | None) -> None:
+        """opened: the runtime's procfs, None for one of the process's own."""
         Step.__init__(self, pointer)
+        self.procfs = opened
         self.attribute = "apparmor/exec" if apparmor else "exec"
         self.value = "exec " + value if apparmor else value
 
@@ -33,12 +36,12 @@ class LsmLabel(Step):
         return f"write '{self.value}' to attr/{self.attribute}"
 
     def apply(self, context: Context) -> None:
-        write_attribute(context, self.attribute, self.value)
+        write_attribute(self.procfs, self.attribute, self.value)
 
 
-def write_attribute(context: Context, attribute: str, text: str) -> None:
+def write_attribute(opened: OpenProcfs | None, attribute: str, text: str) -> None:
     """Write text to /proc/self/attr/ATTRIBUTE; where the kernel has none for AppArmor alone, to `exec`."""
-    proc = open_for_writing(context)
+    proc = open_for_writing(opened)
     try:
         own = procfs.self_name(proc) + "/attr/"
         value = text.encode("utf-8", "surrogateescape")
@@ -56,7 +59,7 @@ def write_attribute(context: Context, attribute: str, text: str) -> None:
         posix.close(proc)
 
 
-def labels(process: Process, host: Host) -> list[Step]:
+def labels(process: Process, host: Host, opened: OpenProcfs | None) -> list[Step]:
     """The steps for the labels of a process. Raises ConfigError when the host lacks the LSM."""
     steps: list[Step] = []
     for lsm, label, pointer in (
@@ -65,7 +68,7 @@ def labels(process: Process, host: Host) -> list[Step]:
     ):
         if label:
             require_lsm(lsm, label, host, pointer)
-            steps.append(LsmLabel(lsm == "apparmor", label, pointer))
+            steps.append(LsmLabel(lsm == "apparmor", label, pointer, opened))
     return steps
 
 

@@ -19,7 +19,7 @@ from pyrunc.steps.user_namespace import mapping_lines, mapping_words
 if TYPE_CHECKING:
     from pyrunc.config.types import Linux, Mount
     from pyrunc.steps.context import Context
-    from pyrunc.steps.namespaces import Namespaces
+    from pyrunc.steps.namespaces import Namespaces, OpenNamespaces
     from pyrunc.steps.rootfs.mount_options import Options
 
 
@@ -72,25 +72,32 @@ class Mapping(Step):
             posix.close(self.fd)
             self.fd = -1
 
-    def user_namespace(self, context: Context) -> int:
+    def user_namespace(self) -> int:
         return self.fd
 
 
 class Joined:
     """The user namespace that the container joins."""
 
-    __slots__ = ()
+    __slots__ = ("opened",)
 
-    def user_namespace(self, context: Context) -> int:
-        return next(fd for fd, _, kind, _ in context.namespace_fds if kind == "user")
+    def __init__(self, opened: OpenNamespaces) -> None:
+        self.opened = opened
+
+    def user_namespace(self) -> int:
+        fd = self.opened.of("user")
+        assert fd is not None
+        return fd
 
 
 class Mapper:
     """The mappings that the mounts of one config need, each made once."""
 
-    __slots__ = ("_known", "linux", "spaces", "steps")
+    __slots__ = ("_known", "linux", "opened", "spaces", "steps")
 
-    def __init__(self, linux: Linux, spaces: Namespaces) -> None:
+    def __init__(self, linux: Linux, spaces: Namespaces, opened: OpenNamespaces | None) -> None:
+        """opened: what has the namespaces that are joined, if any are."""
+        self.opened = opened
         self.linux = linux
         self.spaces = spaces
         self.steps: list[Step] = []
@@ -104,7 +111,8 @@ class Mapper:
             )
         uids, gids = mount.get("uidMappings"), mount.get("gidMappings")
         if not uids and "user" in self.spaces.joined:
-            return Joined()
+            assert self.opened is not None
+            return Joined(self.opened)
         if not uids:
             uids, gids = self.linux.get("uidMappings"), self.linux.get("gidMappings")
             if not uids:
@@ -118,12 +126,10 @@ class Mapper:
         return step
 
 
-def apply(tree: int, mapping: Mapping | Joined, recursive: bool, what: str, context: Context) -> None:
+def apply(tree: int, mapping: Mapping | Joined, recursive: bool, what: str) -> None:
     """Map the ids of a detached mount. what: its name for an error. Raises PyruncError."""
     try:
-        mounts.set_attributes(
-            tree, _linux.MOUNT_ATTR_IDMAP, recursive=recursive, userns_fd=mapping.user_namespace(context)
-        )
+        mounts.set_attributes(tree, _linux.MOUNT_ATTR_IDMAP, recursive=recursive, userns_fd=mapping.user_namespace())
     except OSError as error:
         hint = None
         if error.errno == errno.EINVAL:

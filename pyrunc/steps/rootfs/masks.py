@@ -13,6 +13,7 @@ from pyrunc.steps.step import CONTAINER, Step
 
 if TYPE_CHECKING:
     from pyrunc.steps.context import Context
+    from pyrunc.steps.rootfs.root import Rootfs
 
 
 def _same_directory(one: int, other: int) -> bool:
@@ -57,13 +58,15 @@ class ReadOnlyPaths(Step):
 class MaskedPaths(Step):
     """linux.maskedPaths: /dev/null over files, one empty read-only tmpfs over all directories."""
 
-    __slots__ = ("label", "paths")
+    __slots__ = ("label", "paths", "rootfs")
     name = "maskedPaths"
     section = "config-linux.md#masked-paths"
     side = CONTAINER
 
-    def __init__(self, paths_: list[str], label: str) -> None:
+    def __init__(self, paths_: list[str], label: str, rootfs: Rootfs) -> None:
+        """rootfs: the step that has taken the host's /dev/null."""
         Step.__init__(self, "/linux/maskedPaths")
+        self.rootfs = rootfs
         self.paths = paths_
         self.label = label
 
@@ -72,7 +75,7 @@ class MaskedPaths(Step):
 
     def apply(self, context: Context) -> None:
         # The first of each kind is attached itself, the others are copies of it.
-        sources = {False: (context.null_fd, False), True: (-1, False)}
+        sources = {False: (self.rootfs.null_fd, False), True: (-1, False)}
         for path in dict.fromkeys(self.paths):
             try:
                 target = paths.open_in_root(context.root_fd, path)

@@ -20,6 +20,7 @@ from pyrunc.steps.step import CONTAINER, Step
 if TYPE_CHECKING:
     from pyrunc.config.types import Mount
     from pyrunc.steps.context import Context
+    from pyrunc.steps.namespaces import OpenNamespaces
 
 # Types whose superblock belongs to a namespace and may be shared with other mounts of it: "ro" is of this mount alone.
 _SHARED_SUPERBLOCK: Final = ("proc", "sysfs", "mqueue", "tmpfs", "devpts", "cgroup", "cgroup2")
@@ -45,6 +46,7 @@ class MountStep(Step):
         "late",
         "locked",
         "mapping",
+        "opened",
         "options",
         "source",
         "tree",
@@ -61,8 +63,12 @@ class MountStep(Step):
         tree: OpenTree | None,
         label: str = "",
         rootfs: str = "",
+        opened: OpenNamespaces | None = None,
     ) -> None:
-        """rootfs: its path on the host, or ""; a destination below it is meant to be inside, as in runc."""
+        """rootfs: its path on the host, or ""; a destination below it is meant to be inside, as in runc.
+
+        opened: what has the namespaces that are joined, if any are.
+        """
         Step.__init__(self, pointer)
         # Of the config, to tell which of them was wrong.
         self.given = mount.get("options", [])
@@ -81,6 +87,7 @@ class MountStep(Step):
         # Of a source below the rootfs, the path inside: an earlier mount may be what makes it.
         self.inside = source[len(rootfs) :] if self.options.bind and rootfs and source.startswith(rootfs + "/") else ""
         self.tree = tree
+        self.opened = opened
         # Whether the mount will belong to a user namespace that may not clear the attributes of its source.
         self.locked = False
         self.label = label
@@ -152,7 +159,7 @@ class MountStep(Step):
             tree = mounts.clone(source, recursive=options.recursive)
             posix.close(source)
             if self.mapping is not None:
-                self.mapping[0].apply(tree, self.mapping[1], options.idmap == "ridmap", self.source, context)
+                self.mapping[0].apply(tree, self.mapping[1], options.idmap == "ridmap", self.source)
         else:
             tree = open_source(self.source, options.recursive, not options.keeps_link())
         if options.copy_symlink and paths.is_link(tree):
@@ -193,10 +200,10 @@ class MountStep(Step):
         parameters += [(flag, None) for flag in options.superblock]
         if self.fstype not in _SHARED_SUPERBLOCK and attributes & _linux.MOUNT_ATTR_RDONLY:
             parameters.append(("ro", None))
-        joined = [entry[0] for entry in context.namespace_fds if entry[2] == "pid"]
-        if self.fstype == "proc" and joined:
+        pids = self.opened.of("pid") if self.opened is not None else None
+        if self.fstype == "proc" and pids is not None:
             # This process enters a joined pid namespace only later: see order.py.
-            tree = procfs.open_of(joined[0], parameters, attributes)
+            tree = procfs.open_of(pids, parameters, attributes)
         else:
             try:
                 tree = mounts.create(self.fstype, self.source or self.fstype, parameters, attributes)
@@ -207,7 +214,7 @@ class MountStep(Step):
         if options.tmpcopyup:
             self.helper.copy(target, tree, context.self_fd)
         if self.mapping is not None:
-            self.mapping[0].apply(tree, self.mapping[1], False, self.destination, context)
+            self.mapping[0].apply(tree, self.mapping[1], False, self.destination)
         if self.label and self.fstype == "mqueue":
             from pyrunc.linux import selinux
 
@@ -232,7 +239,6 @@ class MountStep(Step):
         mount_record.note(context, tree, self.destination, place)
         if self.fstype in READ_ONLY_LATE and self.read_only():
             self.late = tree
-            context.mount_fds.append(tree)
         else:
             posix.close(tree)
 
@@ -369,7 +375,6 @@ class ReadOnlyMounts(Step):
             # By the descriptor: the path may lead somewhere else by now (CVE-2026-115521).
             mounts.set_attributes(step.late, _linux.MOUNT_ATTR_RDONLY)
             posix.close(step.late)
-            context.mount_fds.remove(step.late)
         if self.root:
             # Only this flag changes: nosuid and its like, locked or not, stay as they are.
             mounts.set_attributes(context.root_fd, _linux.MOUNT_ATTR_RDONLY)

@@ -42,7 +42,7 @@ class LimitPropagation(Step):
 class Rootfs(Step):
     """Make the rootfs a mount of its own, on its own path."""
 
-    __slots__ = ("null", "path", "slave", "source")
+    __slots__ = ("null", "null_fd", "path", "slave", "source")
     name = "rootfs"
     section = "config.md#root"
     side = CONTAINER
@@ -57,14 +57,16 @@ class Rootfs(Step):
         self.source = source
         self.slave = slave
         self.null = null
+        # For masks.
+        self.null_fd = -1
 
     def describe(self) -> str:
         return f"bind the rootfs {self.path} to itself"
 
     def apply(self, context: Context) -> None:
         # The host's, for masks, taken while the host's tree is there: the container's is the image's (CVE-2025-31133).
-        context.null_fd = _open_null() if self.null is None else self.null.fd
-        if not is_null(context.null_fd):
+        self.null_fd = _open_null() if self.null is None else self.null.fd
+        if not is_null(self.null_fd):
             raise PyruncError("/dev/null of the host is not the null device (character device 1:3)")
         if self.source is not None:
             tree = self.source.fd

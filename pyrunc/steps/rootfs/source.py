@@ -50,7 +50,7 @@ class OpenTree(Step):
             mounts.set_attributes(self.fd, self.attributes)
         if self.mapping is not None:
             module, mapping, recursive = self.mapping
-            module.apply(self.fd, mapping, recursive, self.path, context)
+            module.apply(self.fd, mapping, recursive, self.path)
 
     def undo(self, context: Context) -> None:
         if self.fd >= 0:

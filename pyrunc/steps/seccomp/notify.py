@@ -15,18 +15,20 @@ from pyrunc.linux import sockets
 
 if TYPE_CHECKING:
     from pyrunc.steps.context import Context
+    from pyrunc.steps.seccomp.cache import Filter
 
 
-def hand_over(context: Context, listener: int) -> None:
+def hand_over(context: Context, seccomp: Filter, listener: int) -> None:
     """Send the listener to the agent, and close it. Raises PyruncError."""
-    path = context.seccomp.listener_path
+    path = seccomp.listener_path
+    assert path is not None
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         try:
             sockets.connect(sock, path)
         except OSError as error:
             raise _error("failed to connect with seccomp agent at " + path, error) from None
-        text = dumps(_process_state(context)).encode("utf-8", "surrogateescape")
+        text = dumps(_process_state(context, seccomp)).encode("utf-8", "surrogateescape")
         rights = listener.to_bytes(4, "little")
         sent = sock.sendmsg([text], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
         if sent < len(text):
@@ -38,7 +40,7 @@ def hand_over(context: Context, listener: int) -> None:
         posix.close(listener)
 
 
-def _process_state(context: Context) -> dict[str, object]:
+def _process_state(context: Context, seccomp: Filter) -> dict[str, object]:
     state = dict(context.state)
     state.pop("owner", None)
     if state.get("status") != "running":
@@ -48,7 +50,7 @@ def _process_state(context: Context) -> dict[str, object]:
         "ociVersion": state["ociVersion"],
         "fds": ["seccompFd"],
         "pid": context.pid,
-        "metadata": context.seccomp.metadata or "",
+        "metadata": seccomp.metadata or "",
         "state": state,
     }
 

@@ -47,8 +47,8 @@ class CompileFilter(Step):
         return f"compile the seccomp filter: {default}, rules for {names} system calls"
 
     def apply(self, context: Context) -> None:
-        context.seccomp = self.filter or compile_filter(self.profile, self.cache_dir, self.entry)
-        log.debug("seccomp filter flags: " + str(context.seccomp.flags))
+        self.filter = self.filter or compile_filter(self.profile, self.cache_dir, self.entry)
+        log.debug("seccomp filter flags: " + str(self.filter.flags))
 
 
 def _by_stage_two(profile: Mapping[str, Any]) -> tuple[int, bytes] | None:

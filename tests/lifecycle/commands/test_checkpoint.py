@@ -239,7 +239,7 @@ try:
     stage.make_mount_points({json.dumps(points(box))})
     from pyrunc import _linux
     _linux.setns(own, _linux.CLONE_NEWNS)
-    found, restrictions = stage.build(creation.context)
+    found, restrictions = stage.build()
     names = dict(found)
     print(json.dumps({what}))
 except PyruncError as error:

@@ -72,7 +72,7 @@ class Resctrl:
         self.group(path)
         for name in ("L3", "MB"):
             (path / "info" / name).mkdir(parents=True)
-        self.records: list[dict[str, Any]] = []
+        self.records: list[Any] = []
         self.made: list[Path] = []
 
     def group(self, path: Path, schemata: str = "MB:0=100\nL3:0=fffff\n") -> Path:

@@ -20,6 +20,7 @@ from pyrunc.config.default import default_config
 from pyrunc.steps import cgroup, hooks
 from pyrunc.steps.host import Host
 from pyrunc.steps.rootfs.masks import MaskedPaths
+from pyrunc.steps.rootfs.root import Rootfs
 from pyrunc.steps.step import RUNTIME, Meet, Step
 from tests.support.configs import EVERYTHING, write_bundle
 from tests.support.plans import MANAGER, plan_of
@@ -42,7 +43,7 @@ def test_objects_of_each_kind() -> None:
     step: Step = cgroup.MakeCgroup(type(MANAGER)(paths), {"pids": {}}, owner=5)
     objects = ["/sys/fs/cgroup/cpu/x", "/sys/fs/cgroup/memory/x"]
     assert parts(step) == ("make the cgroup and limit pids, owned by uid 5", objects)
-    assert parts(MaskedPaths(["/a", "/b"], "")) == ("mask 2 paths", ["/a", "/b"])
+    assert parts(MaskedPaths(["/a", "/b"], "", Rootfs("/", None))) == ("mask 2 paths", ["/a", "/b"])
     step = hooks.HooksStep("prestart", [{"path": "/a"}, {"path": "/b"}], RUNTIME, "created")
     assert parts(step) == ("run prestart hooks", ["/a", "/b"])
     # One alone stays where it is.

@@ -31,7 +31,7 @@ from pyrunc.steps.rootfs.console import Terminal
 from pyrunc.steps.rootfs.masks import MaskedPaths, ReadOnlyPaths
 from pyrunc.steps.rootfs.root import ChangeRoot, LimitPropagation, PivotRoot, Rootfs, UnmountOnDelete
 from pyrunc.steps.seccomp.step import CompileFilter
-from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan
+from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
 from pyrunc.steps.sysctl import Sysctl
 from pyrunc.steps.time_namespace import EnterTime, TimeNamespace, UnshareTime, WriteTimeOffsets
 from pyrunc.steps.user_namespace import BecomeRoot, WriteMappings
@@ -360,9 +360,14 @@ def test_the_two_processes_of_any_plan_meet(case: dict[str, Any]) -> None:
 def check(plan: Plan) -> None:
     """What holds for any plan: nothing in the container process before the clone and the first meeting; who replaces
     the container process is recorded before it goes on; the last step, and no other, becomes the program. A clone may
-    be a part of that.
+    be a part of that. What a step opens is opened before another needs it.
     """
     steps = list(plan.steps)
+    opened: list[Step] = []
+    for step in steps:
+        for opener in given_to(step):
+            assert any(opener is one for one in opened), f"{step.describe()}: before {opener.describe()}"
+        opened += [step, *(step.trees if isinstance(step, host_sources.OpenSources) else ())]
     become = place(plan, init.BecomeProgram)
     after = steps[become + 1 :]
     program = steps[become]
@@ -391,6 +396,16 @@ def check(plan: Plan) -> None:
     assert isinstance(steps[-1], init.BecomeProgram)
     assert sum(isinstance(step, init.BecomeProgram) for step in steps) == 1
     assert isinstance(steps[-2], Meet) and steps[-2].side == RUNTIME
+
+
+def given_to(step: Step) -> list[Step]:
+    """The steps that a step is given, for what they open."""
+    if isinstance(step, host_sources.OpenSources):
+        return []
+    names = [name for kind in type(step).__mro__ for name in getattr(kind, "__slots__", ())]
+    values = [getattr(step, name, None) for name in names]
+    found = [value for value in values if isinstance(value, Step)]
+    return found + [one for value in values if isinstance(value, list) for one in value if isinstance(one, Step)]
 
 
 # ---- exec ----

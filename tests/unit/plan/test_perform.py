@@ -17,8 +17,10 @@ from pyrunc.config.default import default_config
 from pyrunc.errors import PyruncError
 from pyrunc.plan import perform, waiting
 from pyrunc.steps.context import Context
+from pyrunc.steps.exec_fifo import MakeFifo
 from pyrunc.steps.process.init import BecomeProgram
 from pyrunc.steps.seccomp.cache import Filter
+from pyrunc.steps.seccomp.step import CompileFilter
 from pyrunc.steps.step import CONTAINER, Meet, Plan
 from tests.support.plans import HOST
 
@@ -34,7 +36,9 @@ class Peer:
         config: Any = default_config()
         config["process"]["terminal"] = True
         self.context = Context("c", "/bundle", config, HOST, "/nowhere")
-        self.plan = Plan([Meet(CONTAINER, "ready"), BecomeProgram(config["process"], has_fifo=True)], [])
+        self.filter = CompileFilter({}, None)
+        self.program = BecomeProgram(config["process"], fifo=MakeFifo(), seccomp=self.filter)
+        self.plan = Plan([Meet(CONTAINER, "ready"), self.program], [])
         self.context.sync, self.socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.context.sync.settimeout(PATIENCE)
         self.children: list[int] = []
@@ -54,7 +58,7 @@ class Peer:
 
     def with_a_listener(self) -> None:
         flags = _linux.SECCOMP_FILTER_FLAG_NEW_LISTENER
-        self.context.seccomp = Filter(b"", flags, "/nobody/listens", "", False)
+        self.filter.filter = Filter(b"", flags, "/nobody/listens", "", False)
 
     def close(self) -> None:
         self.socket.close()
