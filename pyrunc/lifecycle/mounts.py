@@ -19,8 +19,10 @@ from pyrunc.steps import namespaces
 from pyrunc.steps.context import Context
 from pyrunc.steps.enter import OpenContainer
 from pyrunc.steps.host import read_host
-from pyrunc.steps.rootfs import mount as mounts
+from pyrunc.steps.rootfs import entry as entries
 from pyrunc.steps.rootfs import mount_record
+from pyrunc.steps.rootfs.new_mount import READ_ONLY_LATE, NewMount
+from pyrunc.steps.rootfs.read_only import ReadOnlyMounts
 from pyrunc.steps.rootfs.source import OpenTree
 from pyrunc.steps.rootfs.unmount import Unmount
 from pyrunc.steps.step import Plan, Step
@@ -94,7 +96,7 @@ def _compile(container: Container, wanted: list[Any], add: bool, pidfd: int) -> 
             made.append(Unmount(mount["destination"], container.fields.get("mounts") or [], pointer))
             continue
         bundle, label = container.fields["bundle"], linux.get("mountLabel") or ""
-        step = mounts.MountStep(mount, bundle, pointer, None, label, opened=opened)
+        step = entries.step_of(mount, bundle, pointer, label, opened=opened)
         if step.options.idmap or mount.get("uidMappings"):
             raise ConfigError("mounts with mapped ids can only be made by create", pointer=pointer)
         if step.options.bind and not step.options.remount:
@@ -103,7 +105,7 @@ def _compile(container: Container, wanted: list[Any], add: bool, pidfd: int) -> 
             sources.append(step.tree)
         step.locked = "user" in joined or host.rootless or host.in_user_namespace
         made.append(step)
-    late = [step for step in made if isinstance(step, mounts.MountStep) and step.fstype in mounts.READ_ONLY_LATE]
+    late = [step for step in made if isinstance(step, NewMount) and step.fstype in READ_ONLY_LATE]
     late = [step for step in late if step.read_only()]
-    read_only: list[Step] = [mounts.ReadOnlyMounts(late, False, "/mounts")] if late else []
+    read_only: list[Step] = [ReadOnlyMounts(late, False, "/mounts")] if late else []
     return context, Plan(order.mounts(opened, sources, made, read_only), [])

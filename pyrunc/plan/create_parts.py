@@ -13,7 +13,7 @@ from pyrunc.steps.hostname import Hostname
 from pyrunc.steps.process import init
 from pyrunc.steps.process.keyring import Keyring
 from pyrunc.steps.rootfs.masks import MaskedPaths, ReadOnlyPaths
-from pyrunc.steps.rootfs.mount import ReadOnlyMounts
+from pyrunc.steps.rootfs.read_only import ReadOnlyMounts
 from pyrunc.steps.rootfs.root import ChangeRoot, LimitPropagation, PivotRoot, Rootfs, RootPropagation, UnmountOnDelete
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Step
 from pyrunc.steps.sysctl import Sysctl

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from pyrunc.plan import meetings
 from pyrunc.steps.process import labels
-from pyrunc.steps.rootfs import devices
-from pyrunc.steps.rootfs.mount import READ_ONLY_LATE, MountStep
+from pyrunc.steps.rootfs import devices, entry
+from pyrunc.steps.rootfs.mount import MountStep
+from pyrunc.steps.rootfs.new_mount import READ_ONLY_LATE, NewMount
 from pyrunc.steps.rootfs.source import OpenTree
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Step
 
@@ -74,7 +75,7 @@ class RootfsParts:
         for index, mount in enumerate(self.config.get("mounts", [])):
             pointer = "/mounts/" + str(index)
             label = self.linux.get("mountLabel") or ""
-            step = MountStep(mount, self.bundle, pointer, None, label, self.rootfs, self.opened)
+            step = entry.step_of(mount, self.bundle, pointer, label, self.rootfs, self.opened)
             step.locked = self.has_userns or self.host.rootless or self.host.in_user_namespace
             # Mappings without the option that belongs to them mean the mount alone, as in runc.
             mapped = bool(step.options.idmap or mount.get("uidMappings"))
@@ -108,9 +109,9 @@ class RootfsParts:
             self.mapper = idmapped.Mapper(self.linux, self.spaces, self.opened)
         mapping = self.mapper.of(mount, step.options, pointer)
         if step.tree is not None:
-            step.tree.mapping = (idmapped, mapping, step.options.idmap == "ridmap")
+            step.tree.mapping, step.tree.maps_below = mapping, step.options.idmap == "ridmap"
         else:
-            step.mapping = (idmapped, mapping)
+            step.mapping = mapping
 
     def _opened_late(self, tree: OpenTree) -> list[Step]:
         from pyrunc.steps.rootfs import host_sources
@@ -161,13 +162,13 @@ class RootfsParts:
         self.trees.append(tree)
         return tree
 
-    def late_read_only(self) -> list[MountStep]:
+    def late_read_only(self) -> list[NewMount]:
         """What tmpfs is to become read-only now that it has what the set-up puts there; cgroup v1 stands in one."""
-        found: dict[str, MountStep] = {}
+        found: dict[str, NewMount] = {}
         for step in self.mounts:
             if isinstance(step, MountStep):
                 if not (step.options.remount and step.read_only()):
                     found.pop(step.destination, None)
-                if step.fstype in READ_ONLY_LATE and step.read_only() and not step.options.remount:
+                if isinstance(step, NewMount) and step.fstype in READ_ONLY_LATE and step.read_only():
                     found[step.destination] = step
         return list(found.values())

@@ -13,7 +13,7 @@ from pyrunc.plan import order
 from pyrunc.plan.create_parts import CreateParts
 from pyrunc.steps import hooks
 from pyrunc.steps.host import Host
-from pyrunc.steps.rootfs import mount as mounts
+from pyrunc.steps.rootfs.mount import MountStep
 from pyrunc.steps.step import Meet, Plan, Step
 
 HOST = Host(rootless=False, in_user_namespace=False, apparmor=False, selinux=False)
@@ -63,7 +63,7 @@ def meeting(label: str) -> Callable[[Step], bool]:
 
 
 def mounted(destination: str) -> Callable[[Step], bool]:
-    return lambda step: isinstance(step, mounts.MountStep) and step.destination == destination
+    return lambda step: isinstance(step, MountStep) and step.destination == destination
 
 
 def hooks_of(kind: str) -> Callable[[Step], bool]:

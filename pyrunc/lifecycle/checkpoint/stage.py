@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import posix
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
@@ -17,6 +17,7 @@ from pyrunc.steps.rootfs.mount import MountStep
 
 if TYPE_CHECKING:
     from pyrunc.config.types import Config
+    from pyrunc.steps.rootfs.idmapped import Joined, Mapping
     from pyrunc.steps.rootfs.mount_options import Options
     from pyrunc.steps.step import Step
 
@@ -32,7 +33,7 @@ _RESTRICTIONS: Final = {
 class Bind:
     """Something of the host's that the container gets by a bind: source is a path of the host."""
 
-    __slots__ = ("attributes", "destination", "mapping", "name", "options", "source")
+    __slots__ = ("attributes", "destination", "mapping", "maps_below", "name", "options", "source")
 
     def __init__(
         self, name: str, source: str, options: Options | None = None, attributes: int = 0, destination: str = ""
@@ -42,8 +43,9 @@ class Bind:
         self.source = source
         self.options = options
         self.attributes = attributes
-        # As OpenTree has it: module idmap_mount, the mapping, whether it is for the mounts below too.
-        self.mapping: tuple[Any, Any, bool] | None = None
+        # As OpenTree has it.
+        self.mapping: Mapping | Joined | None = None
+        self.maps_below = False
 
     def put_attributes(self, tree: int, *, below: bool = False, recursive: bool = False) -> None:
         """Give a detached mount its attributes.
@@ -106,7 +108,8 @@ class Stage:
             if step.options.bind and not step.options.remount:
                 # Of two on one destination the later hides the other.
                 bind = Bind(name_of("mount", step.destination), step.source, step.options, 0, step.destination)
-                bind.mapping = step.tree.mapping if step.tree is not None else None
+                if step.tree is not None:
+                    bind.mapping, bind.maps_below = step.tree.mapping, step.tree.maps_below
                 binds[bind.name] = bind
         if linux.get("maskedPaths"):
             binds[NULL] = Bind(NULL, "/dev/null")
@@ -226,8 +229,8 @@ class Stage:
             posix.close(tree)
             tree, way = mounts.clone(fd), ""
         bind.put_attributes(tree, below=below)
-        if bind.mapping is not None and (bind.mapping[2] or not below):
-            bind.mapping[0].apply(tree, bind.mapping[1], False, source)
+        if bind.mapping is not None and (bind.maps_below or not below):
+            bind.mapping.put_on(tree, False, source)
         name = "m" + str(number)
         if paths.is_directory(tree):
             posix.mkdir(name, 0o700, dir_fd=tmpfs)

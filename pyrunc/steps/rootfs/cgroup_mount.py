@@ -16,38 +16,42 @@ from typing import TYPE_CHECKING
 from pyrunc import _linux
 from pyrunc.cgroups.hierarchies import HYBRID, detect, own_paths
 from pyrunc.linux import mounts
+from pyrunc.steps.rootfs.new_mount import NewMount
 
 if TYPE_CHECKING:
     from pyrunc.steps.context import Context
-    from pyrunc.steps.rootfs.mount import MountStep
 
 
-def mount(step: MountStep, context: Context) -> None:
-    """Make the mount. Raises OSError, PyruncError."""
-    own = _own(context)
-    target, place = step.target(context)
-    options = step.options
-    if "" in own:
-        step.done(_unified(step, context, target, own[""]), place, context)
-        return
-    # Writable until the end, also where it is to be read-only: a later mount may need a new mount point in it.
-    top = mounts.create("tmpfs", "tmpfs", [("mode", "755")], options.attr_set & ~_linux.MOUNT_ATTR_RDONLY)
-    mounts.attach(top, target)
-    posix.close(target)
-    for names, directory in hierarchies(own).items():
-        folder = names[len("name=") :] if names.startswith("name=") else names
-        posix.mkdir(folder, 0o755, dir_fd=top)
-        inner = posix.open(folder, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=top)
-        tree = _hierarchy(step, context, names, directory)
-        mounts.attach(tree, inner)
-        posix.close(tree)
-        posix.close(inner)
-        if "," in names:
-            for name in names.split(","):
-                posix.symlink(names, name, dir_fd=top)
-    for value, recursive in options.propagation:
-        mounts.set_attributes(top, 0, 0, propagation=value, recursive=recursive)
-    step.done(top, place, context)
+class CgroupMount(NewMount):
+    """A mount of type cgroup or cgroup2."""
+
+    __slots__ = ()
+
+    def _make(self, context: Context) -> None:
+        own = _own(context)
+        target, place = self.target(context)
+        options = self.options
+        if "" in own:
+            self.done(_unified(self, context, target, own[""]), place, context)
+            return
+        # Writable until the end, also where it is to be read-only: a later mount may need a new mount point in it.
+        top = mounts.create("tmpfs", "tmpfs", [("mode", "755")], options.attr_set & ~_linux.MOUNT_ATTR_RDONLY)
+        mounts.attach(top, target)
+        posix.close(target)
+        for names, directory in hierarchies(own).items():
+            folder = names[len("name=") :] if names.startswith("name=") else names
+            posix.mkdir(folder, 0o755, dir_fd=top)
+            inner = posix.open(folder, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC, dir_fd=top)
+            tree = _hierarchy(self, context, names, directory)
+            mounts.attach(tree, inner)
+            posix.close(tree)
+            posix.close(inner)
+            if "," in names:
+                for name in names.split(","):
+                    posix.symlink(names, name, dir_fd=top)
+        for value, recursive in options.propagation:
+            mounts.set_attributes(top, 0, 0, propagation=value, recursive=recursive)
+        self.done(top, place, context)
 
 
 def _own(context: Context) -> dict[str, str]:
@@ -62,7 +66,7 @@ def _own(context: Context) -> dict[str, str]:
     return found if context.cgroup is None else {**found, **context.cgroup.paths}
 
 
-def _hierarchy(step: MountStep, context: Context, names: str, directory: str) -> int:
+def _hierarchy(step: NewMount, context: Context, names: str, directory: str) -> int:
     """A detached mount of one hierarchy of cgroup v1."""
     options = step.options
     if _has_cgroup_namespace(context):
@@ -74,7 +78,7 @@ def _hierarchy(step: MountStep, context: Context, names: str, directory: str) ->
     return tree
 
 
-def _unified(step: MountStep, context: Context, target: int, directory: str) -> int:
+def _unified(step: NewMount, context: Context, target: int, directory: str) -> int:
     """cgroup v2: the mount, made."""
     options = step.options
     try:

@@ -72,8 +72,9 @@ class Mapping(Step):
             posix.close(self.fd)
             self.fd = -1
 
-    def user_namespace(self) -> int:
-        return self.fd
+    def put_on(self, tree: int, recursive: bool, what: str) -> None:
+        """Map the ids of a detached mount. what: its name for an error. Raises PyruncError."""
+        _map(tree, self.fd, recursive, what)
 
 
 class Joined:
@@ -84,10 +85,11 @@ class Joined:
     def __init__(self, opened: OpenNamespaces) -> None:
         self.opened = opened
 
-    def user_namespace(self) -> int:
+    def put_on(self, tree: int, recursive: bool, what: str) -> None:
+        """As Mapping.put_on()."""
         fd = self.opened.of("user")
         assert fd is not None
-        return fd
+        _map(tree, fd, recursive, what)
 
 
 class Mapper:
@@ -126,10 +128,9 @@ class Mapper:
         return step
 
 
-def apply(tree: int, mapping: Mapping | Joined, recursive: bool, what: str) -> None:
-    """Map the ids of a detached mount. what: its name for an error. Raises PyruncError."""
+def _map(tree: int, user_namespace: int, recursive: bool, what: str) -> None:
     try:
-        mounts.set_attributes(tree, _linux.MOUNT_ATTR_IDMAP, recursive=recursive, userns_fd=mapping.user_namespace())
+        mounts.set_attributes(tree, _linux.MOUNT_ATTR_IDMAP, recursive=recursive, userns_fd=user_namespace)
     except OSError as error:
         hint = None
         if error.errno == errno.EINVAL:

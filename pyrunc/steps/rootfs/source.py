@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import posix
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
@@ -13,12 +13,13 @@ from pyrunc.steps.step import Step
 
 if TYPE_CHECKING:
     from pyrunc.steps.context import Context
+    from pyrunc.steps.rootfs.idmapped import Joined, Mapping
 
 
 class OpenTree(Step):
     """Open a source that the container's user namespace may not reach, before the container process is made."""
 
-    __slots__ = ("attributes", "fd", "follow", "mapping", "path", "recursive", "slave")
+    __slots__ = ("attributes", "fd", "follow", "mapping", "maps_below", "path", "recursive", "slave")
     name = "source"
     section = "config.md#mounts"
 
@@ -30,8 +31,9 @@ class OpenTree(Step):
         self.path = path
         self.recursive = recursive
         self.slave = slave
-        # Module idmap_mount, the mapping, and whether it is for the mounts below too.
-        self.mapping: tuple[Any, Any, bool] | None = None
+        self.mapping: Mapping | Joined | None = None
+        # Whether the mapping is for the mounts below too.
+        self.maps_below = False
         self.fd = -1
 
     def describe(self) -> str:
@@ -49,8 +51,7 @@ class OpenTree(Step):
         if self.attributes:
             mounts.set_attributes(self.fd, self.attributes)
         if self.mapping is not None:
-            module, mapping, recursive = self.mapping
-            module.apply(self.fd, mapping, recursive, self.path)
+            self.mapping.put_on(self.fd, self.maps_below, self.path)
 
     def undo(self, context: Context) -> None:
         if self.fd >= 0:

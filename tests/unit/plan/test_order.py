@@ -26,9 +26,10 @@ from pyrunc.steps.process import init, scheduling
 from pyrunc.steps.process.keyring import Keyring
 from pyrunc.steps.process.rlimits import OomScore, Rlimits
 from pyrunc.steps.rootfs import devices, host_sources
-from pyrunc.steps.rootfs import mount as mounts
 from pyrunc.steps.rootfs.console import Terminal
 from pyrunc.steps.rootfs.masks import MaskedPaths, ReadOnlyPaths
+from pyrunc.steps.rootfs.mount import MountStep
+from pyrunc.steps.rootfs.read_only import ReadOnlyMounts
 from pyrunc.steps.rootfs.root import ChangeRoot, LimitPropagation, PivotRoot, Rootfs, UnmountOnDelete
 from pyrunc.steps.seccomp.step import CompileFilter
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
@@ -72,7 +73,7 @@ def test_a_plain_container_from_its_first_step_to_its_last() -> None:
         (CONTAINER, "LoopbackUp"),
         (CONTAINER, "LimitPropagation"),
         (CONTAINER, "Rootfs"),
-        (CONTAINER, "MountStep"),
+        (CONTAINER, "NewMount"),
         *[(CONTAINER, "MakeDevice")] * 6,
         (CONTAINER, "DeviceLinks"),
         (CONTAINER, "PivotRoot"),
@@ -107,7 +108,7 @@ def test_the_root_is_written_to_before_it_is_read_only() -> None:
         PivotRoot,
         init.MakeCwd,
         Terminal,
-        mounts.ReadOnlyMounts,
+        ReadOnlyMounts,
         Sysctl,
         ReadOnlyPaths,
     )
@@ -177,7 +178,7 @@ def test_a_user_namespace() -> None:
     opened = opens.trees
     assert {"/bundle/rootfs", "/srv", "/dev/null", "/dev/tty"} <= {tree.path for tree in opened}
     bind = plan.steps[place(plan, mounted("/mnt"))]
-    assert isinstance(bind, mounts.MountStep) and bind.tree in opened
+    assert isinstance(bind, MountStep) and bind.tree in opened
     clone = plan.steps[place(plan, birth.Clone)]
     assert isinstance(clone, birth.Clone) and clone.flags & _linux.CLONE_NEWUSER
 
