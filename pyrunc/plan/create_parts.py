@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrunc.plan import meetings
 from pyrunc.plan.process_parts import ProcessParts
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pyrunc.config.types import Config
     from pyrunc.plan.order import Options
     from pyrunc.steps.host import Host
+    from pyrunc.steps.intel_rdt import MakeClos
     from pyrunc.steps.rootfs.source import OpenTree
     from pyrunc.steps.state_directory import StateDirectory
 
@@ -50,13 +51,13 @@ class CreateParts(ProcessParts):
 
         Raises ConfigError for what this host cannot do.
         """
-        self.config: Any = config
-        linux: Any = config.get("linux", {})
-        process: Any = config.get("process")
+        self.config = config
+        linux = config.get("linux", {})
+        process = config.get("process")
         self.spaces = namespaces.Namespaces(linux.get("namespaces", []))
         ProcessParts.__init__(
             self,
-            process or {},
+            process,
             linux,
             host,
             has_userns=self.spaces.has("user"),
@@ -65,18 +66,17 @@ class CreateParts(ProcessParts):
             cache=options.seccomp_cache,
             sysctl=linux.get("sysctl"),
         )
-        self.has_process = bool(process)
         self.options = options
         self.manager = manager
         self.state = state
-        self.propagation: str = linux.get("rootfsPropagation") or ""
-        self.hooks: Any = config.get("hooks", {})
+        self.propagation = linux.get("rootfsPropagation") or ""
+        self.hooks = config.get("hooks", {})
         self.fifo = MakeFifo()
         self.files = RootfsParts(config, bundle, rootfs, host, self.spaces, self.opened)
         self.root = self._root()
         self.cgroup = self._cgroup()
         self.clones_twice = "user" in self.spaces.joined and bool(self.spaces.new)
-        self.clos: Any = None
+        self.clos: MakeClos | None = None
         start = self.hooks.get("startContainer")
         self.program = init.BecomeProgram(
             process,
@@ -147,7 +147,7 @@ class CreateParts(ProcessParts):
                 break
         else:
             return None
-        uid: int = self.process.get("user", {}).get("uid") or 0
+        uid = self.process.get("user", {}).get("uid") or 0
         if "user" in self.spaces.new:
             for entry in self.linux.get("uidMappings", []):
                 if entry["containerID"] <= uid < entry["containerID"] + entry["size"]:
@@ -264,12 +264,13 @@ class CreateParts(ProcessParts):
 
     def runtime_hooks(self) -> list[Step]:
         """prestart and createRuntime see the container's namespaces and mounts, but the root not yet pivoted."""
-        kinds = [kind for kind in ("prestart", "createRuntime") if self.hooks.get(kind)]
-        if not kinds:
+        wanted = [("prestart", self.hooks.get("prestart")), ("createRuntime", self.hooks.get("createRuntime"))]
+        steps = [hooks.HooksStep(kind, given, RUNTIME, "created") for kind, given in wanted if given]
+        if not steps:
             return []
         return [
             Meet(CONTAINER, meetings.MOUNTED),
-            *[hooks.HooksStep(kind, self.hooks[kind], RUNTIME, "created") for kind in kinds],
+            *steps,
             Meet(RUNTIME, meetings.HOOKS_RUN),
         ]
 

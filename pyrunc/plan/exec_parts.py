@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrunc.plan.process_parts import ProcessParts
 from pyrunc.steps import cgroup, namespaces
@@ -13,6 +13,7 @@ from pyrunc.steps.rootfs.root import ChangeRoot
 from pyrunc.steps.step import Step
 
 if TYPE_CHECKING:
+    from pyrunc.config.types import Linux, Process
     from pyrunc.state.container import Container
     from pyrunc.steps.host import Host
 
@@ -23,8 +24,8 @@ class ExecParts(ProcessParts):
     def __init__(
         self,
         container: Container,
-        linux: Any,
-        process: Any,
+        linux: Linux,
+        process: Process,
         host: Host,
         joined: dict[str, tuple[str, str]],
         pidfd: int,
@@ -47,7 +48,7 @@ class ExecParts(ProcessParts):
         self.container = container
         self.joined = joined
         self.detach = detach
-        self.affinity: dict[str, str] = process.get("execCPUAffinity", {})
+        self.affinity = process.get("execCPUAffinity", {})
         self.cgroup = OpenCgroup(container, cgroup_paths, self.has_small_memory)
         self.program = init.BecomeProgram(process, fifo=None, seccomp=self.filter, again=self.joins_pids)
 
@@ -63,14 +64,15 @@ class ExecParts(ProcessParts):
         return [intel_rdt.EnterClos(self.container.fields["intelRdt"])]
 
     def initial_affinity(self) -> list[Step]:
-        return self._affinity("initial")
+        return self._affinity(self.affinity.get("initial"), "initial")
 
     def final_affinity(self) -> list[Step]:
         """As asked for, or that of the cpuset."""
-        return self._affinity("final") or ([] if self.affinity.get("initial") else [cgroup.AllCpus()])
+        if not self.affinity.get("final") and not self.affinity.get("initial"):
+            return [cgroup.AllCpus()]
+        return self._affinity(self.affinity.get("final"), "final")
 
-    def _affinity(self, which: str) -> list[Step]:
-        wanted = self.affinity.get(which)
+    def _affinity(self, wanted: str | None, which: str) -> list[Step]:
         return [Affinity(wanted, "/process/execCPUAffinity/" + which)] if wanted else []
 
     def join_namespaces(self) -> list[Step]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrunc.plan import meetings
 from pyrunc.steps import cgroup, clone
@@ -13,6 +13,7 @@ from pyrunc.steps.rootfs.console import Terminal
 from pyrunc.steps.step import RUNTIME, Meet, Step
 
 if TYPE_CHECKING:
+    from pyrunc.config.types import Linux, Process
     from pyrunc.steps.host import Host
     from pyrunc.steps.namespaces import OpenNamespaces
     from pyrunc.steps.process.init import BecomeProgram
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ProcessParts:
-    """process: the process object, {} for none. linux: that of the container's config.
+    """process: the process object, for none what waits in its place. linux: that of the container's config.
 
     has_userns: whether the container has a user namespace. opened: what has the namespaces that are joined, if any are;
     joins_pids: whether a pid namespace is among them. is_relayed: whether its streams are relayed, not passed on.
@@ -28,30 +29,31 @@ class ProcessParts:
 
     def __init__(
         self,
-        process: Any,
-        linux: Any,
+        process: Process | None,
+        linux: Linux,
         host: Host,
         *,
         has_userns: bool,
         opened: OpenNamespaces | None,
         is_relayed: bool,
         cache: str | None,
-        sysctl: Any = None,
+        sysctl: dict[str, str] | None = None,
     ) -> None:
         """cache: the folder of compiled seccomp filters. sysctl: those that are to be set."""
-        self.process = process
+        self.has_process = bool(process)
+        self.process = process or init.NOBODY
         self.linux = linux
         self.host = host
         self.has_userns = has_userns
         self.opened = opened
         self.joins_pids = opened is not None and "pid" in opened.joined
-        joins_pids = self.joins_pids
-        self.has_pipes = bool(is_relayed and process and not process.get("terminal"))
+        self.has_pipes = is_relayed and self.has_process and not self.process.get("terminal")
         self.has_small_memory = _has_small_memory(linux)
         # A clone ends a real-time policy with reset-on-fork, and is refused to a deadline policy, but the new process
         # shall not have CAP_SYS_NICE for that: so the runtime sets process.scheduler after the clone into a joined pid
         # namespace. In a user namespace that would be worth nothing anyway.
-        self.is_scheduled_late = bool(joins_pids and process.get("scheduler") and not (has_userns or host.rootless))
+        scheduled = bool(self.process.get("scheduler"))
+        self.is_scheduled_late = self.joins_pids and scheduled and not (has_userns or host.rootless)
 
         self.filter = self._filter(cache)
         self.procfs = self._procfs(sysctl)
@@ -63,7 +65,7 @@ class ProcessParts:
 
         return CompileFilter(self.linux["seccomp"], cache)
 
-    def _procfs(self, sysctl: Any) -> OpenProcfs | None:
+    def _procfs(self, sysctl: dict[str, str] | None) -> OpenProcfs | None:
         if not (self.joins_pids and (self.has_userns or self.host.rootless or self.host.in_user_namespace)):
             return None
         needed = self.process.get("apparmorProfile") or self.process.get("selinuxLabel") or sysctl
@@ -108,7 +110,7 @@ class ProcessParts:
         return labels.labels(self.process, self.host, self.procfs)
 
     def tune(self) -> list[Step]:
-        return init.tune(self.process, self.linux, self.is_scheduled_late) if self.process else []
+        return init.tune(self.process, self.linux, self.is_scheduled_late) if self.has_process else []
 
     def no_new_privileges(self) -> list[Step]:
         return [init.NoNewPrivileges()] if self.process.get("noNewPrivileges") else []
@@ -143,7 +145,7 @@ class ProcessParts:
         return capabilities.warnings(program.caps, available, pointer)
 
 
-def _has_small_memory(linux: Any) -> bool:
+def _has_small_memory(linux: Linux) -> bool:
     """Whether the memory limit is so small that the set-up itself counts."""
     limit = linux.get("resources", {}).get("memory", {}).get("limit")
     return isinstance(limit, int) and 0 < limit < cgroup.SMALL_MEMORY

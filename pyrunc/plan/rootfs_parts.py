@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrunc.plan import meetings
 from pyrunc.steps.process import labels
@@ -13,9 +13,10 @@ from pyrunc.steps.rootfs.source import OpenTree
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Step
 
 if TYPE_CHECKING:
-    from pyrunc.config.types import Config
+    from pyrunc.config.types import Config, Device, Mount
     from pyrunc.steps.host import Host
     from pyrunc.steps.namespaces import Namespaces, OpenNamespaces
+    from pyrunc.steps.rootfs.idmapped import Mapper
 
 
 class RootfsParts:
@@ -36,14 +37,14 @@ class RootfsParts:
         opened: OpenNamespaces | None,
     ) -> None:
         """opened: what has the namespaces that are joined, if any are."""
-        self.config: Any = config
-        self.linux: Any = config.get("linux", {})
+        self.config = config
+        self.linux = config.get("linux", {})
         self.bundle = bundle
         self.rootfs = rootfs
         self.host = host
         self.spaces = spaces
         self.opened = opened
-        self.mapper: Any = None
+        self.mapper: Mapper | None = None
         # Where the container's user is not the host's root, the runtime opens what only the host's root may reach,
         # from within the new mount namespace, whose mounts are locked against that user.
         self.has_userns = spaces.has("user")
@@ -102,7 +103,7 @@ class RootfsParts:
 
             self.early.append(access_times.SetTimes(step.tree, step.options))
 
-    def _map_ids(self, mount: Any, step: MountStep, pointer: str) -> None:
+    def _map_ids(self, mount: Mount, step: MountStep, pointer: str) -> None:
         from pyrunc.steps.rootfs import idmapped
 
         if self.mapper is None:
@@ -140,7 +141,7 @@ class RootfsParts:
         paths = {device["path"] for device in wanted}
         for path, major, minor in devices.DEFAULTS:
             if path not in paths:
-                device: Any = {"path": path, "type": "c", "major": major, "minor": minor}
+                device: Device = {"path": path, "type": "c", "major": major, "minor": minor}
                 steps.append(devices.MakeDevice(device, "", self._device_tree(device, "")))
         for index, device in enumerate(wanted):
             if "/".join(part for part in device["path"].split("/") if part not in ("", ".")) == "dev/ptmx":
@@ -151,7 +152,7 @@ class RootfsParts:
         steps.append(devices.DeviceLinks())
         return steps
 
-    def _device_tree(self, device: Any, pointer: str) -> OpenTree | None:
+    def _device_tree(self, device: Device, pointer: str) -> OpenTree | None:
         if device["type"] == "p":
             return None
         if not self.locked:

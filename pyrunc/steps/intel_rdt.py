@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import errno
 import posix
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrunc.errors import ConfigError, PyruncError, reason
 from pyrunc.linux import files, mountinfo
 from pyrunc.steps.step import RUNTIME, Step
 
 if TYPE_CHECKING:
+    from pyrunc.config.types import IntelRdt, IntelRdtRecord
     from pyrunc.steps.context import Context
 
 
@@ -30,12 +31,12 @@ class MakeClos(Step):
     section = "config-linux.md#intelrdt"
     side = RUNTIME
 
-    def __init__(self, rdt: Any) -> None:
+    def __init__(self, rdt: IntelRdt) -> None:
         Step.__init__(self, "/linux/intelRdt")
         self.rdt = rdt
         self.name_ = rdt.get("closID") or ""
         # What state.json knows: clos and monitoring (paths, "" for none); remove: whether delete removes clos.
-        self.groups: dict[str, Any] = {}
+        self.groups: IntelRdtRecord = {"clos": "", "monitoring": "", "remove": False}
         # Directories that this create made, the latest last.
         self.made: list[str] = []
 
@@ -111,7 +112,7 @@ class EnterClos(Step):
     section = "config-linux.md#intelrdt"
     side = RUNTIME
 
-    def __init__(self, groups: Any, made: MakeClos | None = None) -> None:
+    def __init__(self, groups: IntelRdtRecord | None, made: MakeClos | None = None) -> None:
         """groups: of a container that exists, from its state.json. made: the step that makes them, in a create."""
         Step.__init__(self, "/linux/intelRdt")
         self.groups = groups
@@ -121,7 +122,8 @@ class EnterClos(Step):
         return "put the process into its resctrl groups"
 
     def apply(self, context: Context) -> None:
-        groups = self.groups if self.made is None else self.made.groups
+        groups = self.made.groups if self.made is not None else self.groups
+        assert groups is not None
         for path in (groups["clos"], groups["monitoring"]):
             if path:
                 try:
@@ -177,7 +179,7 @@ def _error(path: str, what: str, error: OSError) -> PyruncError:
     return PyruncError(what + ": " + reason(error) + (": " + said if said else ""), errno=error.errno)
 
 
-def remove(groups: Any) -> None:
+def remove(groups: IntelRdtRecord) -> None:
     """Remove what a container's record says is its own. Raises PyruncError."""
     for path in (groups["monitoring"], groups["clos"] if groups["remove"] else ""):
         if path:
@@ -201,7 +203,7 @@ def _remove(path: str) -> None:
             raise
 
 
-def update(groups: Any, l3_cache: str, memory_bandwidth: str) -> None:
+def update(groups: IntelRdtRecord | None, l3_cache: str, memory_bandwidth: str) -> None:
     """Other schemas for a container's CLOS; "" leaves one as it is. Raises PyruncError."""
     root = mount_point(mountinfo.read("self")) or ""
     for value, resource, words in (

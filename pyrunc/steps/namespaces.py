@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import posix
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.errors import ConfigError, PyruncError, reason
@@ -14,7 +14,7 @@ from pyrunc.steps.step import CONTAINER, Step
 from pyrunc.steps.user_namespace import become_root, compare_maps
 
 if TYPE_CHECKING:
-    from pyrunc.config.types import IDMapping
+    from pyrunc.config.types import IDMapping, Namespace
     from pyrunc.steps.context import Context
 
 # Type in config.json: (flag of clone(2), file in /proc/PID/ns).
@@ -35,7 +35,7 @@ class Namespaces:
 
     __slots__ = ("joined", "new", "pointers")
 
-    def __init__(self, entries: list[Any]) -> None:
+    def __init__(self, entries: list[Namespace]) -> None:
         self.new: list[str] = []
         self.joined: dict[str, tuple[str, str]] = {}
         self.pointers: dict[str, str] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posix
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
@@ -11,6 +11,7 @@ from pyrunc.linux import files
 from pyrunc.steps.step import CONTAINER, RUNTIME, Step
 
 if TYPE_CHECKING:
+    from pyrunc.config.types import TimeOffset
     from pyrunc.steps.context import Context
 
 
@@ -21,7 +22,7 @@ class TimeNamespace(Step):
     name = "time namespace"
     section = "config-linux.md#offset-for-time-namespace"
 
-    def __init__(self, offsets: dict[str, Any], pointer: str) -> None:
+    def __init__(self, offsets: dict[str, TimeOffset], pointer: str) -> None:
         Step.__init__(self, pointer)
         self.offsets = offsets
         self.own = -1
@@ -45,7 +46,7 @@ class TimeNamespace(Step):
         self.leave()
 
 
-def offset_words(offsets: dict[str, Any]) -> str:
+def offset_words(offsets: dict[str, TimeOffset]) -> str:
     words = [
         clock + " " + str(offset.get("secs") or 0) + " s " + str(offset.get("nanosecs") or 0) + " ns"
         for clock, offset in offsets.items()
@@ -53,7 +54,7 @@ def offset_words(offsets: dict[str, Any]) -> str:
     return " with offsets " + ", ".join(words) if words else ""
 
 
-def write_offsets(path: str, offsets: dict[str, Any]) -> None:
+def write_offsets(path: str, offsets: dict[str, TimeOffset]) -> None:
     """Write linux.timeOffsets to a timens_offsets file. Raises PyruncError."""
     if not offsets:
         return
@@ -92,7 +93,7 @@ class WriteTimeOffsets(Step):
     section = "config-linux.md#offset-for-time-namespace"
     side = RUNTIME
 
-    def __init__(self, offsets: dict[str, Any]) -> None:
+    def __init__(self, offsets: dict[str, TimeOffset]) -> None:
         Step.__init__(self, "/linux/timeOffsets")
         self.offsets = offsets
 

@@ -48,7 +48,7 @@ ABIS = {
 }
 
 
-def default_profile(name: str) -> dict[str, Any]:
+def default_profile(name: str) -> Any:
     found: dict[str, Any] = json.loads((PROFILES / f"{name}.json").read_text())
     return found
 
@@ -163,7 +163,7 @@ def runc() -> Iterator[Workplace]:
     assert not left
 
 
-def filter_of_runc(place: Workplace, profile: dict[str, Any]) -> list[bpf.Instruction]:
+def filter_of_runc(place: Workplace, profile: Any) -> list[bpf.Instruction]:
     box = place.bundle("sleep", "1000")
     box.config["linux"]["seccomp"] = profile
     box.config["process"]["noNewPrivileges"] = False
@@ -174,7 +174,7 @@ def filter_of_runc(place: Workplace, profile: dict[str, Any]) -> list[bpf.Instru
         box.delete("--force").ok()
 
 
-def interesting_calls(profile: dict[str, Any]) -> Iterator[tuple[int, int, list[int]]]:
+def interesting_calls(profile: Any) -> Iterator[tuple[int, int, list[int]]]:
     """Every number of the three ABIS and some beyond; for calls with conditions also the values around theirs."""
     conditions: dict[str, list[dict[str, Any]]] = {}
     for rule in profile.get("syscalls", ()):
@@ -215,7 +215,7 @@ def around(condition: dict[str, Any]) -> set[int]:
     return {value % 2**64 for value in values}
 
 
-def compare(ours: list[bpf.Instruction], theirs: list[bpf.Instruction], profile: dict[str, Any]) -> set[str]:
+def compare(ours: list[bpf.Instruction], theirs: list[bpf.Instruction], profile: Any) -> set[str]:
     """Fail at the first calls that the two judge differently; all verdicts that were met."""
     different, met = [], set()
     for arch, nr, args in interesting_calls(profile):
@@ -245,7 +245,7 @@ def _rule(names: str, action: str = "SCMP_ACT_ALLOW", *args: tuple[int, str, int
     return made
 
 
-def _variants() -> dict[str, dict[str, Any]]:
+def _variants() -> dict[str, Any]:
     """Profiles under which runc and sleep(1) can live, and which ask for what the default profiles do not."""
     everyday = default_profile("docker")
     three = everyday["architectures"]
@@ -382,9 +382,10 @@ def test_the_kernel_answers_as_the_profile_says(profile: str) -> None:
 
 def _one(action: str, **more: Any) -> cache.Filter:
     """getppid with an action, everything else allowed."""
-    top = {"listenerPath": "/run/agent"} if action == "SCMP_ACT_NOTIFY" else {}
-    rule = {"names": ["getppid"], "action": action, **more}
-    return compile_filter({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule], **top})
+    top: Any = {"listenerPath": "/run/agent"} if action == "SCMP_ACT_NOTIFY" else {}
+    rule: Any = {"names": ["getppid"], "action": action, **more}
+    profile: Any = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule], **top}
+    return compile_filter(profile)
 
 
 @pytest.mark.parametrize(
@@ -434,7 +435,7 @@ def test_a_condition_sees_all_64_bits() -> None:
 )
 @pytest.mark.parametrize("notify", [False, True])
 def test_the_kernel_takes_the_flags(names: list[str] | None, notify: bool) -> None:
-    profile: dict[str, Any] = {
+    profile: Any = {
         "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{"names": ["getppid"], "action": "SCMP_ACT_NOTIFY" if notify else "SCMP_ACT_ERRNO"}],
         "listenerPath": "/run/agent",
@@ -486,7 +487,7 @@ def test_what_the_runtime_calls_after_the_listener_is_known_can_be_notified(firs
     """finish() says where the listener is; from then on an agent decides, over the runtime's own calls as well."""
     names = ["read", "close", "execve"]
     rules = [{"names": names, "action": "SCMP_ACT_NOTIFY"}]
-    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules, "listenerPath": "/run/agent"}
+    profile: Any = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules, "listenerPath": "/run/agent"}
     found = compile_filter(profile)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()

@@ -30,14 +30,14 @@ def rule(*names: str, action: str = ALLOW, errno: int | None = None, args: list[
     return made
 
 
-def profile(*rules: dict[str, Any], default: str = ERRNO, **more: Any) -> dict[str, Any]:
+def profile(*rules: dict[str, Any], default: str = ERRNO, **more: Any) -> Any:
     return {"defaultAction": default, "syscalls": list(rules), **more}
 
 
 class Judge:
     """A compiled profile, and its verdict on calls by name."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: Any) -> None:
         self.filter = compile_filter(config)
         self.code = bpf.decode(self.filter.program)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.errors import at
@@ -25,7 +25,7 @@ class Caps:
 
     def __init__(self, sets: Capabilities | None) -> None:
         self.unknown: dict[str, str] = {}
-        given: Any = sets or {}
+        given: Capabilities = sets or {}
         self.bounding = self._mask("bounding", given.get("bounding"))
         self.effective = self._mask("effective", given.get("effective"))
         self.inheritable = self._mask("inheritable", given.get("inheritable"))

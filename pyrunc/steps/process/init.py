@@ -5,7 +5,7 @@ from __future__ import annotations
 import _socket
 import errno
 import posix
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, reason
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 # What waits where there is no program to start.
-_NOBODY: Final[Process] = {"cwd": "/", "args": ["/"], "env": [], "user": {"uid": 0, "gid": 0}}
+NOBODY: Final[Process] = {"cwd": "/", "args": ["/"], "env": [], "user": {"uid": 0, "gid": 0}}
 
 # A limit of processes that one more or less does not matter to.
 _MANY_PROCESSES: Final = 1024
@@ -141,7 +141,7 @@ class BecomeProgram(Step):
         return words + ", execute " + " ".join(process["args"])
 
     def apply(self, context: Context) -> None:
-        process = self.process or _NOBODY
+        process = self.process or NOBODY
         user = process.get("user", {})
         uid, gid = user.get("uid") or 0, user.get("gid") or 0
         try:
@@ -270,13 +270,15 @@ class BecomeProgram(Step):
         return True
 
 
-def _why(context: Context, process: Any, number: int, cwd: str = "") -> str | None:
+def _why(context: Context, process: Process | None, number: int, cwd: str = "") -> str | None:
     """What was in the way of the program, or of a working directory, in words. Raises nothing."""
+    if process is None:
+        return None
     try:
         # Part of this program: nothing of the container's is imported.
         from pyrunc.steps.process import unrunnable
 
-        mounts = context.config.get("mounts") or ()
+        mounts = context.config.get("mounts", [])
         return unrunnable.from_within(posix.dup(context.root_fd), process, number, cwd, mounts) or None
     except Exception:  # who is told of an error is not to be told of a second one
         return None

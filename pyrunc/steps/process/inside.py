@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import errno
 import posix
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyrunc.config.types import Mount
 
 # As the kernel has them: MAXSYMLINKS of its linux/namei.h. Names in one walk, those of links among them.
 _LINKS: Final = 40
@@ -111,12 +116,12 @@ class Inside:
 
     __slots__ = ("_bundle", "_mounts", "_root", "is_outside", "told")
 
-    def __init__(self, root: int, mounts: Any = (), bundle: str = "/", *, is_outside: bool = False) -> None:
+    def __init__(self, root: int, mounts: Sequence[Mount] = (), bundle: str = "/", *, is_outside: bool = False) -> None:
         self.is_outside = is_outside
         self._root = root
         self._bundle = bundle
         self._mounts = [(_names(mount["destination"]), mount) for mount in mounts]
-        self.told: Any = mounts
+        self.told = mounts
 
     def close(self) -> None:
         posix.close(self._root)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.errors import ConfigError, PyruncError, reason
@@ -11,7 +11,9 @@ from pyrunc.linux import cpulist, files
 from pyrunc.steps.step import CONTAINER, RUNTIME, Step
 
 if TYPE_CHECKING:
-    from pyrunc.config.types import Linux, Process
+    from collections.abc import Callable
+
+    from pyrunc.config.types import IOPriority, Linux, MemoryPolicy, Process, Scheduler
     from pyrunc.steps.context import Context
 
 _POLICIES: Final = ("OTHER", "FIFO", "RR", "BATCH", "ISO", "IDLE", "DEADLINE")
@@ -29,7 +31,9 @@ class Tune(Step):
     __slots__ = ("call", "section", "side", "what")
     name = "tuning"
 
-    def __init__(self, pointer: str, section: str, what: str, call: Any, side: str = CONTAINER) -> None:
+    def __init__(
+        self, pointer: str, section: str, what: str, call: Callable[[int], object], side: str = CONTAINER
+    ) -> None:
         Step.__init__(self, pointer)
         self.side: str = side
         self.section: str = section
@@ -71,13 +75,13 @@ def compile(process: Process, linux: Linux, scheduled_late: bool) -> list[Step]:
     return steps
 
 
-def schedule(scheduler: Any, side: str) -> Step:
+def schedule(scheduler: Scheduler, side: str) -> Step:
     """process.scheduler, set by the process itself or, from outside, by the runtime (sched_setattr(2))."""
     flags = 0
     for flag in scheduler.get("flags", []):
         flags |= getattr(_linux, flag)
     policy = scheduler["policy"]
-    number = getattr(_linux, policy, _POLICIES.index(policy[len("SCHED_") :]))
+    number: int = getattr(_linux, policy, _POLICIES.index(policy[len("SCHED_") :]))
 
     def call(pid: int) -> None:
         _linux.sched_setattr(
@@ -94,7 +98,7 @@ def schedule(scheduler: Any, side: str) -> Step:
     return Tune("/process/scheduler", "config.md#linux-process", "scheduler " + policy, call, side)
 
 
-def _io_priority(priority: Any) -> Step:
+def _io_priority(priority: IOPriority) -> Step:
     value = _IO_CLASSES[priority["class"]] << 13 | (priority.get("priority") or 0)
     what = "I/O priority " + priority["class"] + " " + str(priority.get("priority") or 0)
     return Tune(
@@ -130,14 +134,14 @@ class CheckNodes(Step):
                 raise ConfigError("memory policy: there is no memory node " + str(node), pointer=self.pointer)
 
 
-def check_nodes(policy: Any) -> list[Step]:
+def check_nodes(policy: MemoryPolicy) -> list[Step]:
     """What the runtime looks at before there is a container. Relative nodes are those of whatever is allowed."""
     nodes = cpulist.numbers(policy.get("nodes") or "")
     return [CheckNodes(nodes)] if nodes and "MPOL_F_RELATIVE_NODES" not in (policy.get("flags", [])) else []
 
 
-def _memory_policy(policy: Any) -> Step:
-    mode = getattr(_linux, policy["mode"], _MPOL_WEIGHTED_INTERLEAVE)
+def _memory_policy(policy: MemoryPolicy) -> Step:
+    mode: int = getattr(_linux, policy["mode"], _MPOL_WEIGHTED_INTERLEAVE)
     for flag in policy.get("flags", []):
         mode |= getattr(_linux, flag)
     nodes = cpulist.numbers(policy.get("nodes") or "")

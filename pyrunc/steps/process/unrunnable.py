@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import errno
 import posix
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc.steps.process import inside, program_kind
 from pyrunc.steps.process.inside import Stopped, Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from pyrunc.config.types import Mount, Process
     from pyrunc.steps.process.inside import Inside, Place
 
 # Where programs lie that a shell finds without a PATH of its own.
@@ -36,21 +37,21 @@ class Caller:
 
     __slots__ = ("gid", "groups", "own", "uid")
 
-    def __init__(self, process: Any, own: bool) -> None:
-        user = process.get("user") or {}
+    def __init__(self, process: Process, own: bool) -> None:
+        user = process.get("user", {})
         self.uid = user.get("uid") or 0
         self.gid = user.get("gid") or 0
-        self.groups = user.get("additionalGids") or []
+        self.groups = user.get("additionalGids", [])
         self.own = own
 
     def words(self) -> str:
         return f"uid {self.uid}, gid {self.gid}"
 
 
-def not_found(files: Inside, name: str, process: Any) -> str:
+def not_found(files: Inside, name: str, process: Process) -> str:
     """A program that stands in no directory of PATH."""
     search = ""
-    for entry in process.get("env") or ():
+    for entry in process.get("env", []):
         if entry.startswith("PATH="):
             search = entry[len("PATH=") :]
     words = "PATH is " + search if search else "process.env has no PATH"
@@ -71,10 +72,10 @@ def not_found(files: Inside, name: str, process: Any) -> str:
     return words + ": install it in the rootfs, or name it by its whole path"
 
 
-def of_program(files: Inside, process: Any, number: int, own: bool = False) -> str:
+def of_program(files: Inside, process: Process, number: int, own: bool = False) -> str:
     """A program that was found, or is named by a path, and cannot be executed."""
     name = process["args"][0]
-    search = [entry[len("PATH=") :] for entry in process.get("env") or () if entry.startswith("PATH=")]
+    search = [entry[len("PATH=") :] for entry in process.get("env", []) if entry.startswith("PATH=")]
     for folder in search[-1].split(":") if search and "/" not in name else ():
         try:
             place = files.walk((folder or ".") + "/" + name, process["cwd"])
@@ -88,7 +89,7 @@ def of_program(files: Inside, process: Any, number: int, own: bool = False) -> s
     return refused(files, name, process, number, own)
 
 
-def refused(files: Inside, path: str, process: Any, number: int, own: bool = False) -> str:
+def refused(files: Inside, path: str, process: Process, number: int, own: bool = False) -> str:
     """A program that execve(2), or the look at it before, has refused with this errno; "" when it is not known."""
     caller = Caller(process, own)
     try:
@@ -101,7 +102,7 @@ def refused(files: Inside, path: str, process: Any, number: int, own: bool = Fal
         return ""
 
 
-def directory(files: Inside, path: str, process: Any, number: int) -> str:
+def directory(files: Inside, path: str, process: Process, number: int) -> str:
     """A working directory that cannot be entered."""
     try:
         place = files.walk(path)
@@ -220,7 +221,7 @@ def _by_mode(place: Place, caller: Caller) -> bool:
     return bool(status.st_mode & 0o001)
 
 
-def _too_big(process: Any) -> str:
+def _too_big(process: Process) -> str:
     """What of the arguments and the environment is too large."""
     strings = {"process.args": process["args"], "process.env": process.get("env") or []}
     for name, entries in strings.items():
@@ -267,7 +268,7 @@ def _distance(one: str, other: str, most: int) -> int:
     return row[-1]
 
 
-def from_within(root: int, process: Any, number: int, cwd: str, mounts: Any) -> str:
+def from_within(root: int, process: Process, number: int, cwd: str, mounts: Sequence[Mount]) -> str:
     """By the container process, who has become its user. root: O_PATH, which is closed. cwd: a directory, or ""."""
     files = inside.Inside(root)
     files.told = mounts
@@ -282,7 +283,7 @@ def from_within(root: int, process: Any, number: int, cwd: str, mounts: Any) -> 
         files.close()
 
 
-def from_outside(root: str, process: Any, number: int, mounts: Any = (), bundle: str = "/") -> str:
+def from_outside(root: str, process: Process, number: int, mounts: Sequence[Mount] = (), bundle: str = "/") -> str:
     """By the runtime, of what execve(2) has refused. root: a directory of this process's. As Inside has the rest."""
     fd = posix.open(root, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     files = inside.Inside(fd, mounts, bundle, is_outside=True)

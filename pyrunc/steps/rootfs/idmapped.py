@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import posix
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrunc import _linux
 from pyrunc.errors import ConfigError, PyruncError, reason
@@ -17,7 +17,7 @@ from pyrunc.steps.step import RUNTIME, Step
 from pyrunc.steps.user_namespace import mapping_lines, mapping_words
 
 if TYPE_CHECKING:
-    from pyrunc.config.types import Linux, Mount
+    from pyrunc.config.types import IDMapping, Linux, Mount
     from pyrunc.steps.context import Context
     from pyrunc.steps.namespaces import Namespaces, OpenNamespaces
     from pyrunc.steps.rootfs.mount_options import Options
@@ -31,7 +31,7 @@ class Mapping(Step):
     section = "config.md#linux-mount-options"
     side = RUNTIME
 
-    def __init__(self, uids: Any, gids: Any, pointer: str) -> None:
+    def __init__(self, uids: list[IDMapping], gids: list[IDMapping], pointer: str) -> None:
         Step.__init__(self, pointer)
         self.uids = uids
         self.gids = gids
@@ -103,7 +103,7 @@ class Mapper:
         self.linux = linux
         self.spaces = spaces
         self.steps: list[Step] = []
-        self._known: list[tuple[Any, Any, Mapping]] = []
+        self._known: list[tuple[list[IDMapping], list[IDMapping], Mapping]] = []
 
     def of(self, mount: Mount, options: Options, pointer: str) -> Mapping | Joined:
         """The mapping of a mount with the option idmap or ridmap. Raises ConfigError when it cannot have one."""
@@ -122,6 +122,7 @@ class Mapper:
         for known_uids, known_gids, step in self._known:
             if (known_uids, known_gids) == (uids, gids):
                 return step
+        assert gids is not None  # a rule of config/rules_rare.py
         step = Mapping(uids, gids, pointer)
         self._known.append((uids, gids, step))
         self.steps.append(step)

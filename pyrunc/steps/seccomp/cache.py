@@ -16,14 +16,14 @@ import posix
 import sys
 import time
 from _blake2 import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.errors import ConfigError
 from pyrunc.linux import files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pyrunc.config.types import Seccomp
 
 # struct sock_filter (linux/filter.h), and how many of them the kernel takes: BPF_MAXINSNS (linux/bpf_common.h).
 INSTRUCTION: Final = 8
@@ -72,7 +72,7 @@ class Filter:
         return bool(self._allows & ALLOWS_SENDMSG)
 
 
-def find(seccomp: Mapping[str, Any], cache_dir: str | None) -> Filter | None:
+def find(seccomp: Seccomp, cache_dir: str | None) -> Filter | None:
     """The filter as the cache has it, or None. Raises ConfigError for what is wrong with the listener."""
     if seccomp.get("listenerMetadata") and not seccomp.get("listenerPath"):
         raise ConfigError(
@@ -83,7 +83,7 @@ def find(seccomp: Mapping[str, Any], cache_dir: str | None) -> Filter | None:
     return make_filter(seccomp, entry, True) if entry is not None else None
 
 
-def make_filter(seccomp: Mapping[str, Any], entry: tuple[int, bytes], cached: bool) -> Filter:
+def make_filter(seccomp: Seccomp, entry: tuple[int, bytes], cached: bool) -> Filter:
     """The filter of an entry (flags and program). cached: it was not compiled now. Raises ConfigError."""
     flags, program = entry
     path = seccomp.get("listenerPath") or None
@@ -97,7 +97,7 @@ def make_filter(seccomp: Mapping[str, Any], entry: tuple[int, bytes], cached: bo
     return Filter(program, flags, path, seccomp.get("listenerMetadata") or "", cached)
 
 
-def key(seccomp: Mapping[str, Any]) -> str | None:
+def key(seccomp: Seccomp) -> str | None:
     """Name of the cache's entry for this profile here and now; None when it cannot be said which library is here."""
     library = _library()
     if library is None:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import ModuleType
 
+    from pyrunc.config.types import Seccomp, Syscall
+
 # Actions (runtime-spec, config-linux.md, Seccomp): the bindings' name, and the kernel's in actions_avail (seccomp(2)).
 ACTIONS: Final[dict[str, tuple[str, str]]] = {
     "SCMP_ACT_ALLOW": ("ALLOW", "allow"),
@@ -122,7 +124,7 @@ class Rule:
         self.conditions = conditions
 
 
-def compile_profile(profile: Mapping[str, Any]) -> tuple[int, bytes]:
+def compile_profile(profile: Seccomp) -> tuple[int, bytes]:
     """Flags for seccomp(2) and the program, struct sock_filter[]. Raises ConfigError, PyruncError."""
     seccomp = bindings()
     available = actions_available()
@@ -183,12 +185,12 @@ def flags_supported() -> list[str]:
     return [name for name in FLAGS if flag_supported(getattr(_linux, name))]
 
 
-def _unknown(what: str, value: Any, known: Sequence[str] | Mapping[str, Any]) -> str:
+def _unknown(what: str, value: object, known: Sequence[str] | Mapping[str, object]) -> str:
     return f"{what} {_shown(value)} is none of {' '.join(sorted(known))}"
 
 
-def _shown(value: Any) -> str:
-    return value if type(value) is str and value else repr(value)
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) and value else repr(value)
 
 
 # What the profile says
@@ -197,13 +199,13 @@ def _shown(value: Any) -> str:
 def _action(
     seccomp: ModuleType,
     available: frozenset[str],
-    name: Any,
-    number: Any,
+    name: object,
+    number: object,
     pointers: tuple[str, str],
 ) -> int:
     """The bindings' number of an action with its errno. pointers: of the action and of the errno in config.json."""
     known = ACTIONS.get(name) if isinstance(name, str) else None
-    if known is None:
+    if known is None or not isinstance(name, str):
         raise ConfigError(_unknown("seccomp action", name, ACTIONS), pointer=pointers[0])
     if available and known[1] not in available:
         raise ConfigError("this kernel does not have the seccomp action " + name, pointer=pointers[0])
@@ -222,7 +224,7 @@ def _action(
     return int(action(number))
 
 
-def _flags(names: Sequence[Any] | None, notifies: bool) -> int:
+def _flags(names: Sequence[object] | None, notifies: bool) -> int:
     """seccomp(2)'s flags. None: not said in the config, where runc and crun choose SPEC_ALLOW."""
     if names is None:
         flags = _linux.SECCOMP_FILTER_FLAG_SPEC_ALLOW
@@ -230,9 +232,9 @@ def _flags(names: Sequence[Any] | None, notifies: bool) -> int:
         flags = 0
         for at, name in enumerate(names):
             pointer = f"{POINTER}/flags/{at}"
-            if name not in FLAGS:
+            if not isinstance(name, str) or name not in FLAGS:
                 raise ConfigError(_unknown("seccomp flag", name, FLAGS), pointer=pointer)
-            flag = getattr(_linux, name)
+            flag: int = getattr(_linux, name)
             # The others are older than pyrunc's oldest kernel.
             if flag == _linux.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV and not flag_supported(flag):
                 raise ConfigError("this kernel does not have the seccomp flag " + name, pointer=pointer)
@@ -248,7 +250,7 @@ def _flags(names: Sequence[Any] | None, notifies: bool) -> int:
 
 
 def _rules(
-    seccomp: ModuleType, available: frozenset[str], entries: Sequence[Mapping[str, Any]] | None, default: int
+    seccomp: ModuleType, available: frozenset[str], entries: Sequence[Syscall] | None, default: int
 ) -> tuple[list[Rule], list[str], bool]:
     """The rules that differ from the default; every name in the profile, once; whether any call is notified."""
     rules: list[Rule] = []
@@ -264,8 +266,9 @@ def _rules(
         ]
         if not entry.get("names"):
             raise ConfigError("a seccomp rule names no syscall", pointer=pointer + "/names")
-        for number, name in enumerate(entry["names"]):
-            if type(name) is not str or not name:
+        listed: Sequence[object] = entry["names"]
+        for number, name in enumerate(listed):
+            if not isinstance(name, str) or not name:
                 raise ConfigError(_shown(name) + " is not the name of a syscall", pointer=f"{pointer}/names/{number}")
             if action_name == "SCMP_ACT_NOTIFY":
                 notifies = True
@@ -281,9 +284,9 @@ def _rules(
     return rules, list(names), notifies
 
 
-def _condition(condition: Mapping[str, Any], pointer: str) -> tuple[int, str, int, int]:
+def _condition(condition: Mapping[str, object], pointer: str) -> tuple[int, str, int, int]:
     operator = condition.get("op")
-    if operator not in OPERATORS:
+    if not isinstance(operator, str) or operator not in OPERATORS:
         raise ConfigError(_unknown("seccomp operator", operator, OPERATORS), pointer=pointer + "/op")
     index = condition.get("index")
     if type(index) is not int or not 0 <= index <= 5:
@@ -307,12 +310,12 @@ def _together(conditions: list[tuple[int, str, int, int]]) -> list[list[tuple[in
 # The library
 
 
-def _add_architectures(seccomp: ModuleType, built: Any, names: Sequence[Any] | None) -> list[int]:
+def _add_architectures(seccomp: ModuleType, built: Any, names: Sequence[object] | None) -> list[int]:
     """Add the profile's architectures to the filter; their tokens, the machine's own first, which is always there."""
     tokens = [own_architecture(seccomp)]
     for at, name in enumerate(names or ()):
         pointer = f"{POINTER}/architectures/{at}"
-        if name not in ARCHITECTURES:
+        if not isinstance(name, str) or name not in ARCHITECTURES:
             raise ConfigError(_unknown("seccomp architecture", name, ARCHITECTURES), pointer=pointer)
         token = getattr(seccomp.Arch, name[len("SCMP_ARCH_") :], None)
         if token is None:

@@ -5,7 +5,10 @@ finish.c has the calls. Loaded only when the process has failed with a filter.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pyrunc.config.types import Seccomp
 
 # What is called under the filter, in order. By no_new_privs the first two come before it.
 _CALLS: Final = ("capset", "prctl", "read", "write", "close", "execve", "exit_group")
@@ -22,7 +25,7 @@ _KILLS: Final = ("SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL_PROCESS
 _EPERM: Final = 1
 
 
-def of_stage(seccomp: Any, stage: str, number: int) -> tuple[str, str]:
+def of_stage(seccomp: Seccomp, stage: str, number: int) -> tuple[str, str]:
     """The hint and the pointer for a stage that failed with this errno; "" and "" when no rule gives that."""
     for name in _OF_STAGE.get(stage, ()):
         action, value, pointer = _rule(seccomp, name)
@@ -31,7 +34,7 @@ def of_stage(seccomp: Any, stage: str, number: int) -> tuple[str, str]:
     return "", ""
 
 
-def of_death(seccomp: Any, by_signal: bool, calls: tuple[str, ...] = _CALLS) -> tuple[str, str]:
+def of_death(seccomp: Seccomp, by_signal: bool, calls: tuple[str, ...] = _CALLS) -> tuple[str, str]:
     """Likewise for a process that ended without a word: by SIGSYS, or because it could not even tell."""
     for name in calls:
         action, _, pointer = _rule(seccomp, name)
@@ -47,7 +50,7 @@ def _words(name: str, action: str, pointer: str) -> tuple[str, str]:
     )
 
 
-def _rule(seccomp: Any, name: str) -> tuple[str, int, str]:
+def _rule(seccomp: Seccomp, name: str) -> tuple[str, int, str]:
     """The action, its errno and its place for a call whose arguments no rule is about."""
     for index, entry in enumerate(seccomp.get("syscalls") or ()):
         if name in (entry.get("names") or ()) and not entry.get("args"):

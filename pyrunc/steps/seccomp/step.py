@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posix
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrunc import log
 from pyrunc.errors import ConfigError
@@ -11,8 +11,7 @@ from pyrunc.steps.seccomp import cache
 from pyrunc.steps.step import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from pyrunc.config.types import Seccomp
     from pyrunc.steps.context import Context
 
 
@@ -23,7 +22,7 @@ class CompileFilter(Step):
     name = "seccomp"
     section = "config-linux.md#seccomp"
 
-    def __init__(self, profile: Any, cache_dir: str | None) -> None:
+    def __init__(self, profile: Seccomp, cache_dir: str | None) -> None:
         Step.__init__(self, "/linux/seccomp")
         self.profile = profile
         self.cache_dir = cache_dir
@@ -51,7 +50,7 @@ class CompileFilter(Step):
         log.debug("seccomp filter flags: " + str(self.filter.flags))
 
 
-def _by_stage_two(profile: Mapping[str, Any]) -> tuple[int, bytes] | None:
+def _by_stage_two(profile: Seccomp) -> tuple[int, bytes] | None:
     """Flags and program, compiled by the ordinary stage two as a child with that one job (job.py).
 
     None where no image is run, which has no libseccomp; when it is to be told what the compiler thinks; and when it
@@ -91,7 +90,7 @@ def _by_stage_two(profile: Mapping[str, Any]) -> tuple[int, bytes] | None:
 
 
 def compile_filter(
-    seccomp: Mapping[str, Any], cache_dir: str | None = None, entry: tuple[int, bytes] | None = None
+    seccomp: Seccomp, cache_dir: str | None = None, entry: tuple[int, bytes] | None = None
 ) -> cache.Filter:
     """The filter of a config's linux.seccomp. entry: flags and program when they have been compiled.
 

@@ -96,7 +96,7 @@ class Resctrl:
             entry.rmdir() if entry.is_dir() else entry.unlink()
         folder.rmdir()
 
-    def create(self, rdt: dict[str, Any], pid: int = 4711) -> intel_rdt.MakeClos:
+    def create(self, rdt: Any, pid: int = 4711) -> intel_rdt.MakeClos:
         context = Context("box", "/bundle", {}, HOST, "/state")  # type: ignore[typeddict-item]
         context.record = lambda name, value: self.records.append(value)
         context.pid = pid

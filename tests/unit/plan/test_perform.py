@@ -36,7 +36,7 @@ class Peer:
         config: Any = default_config()
         config["process"]["terminal"] = True
         self.context = Context("c", "/bundle", config, HOST, "/nowhere")
-        self.filter = CompileFilter({}, None)
+        self.filter = CompileFilter({"defaultAction": "SCMP_ACT_ALLOW"}, None)
         self.program = BecomeProgram(config["process"], fifo=MakeFifo(), seccomp=self.filter)
         self.plan = Plan([Meet(CONTAINER, "ready"), self.program], [])
         self.context.sync, self.socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

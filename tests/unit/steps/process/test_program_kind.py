@@ -3,6 +3,7 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,7 +49,8 @@ def test_a_name_ends_at_a_zero_byte_as_to_the_kernel(tmp_path: Path) -> None:
     assert program_kind.look(place).interpreter == "/bin/a"
     place.close()
     files.close()
-    assert "/bin/a is not" in unrunnable.from_outside(str(tmp_path), {"args": ["/prog"], "cwd": "/"}, errno.ENOENT)
+    program: Any = {"args": ["/prog"], "cwd": "/", "user": {"uid": 0, "gid": 0}}
+    assert "/bin/a is not" in unrunnable.from_outside(str(tmp_path), program, errno.ENOENT)
 
 
 def test_from_outside_the_very_file_is_opened_whatever_its_name_stands_for_by_now(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def cache(tmp_path: Path) -> Iterator[Path]:
     assert not left
 
 
-def compile_in(cache: Path, config: dict[str, Any] = COMMON) -> seccomp_cache.Filter:
+def compile_in(cache: Path, config: Any = COMMON) -> seccomp_cache.Filter:
     return compile_filter(config, str(cache))
 
 
@@ -246,7 +246,7 @@ for errno in range(40):
     running = [subprocess.Popen([sys.executable, "-c", script], cwd=TOP) for _ in range(4)]
     assert [process.wait() for process in running] == [0] * 4
     for errno in range(40):
-        config = {"defaultAction": ERRNO, "defaultErrnoRet": errno}
+        config: Any = {"defaultAction": ERRNO, "defaultErrnoRet": errno}
         found = compile_in(cache, config)
         assert found.cached
         assert found.program == compile_filter(config).program
