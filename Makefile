@@ -122,9 +122,10 @@ fmt: venv # format the Python, and the lines of C that differ from the last comm
 	@[ -x $(VENV)/bin/git-clang-format ] || $(VENV)/bin/pip install -q clang-format==$(CLANG_FORMAT)
 	@PATH=$(CURDIR)/$(VENV)/bin:$$PATH git clang-format --quiet HEAD -- native || true
 
-types: venv build # mypy --strict
+types: venv build # mypy --strict, and how much it sees
 	$(if $(V),,@echo "  types")
-	$(Q)$(VENV)/bin/mypy --no-error-summary
+	$(Q)$(VENV)/bin/mypy --no-error-summary --any-exprs-report build/types
+	$(Q)$(PYTHON) tools/typed.py build/types/any-exprs.txt
 
 unit: venv build # tests/unit: no root
 	$(if $(V),,@echo "  unit tests")

@@ -31,12 +31,12 @@ _CALLS = (
 )
 
 
-def _spec(place: Path) -> dict[str, Any]:
+def _spec(place: Path) -> Any:
     """As `spec` writes it."""
     return default_config()
 
 
-def _engine(place: Path) -> dict[str, Any]:
+def _engine(place: Path) -> Any:
     """As docker and podman have it."""
     config = default_config(cgroup_namespace=True)
     names = ["CAP_" + name for name in _CAPABILITIES.split()]
@@ -64,7 +64,7 @@ def _engine(place: Path) -> dict[str, Any]:
     return config
 
 
-def _pod(place: Path) -> dict[str, Any]:
+def _pod(place: Path) -> Any:
     """As containerd and CRI-O have one of a pod's: joined namespaces, a user, hooks, more limits."""
     config = default_config()
     config["process"]["user"] = {"uid": 1000, "gid": 1000, "additionalGids": [1000, 2000]}

@@ -29,7 +29,8 @@ def load(data: bytes, add: bool) -> list[Any]:
         wanted = [{**mount, "type": "none", "options": []} if isinstance(mount, dict) else mount for mount in wanted]
     config: Config = {"ociVersion": OCI_VERSION, "root": {"path": "/"}, "mounts": wanted}
     config["linux"] = {"namespaces": [{"type": "mount"}, {"type": "user", "path": "/"}]}
-    schema.check(config)
+    checked: Any = config
+    schema.check(checked)
     rules.check_nul(config)
     rules.check(config)
     return wanted

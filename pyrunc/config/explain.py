@@ -13,6 +13,8 @@ from pyrunc.jsontext import dumps, pointer, quote
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pyrunc.config.types import Json, Schema, Validator
+
 _FILES: Final = {
     "config": "config.json",
     "process": "process.json",
@@ -51,11 +53,11 @@ def describe(value: object) -> str:
     return text if len(text) <= 60 else text[:56] + '..."' if isinstance(value, str) else text[:57] + "..."
 
 
-def expected(schema: dict[str, Any]) -> str:
+def expected(schema: Schema) -> str:
     """What a schema allows, in words."""
     kind = schema.get("type")
     if "title" in schema and kind != "object":
-        return str(schema["title"])
+        return schema["title"]
     if "enum" in schema:
         return "one of " + ", ".join([str(item) for item in schema["enum"]])
     if "minLength" in schema:
@@ -71,16 +73,18 @@ def expected(schema: dict[str, Any]) -> str:
     return " or ".join([words.get(str(k), str(k)) for k in (kind if isinstance(kind, list) else [kind])])
 
 
-def schemas() -> dict[str, Any]:
+def schemas() -> Schema:
     """All schemas of spec/ in one, under "definitions" by file name. Raises PyruncError when they were not built."""
     try:
         from pyrunc.config._schema import SCHEMAS
     except ImportError:
         raise PyruncError("pyrunc/config/_schema.py is missing: make build") from None
-    return SCHEMAS
+    built: Any = SCHEMAS
+    found: Schema = built
+    return found
 
 
-def _resolve(bundle: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+def _resolve(bundle: Schema, schema: Schema) -> Schema:
     while "$ref" in schema:
         target: Any = bundle
         for name in schema["$ref"][2:].split("/"):
@@ -89,28 +93,37 @@ def _resolve(bundle: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
+def _below(schema: Schema, name: str) -> Schema | None:
+    """What a schema says of a property, or of an entry, None for nothing."""
+    if name in schema.get("properties", {}):
+        return schema["properties"][name]
+    other = schema.get("items") or schema.get("additionalProperties")
+    return other if isinstance(other, dict) else None
+
+
 def section(place: str, part: str = "config") -> str:
     """The heading of the specification that a JSON pointer into a config belongs to, such as config.md#root."""
     bundle = schemas()
     schema = bundle["definitions"][_FILES[part]]
-    found = str(schema.get("$comment", ""))
+    found = schema.get("$comment", "")
     for name in place.split("/")[1:]:
         name = name.replace("~1", "/").replace("~0", "~")
         schema = _resolve(bundle, schema)
-        found = str(schema.get("$comment", found))
-        schema = schema.get("properties", {}).get(name) or schema.get("items") or schema.get("additionalProperties")
-        if not isinstance(schema, dict):
+        found = schema.get("$comment", found)
+        below = _below(schema, name)
+        if below is None:
             break
-        found = str(schema.get("$comment", found))
+        schema = below
+        found = schema.get("$comment", found)
     else:
-        found = str(_resolve(bundle, schema).get("$comment", found))
+        found = _resolve(bundle, schema).get("$comment", found)
     return found
 
 
-_VALIDATORS: dict[str, Any] = {}
+_VALIDATORS: dict[str, Validator] = {}
 
 
-def validator(part: str = "config") -> Any:
+def validator(part: str = "config") -> Validator:
     """jsonschema's validator of a schema: the authority. Raises PyruncError when jsonschema is not there."""
     if part not in _VALIDATORS:
         try:
@@ -136,16 +149,17 @@ def explain(value: object, part: str = "config") -> list[Violation]:
         place = pointer(*error.absolute_path)
         stands = describe(error.instance)
         schema = error.schema
+        inside = error.instance if isinstance(error.instance, dict) else {}
         if error.validator == "required":
             # One error a missing property, in jsonschema's words: found again, not parsed.
-            missing = [name for name in error.validator_value if name not in error.instance]
+            missing = [name for name in error.validator_value if name not in inside]
             quoted = [name for name in missing if error.message.startswith(repr(name))]
             name = (quoted or missing)[0]
             allowed = expected(_resolve(bundle, schema["properties"][name]))
             stands = "nothing"
             message = f"{quote(name)} is missing: {allowed} is required"
         elif error.validator == "additionalProperties":
-            names = [name for name in error.instance if name not in schema.get("properties", {})]
+            names = [name for name in inside if name not in schema.get("properties", {})]
             allowed = "only " + ", ".join(schema.get("properties", {}))
             stands = ", ".join(map(quote, names))
             message = f"{stands} is not a property of the specification"
@@ -162,7 +176,7 @@ def explain(value: object, part: str = "config") -> list[Violation]:
     return found
 
 
-def _meant(value: object, names: Any) -> str:
+def _meant(value: object, names: list[object] | None) -> str:
     """A question for the name of a list that a value is nearest to, "" for none."""
     from pyrunc.nearest import nearest
 
@@ -173,20 +187,21 @@ def _meant(value: object, names: Any) -> str:
 def described(place: str, part: str = "config") -> str:
     """What the property at a JSON pointer is, in the words of its schema: the last one on the way that says it."""
     bundle = schemas()
-    schema: Any = bundle["definitions"][_FILES[part]]
-    said, about = str(schema.get("description", "")), part
+    schema = bundle["definitions"][_FILES[part]]
+    said, about = schema.get("description", ""), part
     for name in place.split("/")[1:]:
         name = name.replace("~1", "/").replace("~0", "~")
         schema = _resolve(bundle, schema)
-        below = schema.get("properties", {}).get(name)
-        if below is not None:
+        is_named = name in schema.get("properties", {})
+        if is_named:
             about = name
-        schema = below or schema.get("items") or schema.get("additionalProperties")
-        if not isinstance(schema, dict):
+        below = _below(schema, name)
+        if below is None:
             break
+        schema = below
         words = schema.get("description") or _resolve(bundle, schema).get("description")
-        if words and (below is not None or "description" in schema):
-            said = str(words)
+        if words and (is_named or "description" in schema):
+            said = words
     return f"{about} is: {said.rstrip('.')}"
 
 
@@ -197,12 +212,12 @@ def _prefix(place: str) -> str:
     return "invalid memory policy " + ("flag: " if "/flags" in place else "mode: ")
 
 
-def misspelled(value: object, part: str = "config") -> list[tuple[dict[str, Any], str, str, str]]:
+def misspelled(value: Json, part: str = "config") -> list[tuple[dict[str, Json], str, str, str]]:
     """Properties that would be known if upper and lower case did not count, as they do not to Go's reader.
 
     Each as (the object, its JSON pointer, the name in it, the known name).
     """
-    found: list[tuple[dict[str, Any], str, str, str]] = []
+    found: list[tuple[dict[str, Json], str, str, str]] = []
     for item, place, name, known in _strangers(schemas()["definitions"][_FILES[part]], value, ""):
         meant = [one for one in known if one.lower() == name.lower()]
         if meant:
@@ -210,7 +225,7 @@ def misspelled(value: object, part: str = "config") -> list[tuple[dict[str, Any]
     return found
 
 
-def unknown(value: object, part: str = "config") -> list[tuple[str, str, str]]:
+def unknown(value: Json, part: str = "config") -> list[tuple[str, str, str]]:
     """Properties that the specification does not have, but for a typo: (JSON pointer of the object, name, known name).
 
     Those that are not like any are of another platform, or of a later version.
@@ -224,24 +239,23 @@ def unknown(value: object, part: str = "config") -> list[tuple[str, str, str]]:
     return found
 
 
-def _strangers(
-    schema: dict[str, Any], item: object, place: str
-) -> Iterator[tuple[dict[str, Any], str, str, dict[str, Any]]]:
+def _strangers(schema: Schema, item: Json, place: str) -> Iterator[tuple[dict[str, Json], str, str, dict[str, Schema]]]:
     """The properties that a schema does not have: the object, its JSON pointer, the name, what it has there."""
     schema = _resolve(schemas(), schema)
-    if isinstance(item, list) and isinstance(schema.get("items"), dict):
+    if isinstance(item, list) and "items" in schema:
         for index, entry in enumerate(item):
             yield from _strangers(schema["items"], entry, f"{place}/{index}")
     elif isinstance(item, dict):
         known, other = schema.get("properties", {}), schema.get("additionalProperties")
         for name, entry in item.items():
-            if name in known or isinstance(other, dict):
-                yield from _strangers(known.get(name, other), entry, place + pointer(name))
+            below = known.get(name, other)
+            if isinstance(below, dict):
+                yield from _strangers(below, entry, place + pointer(name))
             else:
                 yield item, place, name, known
 
 
-def respell(value: object, part: str = "config") -> bool:
+def respell(value: Json, part: str = "config") -> bool:
     """Give misspelled properties their known names, in place. Whether there were any.
 
     Of two spellings in one object the later one counts; objects are merged, as by Go's reader.
@@ -249,7 +263,7 @@ def respell(value: object, part: str = "config") -> bool:
     return bool(respelled(value, part))
 
 
-def respelled(value: object, part: str = "config") -> list[tuple[str, str, str]]:
+def respelled(value: Json, part: str = "config") -> list[tuple[str, str, str]]:
     """respell(), and what was done: (JSON pointer of the object, the name, the known name)."""
     found = []
     # What is below a misspelled name is looked at when that is known. Each round leaves fewer names.
@@ -260,12 +274,11 @@ def respelled(value: object, part: str = "config") -> list[tuple[str, str, str]]
     return found
 
 
-def _rename(item: dict[str, Any], name: str, meant: str) -> None:
+def _rename(item: dict[str, Json], name: str, meant: str) -> None:
     """In its place, since the order tells which of two is the later one."""
     entries = list(item.items())
     item.clear()
     for key, entry in entries:
         key = meant if key == name else key
         before = item.pop(key, None)
-        both = isinstance(before, dict) and isinstance(entry, dict)
-        item[key] = {**before, **entry} if both else entry
+        item[key] = {**before, **entry} if isinstance(before, dict) and isinstance(entry, dict) else entry

@@ -14,7 +14,7 @@ from pyrunc.linux import files
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyrunc.config.types import Config, Process, Resources
+    from pyrunc.config.types import Config, Json, Process, Resources
 
 
 def read(path: str, what: str) -> bytes:
@@ -69,15 +69,15 @@ def parse(data: bytes, what: str = "config.json") -> Any:
 
     Raises ConfigError.
     """
-    value = loads(data, what)
+    value: Json = loads(data, what)
     if b"null" in data:
         _drop_nulls(value)
-    if isinstance(value, dict) and isinstance(value.get("linux"), dict):
-        _drop_empty(value["linux"])
+    if isinstance(value, dict) and isinstance(linux := value.get("linux"), dict):
+        _drop_empty(linux)
     return value
 
 
-def _drop_empty(linux: dict[str, Any]) -> None:
+def _drop_empty(linux: dict[str, Json]) -> None:
     """What runc takes for absent: rootfsPropagation "", and a seccomp that says nothing of any system call."""
     if linux.get("rootfsPropagation") == "":
         del linux["rootfsPropagation"]
@@ -86,7 +86,7 @@ def _drop_empty(linux: dict[str, Any]) -> None:
         del linux["seccomp"]
 
 
-def _drop_nulls(value: Any) -> None:
+def _drop_nulls(value: Json) -> None:
     if isinstance(value, dict):
         for name in [name for name, item in value.items() if item is None]:
             del value[name]

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pyrunc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pyrunc.config.types import Json
 
 
 def accepts(value: object, part: str = "config") -> bool:
@@ -28,7 +31,7 @@ def accepts(value: object, part: str = "config") -> bool:
     return True
 
 
-def check(value: Any, part: str = "config") -> bool:
+def check(value: Json, part: str = "config") -> bool:
     """Raises ConfigError, with the pointer, for the first thing in a value that its schema does not allow.
 
     Names in another case, "pagesize" for "pageSize", are what they are to runc, whose reader is Go's: they get their
@@ -48,14 +51,14 @@ def check(value: Any, part: str = "config") -> bool:
     return respelled
 
 
-def _has_odd_names(value: Any) -> bool:
+def _has_odd_names(value: Json) -> bool:
     """Whether a name is there that is unknown, and known but for upper and lower case. Where it stands is not asked."""
     try:
         from pyrunc.config._check import NAMES
     except ImportError:
         return True
     known: set[str] = set()
-    waiting = [value]
+    waiting: list[Json] = [value]
     while waiting:
         item = waiting.pop()
         if isinstance(item, dict):

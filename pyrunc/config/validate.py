@@ -11,7 +11,7 @@ from pyrunc.jsontext import pointer, quote
 from pyrunc.nearest import unknown_capability
 
 if TYPE_CHECKING:
-    from pyrunc.config.types import Config
+    from pyrunc.config.types import Config, Json
 
 
 def problems(bundle: str, config: str | None = None) -> tuple[list[Violation], list[str]]:
@@ -57,7 +57,7 @@ def _unknown_capabilities(config: Config) -> list[str]:
     return list(found.values())
 
 
-def _strangers(config: Config) -> list[str]:
+def _strangers(config: Json) -> list[str]:
     """Properties that the specification does not have: ignored (spec.md), but perhaps a typo."""
     return [
         at(f"{quote(name)} is no property of the specification, and ignored", place + pointer(name))

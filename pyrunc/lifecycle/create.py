@@ -25,8 +25,10 @@ from pyrunc.steps.state_directory import StateDirectory
 from pyrunc.steps.step import Plan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyrunc.cgroups.protocol import CgroupManager
-    from pyrunc.config.types import Config
+    from pyrunc.config.types import Config, Hooks
     from pyrunc.lifecycle.options import CreateOptions
     from pyrunc.state.store import Store
     from pyrunc.steps.host import Host
@@ -137,8 +139,12 @@ def _container(
     options: CreateOptions,
 ) -> Container:
     config = context.config
-    hooks: Any = config.get("hooks", {})
-    kept: Any = {kind: hooks[kind] for kind in ("poststart", "poststop") if hooks.get(kind)}
+    hooks = config.get("hooks", {})
+    kept: Hooks = {}
+    if hooks.get("poststart"):
+        kept["poststart"] = hooks["poststart"]
+    if hooks.get("poststop"):
+        kept["poststop"] = hooks["poststop"]
     entries = config.get("linux", {}).get("namespaces", [])
     private = any(entry["type"] == "pid" and not entry.get("path") for entry in entries)
     container = Container(
@@ -171,7 +177,7 @@ def _container(
     return container
 
 
-def _recorder(container: Container) -> Any:
+def _recorder(container: Container) -> Callable[[Context], None]:
     """What writes the container process's number and start time to state.json as soon as it exists."""
 
     def record(context: Context) -> None:
@@ -191,7 +197,7 @@ def _rootfs(config: Config, bundle: str) -> str:
     root = config.get("root")
     if not root:
         raise ConfigError("root is required", pointer="/root")
-    path: str = root["path"]
+    path = root["path"]
     if not path.startswith("/"):
         path = f"{bundle}/{path}"
     path = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))

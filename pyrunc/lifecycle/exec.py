@@ -19,6 +19,7 @@ from pyrunc.steps.host import read_host
 from pyrunc.steps.step import Plan
 
 if TYPE_CHECKING:
+    from pyrunc.config.types import Capabilities, Config, Linux, Process
     from pyrunc.lifecycle.options import ExecOptions
     from pyrunc.state.store import Store
 
@@ -62,7 +63,7 @@ def exec_(store: Store, container_id: str, options: ExecOptions) -> int:
             posix.close(pidfd)
 
 
-def _explain(container: Container, wanted: Any, error: PyruncError) -> None:
+def _explain(container: Container, wanted: Process, error: PyruncError) -> None:
     """What execve(2) has refused: the container's files, as its first process has them, tell why."""
     from pyrunc.steps.process import unrunnable
 
@@ -84,7 +85,7 @@ def _check(container: Container, pidfd: int | None, options: ExecOptions) -> Non
         raise StateError("cannot exec in a paused container (use --ignore-paused to override)")
 
 
-def _check_terminal(wanted: Any, options: ExecOptions) -> None:
+def _check_terminal(wanted: Process, options: ExecOptions) -> None:
     terminal = bool(wanted.get("terminal"))
     if options.detach and terminal and not options.console_socket:
         raise PyruncError("cannot allocate tty if pyrunc will detach without setting console socket")
@@ -92,18 +93,18 @@ def _check_terminal(wanted: Any, options: ExecOptions) -> None:
         raise PyruncError("cannot use console socket if pyrunc will not detach or allocate tty")
 
 
-def _process(config: Any, options: ExecOptions) -> Any:
+def _process(config: Config, options: ExecOptions) -> Process:
     """The process object: from --process, or the container's own with what the options change."""
     base = config.get("process")
     if options.process_file is not None:
-        given: Any = load.load_process(load.read(options.process_file, "process.json"))
-        for name in _FROM_CONFIG:
-            if base and not given.get(name) and base.get(name):
-                given[name] = base[name]
+        given = load.load_process(load.read(options.process_file, "process.json"))
+        missing = [name for name in _FROM_CONFIG if not given.get(name)]
+        taken: Any = {name: value for name, value in (base or {}).items() if name in missing and value}
+        given.update(taken)
         return given
     if not base:
         raise ConfigError("the container's config has no process to take defaults from", pointer="/process")
-    wanted: Any = dict(base)
+    wanted = base.copy()
     wanted["args"] = options.args
     wanted["terminal"] = options.tty
     wanted.pop("consoleSize", None)
@@ -116,7 +117,7 @@ def _process(config: Any, options: ExecOptions) -> Any:
         wanted["selinuxLabel"] = options.process_label
     if options.no_new_privs is not None:
         wanted["noNewPrivileges"] = options.no_new_privs
-    user = dict(base.get("user", {}))
+    user = base.get("user", {}).copy()
     if options.user is not None:
         user["uid"] = options.user[0]
         if options.user[1] is not None:
@@ -130,18 +131,19 @@ def _process(config: Any, options: ExecOptions) -> Any:
     return wanted
 
 
-def _add_capabilities(sets: Any, names: list[str]) -> dict[str, list[str]]:
+def _add_capabilities(sets: Capabilities, names: list[str]) -> Capabilities:
     """--cap: never into the inheritable set, into the ambient only where the config has one (CVE-2022-29162)."""
-    result = {kind: list(values or []) for kind, values in sets.items()}
-    for kind in ("bounding", "effective", "permitted"):
-        result[kind] = [*result.get(kind, []), *names]
-    if result.get("inheritable"):
-        result["ambient"] = [*result.get("ambient", []), *names]
+    result = sets.copy()
+    result["bounding"] = [*sets.get("bounding", []), *names]
+    result["effective"] = [*sets.get("effective", []), *names]
+    result["permitted"] = [*sets.get("permitted", []), *names]
+    if sets.get("inheritable"):
+        result["ambient"] = [*sets.get("ambient", []), *names]
     return result
 
 
 def compile_exec(
-    container: Container, config: Any, wanted: Any, options: ExecOptions, pidfd: int = -1
+    container: Container, config: Config, wanted: Process, options: ExecOptions, pidfd: int = -1
 ) -> tuple[Context, Plan]:
     """The plan of an exec: the same steps as a create's, but for what the container has already.
 
@@ -163,17 +165,17 @@ def compile_exec(
     return context, Plan(order.exec_(parts), parts.warnings(parts.program, ""))
 
 
-def _namespaces(container: Container, linux: Any) -> dict[str, tuple[str, str]]:
+def _namespaces(container: Container, linux: Linux) -> dict[str, tuple[str, str]]:
     """The namespaces of the init process that are not simply ours."""
     directory = f"/proc/{container.pid}/ns/"
-    joined = {}
+    joined: dict[str, tuple[str, str]] = {}
     for index, entry in enumerate(linux.get("namespaces", [])):
         path = directory + namespaces.TYPES[entry["type"]][1]
         joined[entry["type"]] = (path, "/linux/namespaces/" + str(index))
     return joined
 
 
-def _carry_out(plan: Plan, context: Context, options: ExecOptions, container: Container, wanted: Any) -> int:
+def _carry_out(plan: Plan, context: Context, options: ExecOptions, container: Container, wanted: Process) -> int:
     foreground = None
     if not options.detach:
         from pyrunc.lifecycle.foreground import Foreground, hold_signals

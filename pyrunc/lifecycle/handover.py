@@ -7,7 +7,7 @@ import errno
 import gc
 import posix
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc.errors import PyruncError, reason
 from pyrunc.linux import files, sockets
@@ -60,7 +60,7 @@ def write_pid_file(path: str, pid: int) -> None:
         raise PyruncError(f"write pid file {path}: {reason(error)}", errno=error.errno) from None
 
 
-def connect(path: str) -> Any:
+def connect(path: str) -> _socket.socket:
     """Who listens there may have been started just before us, and be slower: that is waited for a little."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     deadline = time.monotonic() + _PATIENCE
@@ -76,7 +76,7 @@ def connect(path: str) -> Any:
         time.sleep(0.001)
 
 
-def send_fd(sock: Any, fd: int, name: bytes, what: str) -> None:
+def send_fd(sock: _socket.socket, fd: int, name: bytes, what: str) -> None:
     """Send one descriptor with its name as the data, as the engines' consoles expect it. Raises PyruncError."""
     try:
         sock.sendmsg([name], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, "little"))])

@@ -7,7 +7,7 @@ see it. It is non-dumpable before that. Sources are opened by the runtime, since
 from __future__ import annotations
 
 import posix
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyrunc import _linux
 from pyrunc.errors import ConfigError, StateError
@@ -28,10 +28,11 @@ from pyrunc.steps.rootfs.unmount import Unmount
 from pyrunc.steps.step import Plan, Step
 
 if TYPE_CHECKING:
+    from pyrunc.config.types import Mount
     from pyrunc.state.store import Store
 
 
-def change(store: Store, container_id: str, wanted: list[Any], add: bool) -> None:
+def change(store: Store, container_id: str, wanted: list[Mount], add: bool) -> None:
     """Make mounts in a created, running or paused container, or take the topmost ones at their destinations away.
 
     wanted: entries as in mounts of config.json. A relative source is below the bundle. The first that fails ends it:
@@ -74,14 +75,14 @@ def _keep(container: Container, context: Context) -> None:
     container.save()
 
 
-def _compile(container: Container, wanted: list[Any], add: bool, pidfd: int) -> tuple[Context, Plan]:
-    config: Any = container.config()
+def _compile(container: Container, wanted: list[Mount], add: bool, pidfd: int) -> tuple[Context, Plan]:
+    config = container.config()
     linux = config.get("linux", {})
     host = read_host(None)
     context = Context(container.id, container.fields["bundle"], config, host, container.directory)
     context.cgroup = container.manager()
     directory = f"/proc/{container.pid}/ns/"
-    joined = {}
+    joined: dict[str, tuple[str, str]] = {}
     for index, entry in enumerate(linux.get("namespaces", [])):
         # The pid namespace is opened, not entered: a procfs is made for it.
         if entry["type"] in ("user", "mount", "network", "ipc", "cgroup", "pid"):

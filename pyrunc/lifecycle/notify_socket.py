@@ -9,7 +9,7 @@ from __future__ import annotations
 import _socket
 import posix
 import select
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import log
 from pyrunc.errors import PyruncError, reason
@@ -70,7 +70,7 @@ class Notify:
 
     __slots__ = ("manager", "sock")
 
-    def __init__(self, sock: Any, manager: bytes) -> None:
+    def __init__(self, sock: _socket.socket, manager: bytes) -> None:
         self.sock = sock
         self.manager = manager
 
@@ -119,7 +119,7 @@ class Notify:
             sock.close()
 
 
-def _barrier(sock: Any) -> None:
+def _barrier(sock: _socket.socket) -> None:
     reader, writer = posix.pipe2(posix.O_CLOEXEC)
     try:
         sock.sendmsg([b"BARRIER=1"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, writer.to_bytes(4, "little"))])

@@ -7,7 +7,7 @@ import fcntl
 import posix
 import select
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc.errors import PyruncError, StateError, reason
 from pyrunc.jsontext import dumps
@@ -19,6 +19,7 @@ from pyrunc.steps.exec_fifo import HOOKS_BEGIN, HOOKS_END
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyrunc.config.types import Config
     from pyrunc.lifecycle.notify_socket import Notify
     from pyrunc.state.store import Store
 
@@ -248,9 +249,9 @@ def _problem(container: Container, data: bytes) -> PyruncError | None:
     if data[:1] == messages.STAGE_FAILED and len(data) >= 6:
         number = int.from_bytes(data[2:6], "little")
         config = container.config()
-        process: Any = config.get("process") or {}
+        process = config.get("process")
         error = PyruncError(
-            "exec " + str((process.get("args") or ["?"])[0]) + ": " + posix.strerror(number).lower(),
+            "exec " + (process["args"][0] if process else "?") + ": " + posix.strerror(number).lower(),
             step=EXECVE,
             pointer="/process/args/0",
             errno=number,
@@ -260,12 +261,12 @@ def _problem(container: Container, data: bytes) -> PyruncError | None:
     return None
 
 
-def _explain(container: Container, config: Any, error: PyruncError) -> None:
+def _explain(container: Container, config: Config, error: PyruncError) -> None:
     """Why the program could not be executed: what was in the way, as far as it can be seen from here."""
     from pyrunc.steps.process import unrunnable
     from pyrunc.steps.seccomp import denied
 
-    seccomp = (config.get("linux") or {}).get("seccomp")
+    seccomp = config.get("linux", {}).get("seccomp")
     if seccomp:
         words, pointer = denied.of_stage(seccomp, EXECVE, error.errno or 0)
         if words:
@@ -275,7 +276,7 @@ def _explain(container: Container, config: Any, error: PyruncError) -> None:
         bundle = container.fields["bundle"]
         root = config["root"]["path"]
         root = root if root.startswith("/") else f"{bundle}/{root}"
-        mounts = config.get("mounts") or ()
+        mounts = config.get("mounts", [])
         error.hint = unrunnable.from_outside(root, config["process"], error.errno or 0, mounts, bundle) or None
     except Exception:  # the bundle is gone, or a file there is like none: the error itself is what counts
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import posix
 from posixpath import realpath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux, log
 from pyrunc.errors import PyruncError, StateError, UsageError, reason
@@ -21,6 +21,7 @@ from pyrunc.steps.namespaces import TYPES, Namespaces
 if TYPE_CHECKING:
     from pyrunc.config.types import Config
     from pyrunc.lifecycle.checkpoint.criu import Options
+    from pyrunc.lifecycle.checkpoint.rpc import Opts
     from pyrunc.state.store import Store
 
 LOG: Final = "dump.log"
@@ -122,7 +123,7 @@ def _make_directory(path: str, config: Config) -> None:
         raise PyruncError(f"make {path}: {reason(error)}", errno=error.errno) from None
 
 
-def _add(wanted: Any, container: Container, options: Options, told: list[str]) -> None:
+def _add(wanted: Opts, container: Container, options: Options, told: list[str]) -> None:
     wanted.pid = container.pid
     wanted.root = container.fields["rootfs"]
     wanted.leave_running = options.leave_running

@@ -10,7 +10,7 @@ import _socket
 import errno
 import fcntl
 import posix
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError, UsageError, reason
@@ -18,7 +18,9 @@ from pyrunc.linux import files
 from pyrunc.steps import clone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from pyrunc.lifecycle.checkpoint.rpc import Answer, Opts, Request, Rpc
 
     # Its name, the process it is about, and a descriptor that came with it or -1.
     Notify = Callable[[str, int, int], None]
@@ -91,7 +93,7 @@ def check_mode(mode: str) -> None:
         raise UsageError("invalid manage-cgroups-mode value", hint="soft, full, strict or ignore")
 
 
-def messages() -> Any:
+def messages() -> Rpc:
     """CRIU's messages: module pycriu.rpc_pb2. Raises PyruncError."""
     try:
         import pycriu.rpc_pb2  # type: ignore[import-untyped,import-not-found,unused-ignore]
@@ -100,7 +102,8 @@ def messages() -> Any:
             "CRIU's Python module cannot be loaded: " + str(error),
             hint="install criu and python3-protobuf (python3-pycriu where criu comes without it)",
         ) from None
-    return pycriu.rpc_pb2
+    rpc: Rpc = pycriu.rpc_pb2
+    return rpc
 
 
 def find() -> str:
@@ -124,7 +127,7 @@ class Service:
         """Raises PyruncError when CRIU or its messages are not installed."""
         self.rpc = messages()
         self.program = find()
-        self.sock: Any = None
+        self.sock: _socket.socket | None = None
         self.pid = 0
         self.pidfd = -1
         # What it writes to its standard error before it has its log.
@@ -162,7 +165,7 @@ class Service:
         _linux.reset_signals()
         posix.execve(self.program, ["criu", "swrk", "3"], posix.environ)
 
-    def ask(self, request: Any, notify: Notify | None = None) -> Any:
+    def ask(self, request: Request, notify: Notify | None = None) -> Answer:
         """Send a request, attend to notifications, and return the answer (criu_resp), good or bad.
 
         Raises what notify raises, after CRIU was told of the failure and has given up; PyruncError when it has ended.
@@ -188,16 +191,20 @@ class Service:
             raise problem
         return answer
 
-    def _send(self, request: Any) -> None:
+    def _connected(self) -> _socket.socket:
+        assert self.sock is not None
+        return self.sock
+
+    def _send(self, request: Request) -> None:
         try:
-            self.sock.send(request.SerializeToString())
+            self._connected().send(request.SerializeToString())
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):
                 raise PyruncError("speak with criu: " + reason(error), errno=error.errno) from None
 
-    def _receive(self, problem: BaseException | None) -> tuple[Any, int]:
+    def _receive(self, problem: BaseException | None) -> tuple[Answer, int]:
         try:
-            data, ancillary, _, _ = self.sock.recvmsg(_PACKET, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, _, _ = self._connected().recvmsg(_PACKET, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
         except OSError:
             data, ancillary = b"", []
         if not data:
@@ -282,7 +289,9 @@ def check(*, images: str = "", memory_tracking: bool = False, lazy_pages: bool =
         service.finish(kill=True)
 
 
-def common_options(rpc: Any, options: Options, images: int, work: int, log: str, annotations: Any) -> Any:
+def common_options(
+    rpc: Rpc, options: Options, images: int, work: int, log: str, annotations: Mapping[str, str]
+) -> Opts:
     """The criu_opts that checkpoint and restore share. images, work: descriptors of directories, work -1 for none."""
     wanted = rpc.criu_opts(
         images_dir_fd=images,
@@ -308,15 +317,15 @@ def common_options(rpc: Any, options: Options, images: int, work: int, log: str,
     return wanted
 
 
-def _config_file(annotations: Any) -> str:
+def _config_file(annotations: Mapping[str, str]) -> str:
     """CRIU's file of settings, which overrule ours: as runc, an annotation, or the file that runc's users have."""
     if "org.criu.config" in annotations:
-        return str(annotations["org.criu.config"])
+        return annotations["org.criu.config"]
     own = "/etc/criu/pyrunc.conf"
     return own if files.exists(own) else "/etc/criu/runc.conf"
 
 
-def failure(service: Service, options: Options, log: str, answer: Any) -> PyruncError:
+def failure(service: Service, options: Options, log: str, answer: Answer) -> PyruncError:
     """The error of a bad answer: what CRIU's log says first."""
     path = (options.work_path or options.image_path) + "/" + log
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import _socket
 import posix
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux
 from pyrunc.errors import PyruncError
@@ -58,7 +58,7 @@ class CriuProcess(Step):
         self.wanted = wanted
         self.service = criu.Service()
         self.directory = creation.container.directory + "/criu"
-        self.sync: Any = None
+        self.sync: _socket.socket | None = None
         # The mounts in the images.
         self.found: list[ImageMount] = []
         # Of namespaces, by their key.
@@ -98,6 +98,11 @@ class CriuProcess(Step):
             for folder in (container.store.root, container.directory):
                 posix.chmod(folder, posix.stat(folder).st_mode & 0o7777 | 0o011)
 
+    def talk(self) -> _socket.socket:
+        """Our end of the socket pair with the process, once it is there."""
+        assert self.sync is not None
+        return self.sync
+
     def joined(self) -> list[tuple[int, int, str, str]]:
         """The namespaces to join, as OpenNamespaces.fds."""
         opened = self.creation.parts.opened
@@ -106,8 +111,8 @@ class CriuProcess(Step):
     def go_on(self) -> tuple[list[tuple[str, str]], list[Restriction]]:
         """Let it set itself up and become the program. Returns what Stage.build() does. Raises PyruncError."""
         try:
-            self.sync.send(messages.GO)
-            data, ancillary = self.sync.recvmsg(_MESSAGE_LIMIT, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)[:2]
+            self.talk().send(messages.GO)
+            data, ancillary = self.talk().recvmsg(_MESSAGE_LIMIT, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)[:2]
         except OSError:
             data, ancillary = b"", []
         if data[:1] == messages.FAILED:
@@ -124,9 +129,9 @@ class CriuProcess(Step):
             [Restriction(device, root, set(options)) for device, root, options in restrictions],
         )
 
-    def _prepare(self, sync: Any, stage: Stage, context: Context) -> tuple[int, ...]:
+    def _prepare(self, sync: _socket.socket, stage: Stage, context: Context) -> tuple[int, ...]:
         """In the process that becomes CRIU. What goes wrong is told to the runtime."""
-        self.sync.close()
+        self.talk().close()
         try:
             if sync.recv(16) != messages.GO:
                 posix._exit(1)

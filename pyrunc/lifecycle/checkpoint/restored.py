@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posix
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc import _linux, log
 from pyrunc.errors import PyruncError, reason
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pyrunc.config.types import Linux
     from pyrunc.lifecycle.checkpoint.criu import Options
+    from pyrunc.lifecycle.checkpoint.rpc import Opts
     from pyrunc.lifecycle.create import Creation
     from pyrunc.steps.context import Context
 
@@ -72,7 +73,7 @@ class RestoreProcesses(Step):
         self.service.finish()
         self._let_go(context)
 
-    def _add(self, options: Any, names: list[tuple[str, str]], context: Context) -> None:
+    def _add(self, options: Opts, names: list[tuple[str, str]], context: Context) -> None:
         options.root = self.process.directory + "/root"
         options.rst_sibling = True
         options.evasive_devices = True
@@ -154,7 +155,7 @@ class RestoreProcesses(Step):
 
     def _let_go(self, context: Context) -> None:
         """What was for CRIU alone."""
-        self.process.sync.close()
+        self.process.talk().close()
         try:
             posix.rmdir(self.process.directory)
             posix.chmod(self.process.creation.container.directory, 0o700)

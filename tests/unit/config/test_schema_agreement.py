@@ -35,7 +35,7 @@ from pyrunc.errors import ConfigError  # noqa: E402
 from tests.support import TOP  # noqa: E402
 
 EVERYTHING: dict[str, Any] = json.loads((TOP / "tests/data/configs/everything.json").read_text())
-BUNDLE = explain.schemas()
+BUNDLE: Any = explain.schemas()
 EXAMPLES = int(os.environ.get("PYRUNC_EXAMPLES", "20000" if os.environ.get("CI") == "true" else "300"))
 
 # Half of the examples for whole configs, a quarter for each part that is read by itself.

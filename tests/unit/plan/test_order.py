@@ -421,7 +421,7 @@ def terminal_of(plan: Plan) -> Terminal:
     return found
 
 
-def exec_plan(config: Config, wanted: Config | None = None) -> Plan:
+def exec_plan(config: Any, wanted: Any = None) -> Plan:
     fields: StateFile = {
         "format": 1, "ociVersion": "1.3.0", "id": "c", "phase": "created", "pid": 0, "start": 0, "bundle": "/bundle",
         "rootfs": "/bundle/rootfs", "created": "", "annotations": {}, "cgroup": dict(MANAGER.paths), "hooks": {},
