@@ -59,10 +59,9 @@ def _spellings(flags: list[tuple[str, str, str]]) -> str:
     return " ".join(["--" + long + (" -" + short if short else "") for long, short, _ in flags])
 
 
-def bash(program: str) -> str:
-    """A script that bash sources."""
-    name = program.replace("-", "_").replace(".", "_")
-    takes = sorted(
+def _valued() -> list[str]:
+    """The spellings of all flags that take a value."""
+    return sorted(
         {
             word
             for _, _, _, flags in [("", "", "", GLOBAL), *COMMANDS.values()]
@@ -71,6 +70,12 @@ def bash(program: str) -> str:
             for word in (["--" + long] + (["-" + short] if short else []))
         }
     )
+
+
+def bash(program: str) -> str:
+    """A script that bash sources."""
+    name = program.replace("-", "_").replace(".", "_")
+    takes = _valued()
     cases = "".join(
         [f'        {command}) flags="{_spellings(_shown(command, row[3]))}" ;;\n' for command, row in COMMANDS.items()]
     )

@@ -123,7 +123,11 @@ def _read(program: str, argv: list[str]) -> Call | int:
         number = str(least if len(args) < least else most)
         problem = f'{argv[0]}: "{command}" requires {want} {number} argument(s)'
         return _usage(program, command, "Incorrect Usage.", UsageError(problem))
-    call = Call(program, command, values, names, args)
+    return _set_up(Call(program, command, values, names, args), flags, given)
+
+
+def _set_up(call: Call, flags: dict[str, Any], given: set[str]) -> Call:
+    """What the flags before the command say. Raises UsageError."""
     call.root, call.root_given = state_root(flags["root"], "root" in given)
     call.systemd_cgroup = flags["systemd-cgroup"] or flags["cgroup-manager"] == "systemd"
     if flags["cgroup-manager"]:

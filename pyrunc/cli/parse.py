@@ -62,13 +62,7 @@ def parse(flags: Flags, argv: list[str], reorder: bool) -> tuple[dict[str, Any],
     reorder: known flags count after the first argument too.
     Raises UsageError in the words of Go's flag package.
     """
-    known: dict[str, tuple[str, str]] = {}
-    values: dict[str, Any] = {}
-    for name, short, kind in flags:
-        known[name] = (name, kind)
-        if short:
-            known[short] = (name, kind)
-        values[name] = [] if kind in ("strs", "ints") else _DEFAULTS[kind]
+    known, values = _known(flags)
     used: set[str] = set()
     args: list[str] = []
     i = 0
@@ -103,24 +97,41 @@ def parse(flags: Flags, argv: list[str], reorder: bool) -> tuple[dict[str, Any],
                     raise UsageError("flag needs an argument: -" + spelling)
                 value = argv[i]
                 i += 1
-            if kind == "int":
-                values[name] = _int(value, spelling)
-            elif kind == "duration":
-                from pyrunc.cli.duration import duration
-
-                values[name] = duration(value, spelling)
-            elif kind == "strs":
-                values[name].append(value)
-            elif kind == "ints":
-                values[name].append(_int(value, spelling, f'strconv.ParseInt: parsing "{value}": invalid syntax'))
-            else:
-                values[name] = value
+            _set(values, name, kind, value, spelling)
         used.add(spelling)
     for name, short, kind in flags:
         # Two values for one thing. A flag that may be repeated just has both.
         if short in used and name in used and kind not in ("strs", "ints"):
             raise UsageError(f"Cannot use two forms of the same flag: {short} {name}")
     return values, {known[spelling][0] for spelling in used}, args
+
+
+def _known(flags: Flags) -> tuple[dict[str, tuple[str, str]], dict[str, Any]]:
+    """By each spelling the long name and the kind; and the values that hold when nothing is given."""
+    known: dict[str, tuple[str, str]] = {}
+    values: dict[str, Any] = {}
+    for name, short, kind in flags:
+        known[name] = (name, kind)
+        if short:
+            known[short] = (name, kind)
+        values[name] = [] if kind in ("strs", "ints") else _DEFAULTS[kind]
+    return known, values
+
+
+def _set(values: dict[str, Any], name: str, kind: str, value: str, spelling: str) -> None:
+    """Take the value of a flag that has one. Raises UsageError."""
+    if kind == "int":
+        values[name] = _int(value, spelling)
+    elif kind == "duration":
+        from pyrunc.cli.duration import duration
+
+        values[name] = duration(value, spelling)
+    elif kind == "strs":
+        values[name].append(value)
+    elif kind == "ints":
+        values[name].append(_int(value, spelling, f'strconv.ParseInt: parsing "{value}": invalid syntax'))
+    else:
+        values[name] = value
 
 
 def _bool(value: str, flag: str) -> bool:

@@ -13,7 +13,7 @@ from pyrunc.jsontext import dumps, pointer, quote
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pyrunc.config.types import Json, Schema, Validator
+    from pyrunc.config.schema_types import Json, Schema, Validator
 
 _FILES: Final = {
     "config": "config.json",

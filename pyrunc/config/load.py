@@ -14,7 +14,8 @@ from pyrunc.linux import files
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyrunc.config.types import Config, Json, Process, Resources
+    from pyrunc.config.schema_types import Json
+    from pyrunc.config.types import Config, Process, Resources
 
 
 def read(path: str, what: str) -> bytes:

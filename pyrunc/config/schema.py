@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pyrunc.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pyrunc.config.types import Json
+    from pyrunc.config.schema_types import Json
 
 
 def accepts(value: object, part: str = "config") -> bool:

@@ -11,7 +11,8 @@ from pyrunc.jsontext import pointer, quote
 from pyrunc.nearest import unknown_capability
 
 if TYPE_CHECKING:
-    from pyrunc.config.types import Config, Json
+    from pyrunc.config.schema_types import Json
+    from pyrunc.config.types import Config
 
 
 def problems(bundle: str, config: str | None = None) -> tuple[list[Violation], list[str]]:

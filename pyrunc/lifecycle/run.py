@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyrunc.lifecycle.foreground import Foreground
     from pyrunc.lifecycle.options import CreateOptions
     from pyrunc.state.store import Store
+    from pyrunc.steps.context import Context
 
 # Steps of create whose undo is by a name that is free again once the container is destroyed.
 _NAMED: Final = ("state", "exec.fifo", "cgroup", "intelRdt", "unmount")
@@ -44,15 +45,7 @@ def run(store: Store, container_id: str, options: CreateOptions) -> int:
         meanwhile = foreground.turn if foreground is not None else None
         start.begin(container, Lock(container.directory), meanwhile=meanwhile)
     except BaseException as error:
-        # Created it was, so it goes as delete takes it away, poststop hooks and all.
-        try:
-            start.take_away(container)
-        finally:
-            # What has a name went with that, before the poststop hooks: by now it may be another container's.
-            context.done = [step for step in context.done if step.name not in _NAMED]
-            perform.undo(context)
-            if foreground is not None:
-                foreground.give_up()
+        _give_up(container, context, foreground)
         if foreground is not None and isinstance(error, PyruncError) and error.step == start.EXECVE and log.is_plain():
             # As a shell says it: the program's failure, not the runtime's. With the place and the hint, as in a log.
             error.container = container_id
@@ -76,6 +69,18 @@ def run(store: Store, container_id: str, options: CreateOptions) -> int:
         # Last, since a reader may take its time, or what is left behind goes on writing.
         foreground.finish(status)
     return status
+
+
+def _give_up(container: Container, context: Context, foreground: Foreground | None) -> None:
+    """Created it was, so it goes as delete takes it away, poststop hooks and all."""
+    try:
+        start.take_away(container)
+    finally:
+        # What has a name went with that, before the poststop hooks: by now it may be another container's.
+        context.done = [step for step in context.done if step.name not in _NAMED]
+        perform.undo(context)
+        if foreground is not None:
+            foreground.give_up()
 
 
 def _explain(container: Container, status: int, foreground: Foreground) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from errno import EACCES, EBUSY, EINVAL, ENOENT, EOPNOTSUPP, EPERM, EROFS
 
 from pyrunc.cgroups.files import read_file, write_file
+from pyrunc.errors import PyruncError
 
 
 def enable(directory: str) -> None:
@@ -31,3 +32,13 @@ def enable(directory: str) -> None:
         except OSError as error:
             if error.errno not in (EBUSY, EOPNOTSUPP, EINVAL, EACCES, EPERM, EROFS, ENOENT):
                 raise
+
+
+def refuse_threaded(directory: str) -> None:
+    """Raises PyruncError for a cgroup below a threaded one, OSError."""
+    if read_file(directory + "/cgroup.type") == "domain invalid":
+        raise PyruncError(
+            f"cgroup {directory} is below a threaded cgroup and cannot take a container",
+            step="cgroup",
+            pointer="/linux/cgroupsPath",
+        )

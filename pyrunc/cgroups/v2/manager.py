@@ -92,11 +92,10 @@ class Manager:
         anything.
         """
         from pyrunc.cgroups.lock import take
-        from pyrunc.cgroups.v2.controllers import enable
+        from pyrunc.cgroups.v2.controllers import enable, refuse_threaded
 
         if not self.paths:
             return
-
         below = [part for part in self.directory[len(self.mount) :].split("/") if part]
         current = self.mount
         made = ""
@@ -114,13 +113,7 @@ class Manager:
             self.lock_fd = take(self.directory)
             if not made:
                 self.check()
-            kind = read_file(self.directory + "/cgroup.type")
-            if kind == "domain invalid":
-                raise PyruncError(
-                    f"cgroup {self.directory} is below a threaded cgroup and cannot take a container",
-                    step="cgroup",
-                    pointer="/linux/cgroupsPath",
-                )
+            refuse_threaded(self.directory)
             # Another create may have come between, and its process be there by now.
             if made and read_file(self.directory + "/cgroup.procs"):
                 self.check()

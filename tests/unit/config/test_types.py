@@ -21,9 +21,10 @@ OTHERS = {"HOME", "run.oci.keep_original_groups", "run.oci.pidfd_receiver"}
 
 
 def keys() -> set[str]:
-    """All that a TypedDict of config/types.py has."""
+    """All that a TypedDict of a config, or of a schema, has."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse((TOP / "pyrunc/config/types.py").read_text())):
+    texts = [(TOP / "pyrunc/config" / name).read_text() for name in ("types.py", "schema_types.py")]
+    for node in [node for text in texts for node in ast.walk(ast.parse(text))]:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             found.add(node.target.id)
         elif isinstance(node, ast.Dict):
