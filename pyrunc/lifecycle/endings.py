@@ -239,7 +239,7 @@ def _short(value: Any) -> Any:
 
 def _is_known(event: dict[str, Any], events: list[dict[str, Any]]) -> bool:
     """Whether that end has been told of: by `run`, before it deletes the container."""
-    return event["what"] == "ended" and any(
+    return "start" in event and any(
         one.get("what") == "ended" and (one.get("pid"), one.get("start")) == (event["pid"], event["start"])
         for one in events
     )

@@ -197,6 +197,8 @@ def test_another_process_that_a_signal_ended(bundle: MakeBundle) -> None:
     event = last(box)
     assert (event["what"], event["command"], event["program"]) == ("ended", "exec", "sh")
     assert event["signal"] == signal.SIGSEGV and "sender" not in event
+    assert box.call("exec", box.id, "sh", "-c", "kill -KILL $$").returncode == 128 + signal.SIGKILL
+    assert [one["signal"] for one in events(box)] == [signal.SIGSEGV, signal.SIGKILL]
     text = why(box)
     assert f"{box.id} is running" in text and "exec of sh: killed by signal 11 (SIGSEGV)" in text
     box.delete("--force").ok()
