@@ -314,6 +314,10 @@ class State(TypedDict, total=False):
     pid: int
     bundle: Required[str]
     annotations: dict[str, str]
+    rootfs: str
+    """As created and owner runc's. The owner is "", and hooks are not told of it."""
+    created: str
+    owner: str
 
 
 class Unit(TypedDict, total=False):

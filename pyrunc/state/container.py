@@ -6,7 +6,7 @@ import errno
 import fcntl
 import posix
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pyrunc.cgroups import manager
 from pyrunc.errors import PyruncError, StateError, reason
@@ -16,7 +16,7 @@ from pyrunc.state import state_file
 
 if TYPE_CHECKING:
     from pyrunc.cgroups.protocol import CgroupManager
-    from pyrunc.config.types import Config, StateFile
+    from pyrunc.config.types import Config, State, StateFile
     from pyrunc.state.store import Store
 
 #: In a state directory: see store.py.
@@ -148,11 +148,11 @@ class Container:
             raise StateError("container does not exist", errno=error.errno) from None
         return config
 
-    def state_json(self, status: str | None = None) -> dict[str, Any]:
+    def state_json(self, status: str | None = None) -> State:
         """The state object of the specification, with runc's additions."""
         fields = self.fields
         status = status or self.status()
-        state = {
+        state: State = {
             "ociVersion": fields["ociVersion"],
             "id": fields["id"],
             "pid": 0 if status == "stopped" else fields["pid"],

@@ -5,14 +5,14 @@ What a step opens is an attribute of that step, and who needs it is given the st
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
 
     from pyrunc.cgroups.protocol import CgroupManager
-    from pyrunc.config.types import Config
+    from pyrunc.config.types import Config, State
     from pyrunc.steps.host import Host
     from pyrunc.steps.process.streams import Streams
     from pyrunc.steps.step import Step
@@ -61,7 +61,7 @@ class Context:
         self.host = host
         self.state_dir = state_dir
         self.annotations: dict[str, str] = {}
-        self.state: dict[str, Any] = {}
+        self.state: State = {"ociVersion": "", "id": container_id, "status": "", "bundle": bundle}
         self.rootfs = ""
         self.in_container = False
         self.pid = 0

@@ -94,7 +94,7 @@ class StartContainerHooks:
 
 def state_of(context: Context, status: str, pid: int) -> bytes:
     """The container's state as JSON (runtime.md, "State")."""
-    state = dict(context.state)
+    state = context.state.copy()
     state["status"] = status
     state["pid"] = pid
     return dumps(state).encode("utf-8", "surrogateescape")

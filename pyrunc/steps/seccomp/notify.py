@@ -41,7 +41,7 @@ def hand_over(context: Context, seccomp: Filter, listener: int) -> None:
 
 
 def _process_state(context: Context, seccomp: Filter) -> dict[str, object]:
-    state = dict(context.state)
+    state = context.state.copy()
     state.pop("owner", None)
     if state.get("status") != "running":
         state["status"] = "creating"
