@@ -30,6 +30,7 @@ from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pyrunc.config.types import Hook
     from pyrunc.errors import PyruncError
     from pyrunc.steps.context import Context
 
@@ -158,13 +159,13 @@ class Trace:
 
     def _from_container(self) -> list[tuple[int, int, int]]:
         """The container process's marks, on the runtime's clock, as far as they can be true."""
-        config: Any = self.context.config if self.context is not None else {}
-        spaces = config.get("linux", {}).get("namespaces", [])
+        spaces = self.context.config.get("linux", {}).get("namespaces", []) if self.context is not None else []
         shifted = any(entry["type"] == "time" for entry in spaces)
         marks: list[tuple[int, int, int]] = []
         last, now = self.began, time.monotonic_ns()
         for number in range(_RECORDS):
-            what, entry, monotonic, wall = _RECORD.unpack_from(self.memory, number * _RECORD.size)
+            record: tuple[int, int, int, int] = _RECORD.unpack_from(self.memory, number * _RECORD.size)
+            what, entry, monotonic, wall = record
             shift = (monotonic - self.began) - (wall - self.wall)
             if shifted and abs(shift) > _SHIFT:
                 monotonic -= shift
@@ -213,10 +214,10 @@ class Trace:
                 self._around(owner, name, iter(numbers))
 
     def _watch_step(self, step: Step) -> None:
-        kind: Any = type(step)
+        kind = type(step)
         words = step.describe()
         trace, does = self, self.add(Entry("step", words, step.name, step.pointer, step.section))
-        methods: dict[str, Any] = {
+        methods: dict[str, object] = {
             "__slots__": (),
             "apply": lambda self, context: trace.timed(does, kind.apply, self, context),
         }
@@ -231,7 +232,7 @@ class Trace:
         elif isinstance(inside, hooks.StartContainerHooks):
             self._add_hooks("startContainer", inside.hooks)
 
-    def _add_hooks(self, kind: str, wanted: list[Any]) -> None:
+    def _add_hooks(self, kind: str, wanted: list[Hook]) -> None:
         for index, hook in enumerate(wanted):
             pointer = f"/hooks/{kind}/{index}"
             entry = Entry("hook", f"{kind} hook {hook['path']}", "hooks", pointer, hooks.HooksStep.section)
@@ -309,12 +310,12 @@ def _watch_hooks(trace: Trace) -> None:
     """Hooks of the plan are known; those of start and delete are when they run."""
     run, one = hooks.run, hooks._run_one
 
-    def run_all(wanted: list[Any], kind: str, *args: Any, **keywords: Any) -> None:
+    def run_all(wanted: list[Hook], kind: str, *args: Any, **keywords: Any) -> None:
         if any(id(hook) not in trace.hooks for hook in wanted):
             trace._add_hooks(kind, wanted)
         run(wanted, kind, *args, **keywords)
 
-    def run_one(hook: Any, *args: Any) -> None:
+    def run_one(hook: Hook, *args: Any) -> None:
         trace.timed(trace.hooks[id(hook)], one, hook, *args)
 
     setattr(hooks, "run", run_all)  # noqa: B010
