@@ -1,7 +1,7 @@
 /* finish(): the container process's last steps. From the filter's load on, the process lives under the container's
  * seccomp filter, so: system calls only, no allocation, no Python, nothing that libc does behind one's back. The
  * filter must allow what is called after it: capset, prctl, write, read, close, execve and exit_group; clone, setsid,
- * ioctl and setresuid where it comes before clone_again(); sendmsg where the listener cannot be fetched. */
+ * ioctl and setresuid where it comes before second_clone(); sendmsg where the listener cannot be fetched. */
 #define _GNU_SOURCE
 #include "finish.h"
 #include "messages.h" /* made of pyrunc/steps/messages.py */
@@ -102,7 +102,7 @@ static void ended(int number)
 
 /* A created container that is told to end ends: the first process of a pid namespace would not hear what it has no handler
  * for. Only until execve, which puts them back. */
-static void heed_signals(void)
+static void exit_on_signals(void)
 {
 	struct sigaction action = {.sa_handler = ended};
 
@@ -169,7 +169,7 @@ static void raise_ambient(struct prepared *p)
 
 /* The process that those of a joined pid namespace see: born with no more than its program will have, or with what
  * little `cloned` has besides (steps/process/init.py says when). Its creator takes it over before it goes on. A full cgroup takes no new process: this one is moved out of it then, the new one in. */
-static void clone_again(struct prepared *p)
+static void second_clone(struct prepared *p)
 {
 	unsigned char message[6] = {MESSAGE_CLONED, 0, 0, 0, 0, MESSAGE_INSIDE};
 	const unsigned char full = MESSAGE_FULL;
@@ -197,14 +197,14 @@ void finish_until_fifo(struct prepared *p)
 	if (reset_signals() < 0)
 		fail(p, STAGE_SIGNALS, errno);
 	if (p->fifo)
-		heed_signals();
+		exit_on_signals();
 	/* Ambient capabilities matter to nothing before execve, so they are cleared while no filter can refuse it. */
 	syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	if (p->filter.len && p->filter_first && !p->filter_cloned)
 		load_filter(p);
 	if (p->again) {
 		set_capabilities(p, p->cloned);
-		clone_again(p);
+		second_clone(p);
 		/* Allowed without a capability: it is the effective and the saved one already. */
 		if (user != (uid_t)-1 && syscall(SYS_setresuid, user, user, user) < 0)
 			fail(p, STAGE_USER, errno);

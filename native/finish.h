@@ -17,13 +17,13 @@ struct prepared {
 	bool filter_first; /* load it while still privileged: there is no no_new_privs */
 	bool set_caps;
 	struct __user_cap_data_struct caps[2];
-	struct __user_cap_data_struct cloned[2]; /* until clone_again() has come back: caps, or what little they lack */
+	struct __user_cap_data_struct cloned[2]; /* until second_clone() has come back: caps, or what little they lack */
 	unsigned long long ambient;
-	long long real_user; /* the real user id to take on after clone_again(), -1 when it was before */
+	long long real_user; /* the real user id to take on after second_clone(), -1 when it was before */
 	int keep; /* the sync socket; keep + 1 is exec.fifo, keep + 2 the error file */
 	bool fifo, report, sync_open;
-	bool again, terminal; /* see clone_again() */
-	bool filter_cloned;   /* filter_first, but the filter forbids what clone_again() does: after that */
+	bool again, terminal; /* see second_clone() */
+	bool filter_cloned;   /* filter_first, but the filter forbids what second_clone() does: after that */
 };
 
 /* Everything up to and with the wait on the fifo, if there is one. Comes back only when all of it worked. */

@@ -121,7 +121,7 @@ static char *text(PyObject *bytes)
 }
 
 /* Give up what the converters made, keeping errno for the result. */
-static void give_up(PyObject *const *made, size_t count)
+static void release_converted(PyObject *const *made, size_t count)
 {
 	int saved = errno;
 	while (count)
@@ -129,7 +129,7 @@ static void give_up(PyObject *const *made, size_t count)
 	errno = saved;
 }
 
-#define RELEASE(...) give_up((PyObject *[]){__VA_ARGS__}, sizeof((PyObject *[]){__VA_ARGS__}) / sizeof(PyObject *))
+#define RELEASE(...) release_converted((PyObject *[]){__VA_ARGS__}, sizeof((PyObject *[]){__VA_ARGS__}) / sizeof(PyObject *))
 
 #define PATH PyUnicode_FSConverter
 #define CALL(name) static PyObject *l_##name(PyObject *module, PyObject *args)

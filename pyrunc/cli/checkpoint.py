@@ -8,7 +8,7 @@ from pyrunc.errors import UsageError
 
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
-    from pyrunc.lifecycle.checkpoint.criu import Options
+    from pyrunc.lifecycle.checkpoint.criu import CriuOptions
 
 _SWITCHES = (
     "auto-dedup",
@@ -24,14 +24,14 @@ _SWITCHES = (
 )
 
 
-def options(call: Call) -> Options:
+def options(call: Call) -> CriuOptions:
     """CRIU's options of checkpoint and restore. Raises UsageError; nothing was done then."""
     from pyrunc.cli.parse import absolute
     from pyrunc.lifecycle.checkpoint import criu
 
     flags = call.flags
     # Both refer to where the caller stands; restore works in the bundle later.
-    wanted = criu.Options(absolute(flags["image-path"] or "checkpoint"))
+    wanted = criu.CriuOptions(absolute(flags["image-path"] or "checkpoint"))
     wanted.work_path = absolute(flags["work-path"]) if flags["work-path"] else None
     wanted.cgroups_mode = flags["manage-cgroups-mode"]
     criu.check_mode(wanted.cgroups_mode)

@@ -12,13 +12,12 @@ from pyrunc import _linux, log
 from pyrunc.cli.version import VERSION, commit, libseccomp
 from pyrunc.config import OCI_VERSION
 from pyrunc.config.rules import MOUNT_OPTIONS
+from pyrunc.steps.namespaces import TYPES
 
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
 
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-
-NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts")
 
 _MEMORY_MODES = "BIND DEFAULT INTERLEAVE LOCAL PREFERRED PREFERRED_MANY WEIGHTED_INTERLEAVE"
 _MEMORY_FLAGS = "NUMA_BALANCING RELATIVE_NODES STATIC_NODES"
@@ -59,7 +58,7 @@ def features() -> dict[str, Any]:
         "hooks": list(HOOKS),
         "mountOptions": MOUNT_OPTIONS.split(),
         "linux": {
-            "namespaces": list(NAMESPACES),
+            "namespaces": sorted(TYPES),
             "capabilities": list(_linux.CAPS),
             "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": _seccomp(),

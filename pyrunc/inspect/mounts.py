@@ -107,7 +107,7 @@ class Mounts:
                 self._judge(row, {"path": destination}, entry, options, exact=False)
         for record in records:
             row = self.report.add("mounts", record["destination"], "by `mounts add`", None, "")
-            self._judge(row, record, {}, mount_options.Options(), exact=False)
+            self._judge(row, record, {}, mount_options.MountOptions(), exact=False)
         if is_recorded:
             self._covered()
 
@@ -118,7 +118,7 @@ class Mounts:
             destination = destination[len(rootfs) :]
         return mount_record.plain(destination)
 
-    def _judge(self, row: Row, record: Any, entry: Any, options: mount_options.Options, *, exact: bool) -> None:
+    def _judge(self, row: Row, record: Any, entry: Any, options: mount_options.MountOptions, *, exact: bool) -> None:
         """Compare one mount with its line of mountinfo. record: what state.json has of it, at least its path."""
         if self.process is None or not self.at:
             return
@@ -183,7 +183,7 @@ class Mounts:
                 os.close(root)
 
 
-def _request(entry: Any, options: mount_options.Options) -> str:
+def _request(entry: Any, options: mount_options.MountOptions) -> str:
     kind = ("bind of " + str(entry.get("source"))) if options.bind else str(entry.get("type") or "none")
     return " ".join([kind, ",".join(entry.get("options", []))]).strip()
 
@@ -193,7 +193,7 @@ def _is_type(found: str, asked: str) -> bool:
     return found == asked or (asked in cgroups and found in (*cgroups, "tmpfs"))
 
 
-def _attributes(line: Entry, options: mount_options.Options, *, exact: bool) -> list[str]:
+def _attributes(line: Entry, options: mount_options.MountOptions, *, exact: bool) -> list[str]:
     """What the mount's own attributes lack or have too much. exact: it has none but those that are asked for."""
     set_, clear = options.attr_set, options.attr_clr
     if options.bind:
@@ -210,7 +210,7 @@ def _attributes(line: Entry, options: mount_options.Options, *, exact: bool) -> 
     return found
 
 
-def _parameters(line: Entry, options: mount_options.Options) -> list[str]:
+def _parameters(line: Entry, options: mount_options.MountOptions) -> list[str]:
     shown = dict(word.partition("=")[::2] for word in line.super_options)
     found = []
     for key, value in options.parameters:

@@ -70,7 +70,7 @@ def prepare(store: Store, container_id: str, options: CreateOptions) -> Creation
     if notified:
         from pyrunc.lifecycle import notify_socket as notify
 
-        notify.into(config, directory)
+        notify.add_notify_socket(config, directory)
     context = Context(container_id, options.bundle, config, host, directory)
     context.rootfs = rootfs
     context.cgroup = manager
@@ -96,7 +96,7 @@ def _compile(
 ) -> tuple[create_parts.CreateParts, Plan]:
     """The plan, and what it was put together from. Raises ConfigError."""
     config, host = context.config, context.host
-    decided = order.Options(
+    decided = order.PlanOptions(
         no_pivot=options.no_pivot,
         no_new_keyring=options.no_new_keyring,
         seccomp_cache=state_step.container.store.root + "/@seccomp",

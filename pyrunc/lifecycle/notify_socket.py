@@ -26,7 +26,7 @@ _NAME: Final = "notify.sock"
 _BARRIER: Final = 30000
 
 
-def into(config: Config, directory: str) -> None:
+def add_notify_socket(config: Config, directory: str) -> None:
     """Give the config of a container the socket's directory, below its state directory, and the variable."""
     config["mounts"] = [
         *(config.get("mounts", [])),

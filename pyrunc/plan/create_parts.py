@@ -23,7 +23,7 @@ from pyrunc.steps.user_namespace import BecomeRoot, WriteMappings
 if TYPE_CHECKING:
     from pyrunc.cgroups.protocol import CgroupManager
     from pyrunc.config.types import Config
-    from pyrunc.plan.order import Options
+    from pyrunc.plan.order import PlanOptions
     from pyrunc.steps.host import Host
     from pyrunc.steps.intel_rdt import MakeClos
     from pyrunc.steps.rootfs.source import OpenTree
@@ -43,7 +43,7 @@ class CreateParts(ProcessParts):
         bundle: str,
         rootfs: str,
         host: Host,
-        options: Options,
+        options: PlanOptions,
         manager: CgroupManager | None,
         state: StateDirectory | None = None,
     ) -> None:
@@ -220,12 +220,12 @@ class CreateParts(ProcessParts):
         join = namespaces.JoinNamespaces(self.opened, *maps)
         return [join] if join.kinds else []
 
-    def clone_again(self) -> list[Step]:
+    def second_clone(self) -> list[Step]:
         if not self.clones_twice:
             return []
         kinds = [kind for kind in self.spaces.new if kind not in _APART]
         return [
-            clone.CloneAgain(self.spaces.flags(_APART), kinds),
+            clone.SecondClone(self.spaces.flags(_APART), kinds),
             clone.RecordAgain(),
             *self.net_devices(of_second=True),
             *self._handing_over(meetings.RECORDED_AGAIN, self.files.trees),

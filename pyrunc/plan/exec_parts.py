@@ -69,7 +69,7 @@ class ExecParts(ProcessParts):
     def final_affinity(self) -> list[Step]:
         """As asked for, or that of the cpuset."""
         if not self.affinity.get("final") and not self.affinity.get("initial"):
-            return [cgroup.AllCpus()]
+            return [cgroup.ResetAffinity()]
         return self._affinity(self.affinity.get("final"), "final")
 
     def _affinity(self, wanted: str | None, which: str) -> list[Step]:

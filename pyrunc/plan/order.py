@@ -53,9 +53,9 @@ def create(c: CreateParts) -> list[Step]:
         # rules; and before the cgroup namespace, whose root is where the process is.
         *c.join_cgroup(),
         # In the cgroup, so that the kernel cuts it down to the cpuset.
-        cgroup.AllCpus(),
+        cgroup.ResetAffinity(),
         *c.join_namespaces(),
-        *c.clone_again(),
+        *c.second_clone(),
         # The maps are written: user 0 of the namespace owns all the other new namespaces.
         *c.become_root(),
         *c.cgroup_namespace(),
@@ -177,7 +177,7 @@ def restore(c: RestoreParts) -> list[Step]:
     ]
 
 
-class Options:
+class PlanOptions:
     """What the caller decides beside the config. seccomp_cache: directory, or None for no cache. relay: the process's
     streams are relayed, not passed on.
     """

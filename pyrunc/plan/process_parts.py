@@ -96,7 +96,7 @@ class ProcessParts:
         return [] if self.process.get("oomScoreAdj") is None else [OomScore(self.process["oomScoreAdj"])]
 
     def populate(self) -> list[Step]:
-        return [cgroup.Populate()] if self.has_small_memory else []
+        return [cgroup.PrefaultMemory()] if self.has_small_memory else []
 
     def terminal(self, *, bind: bool) -> list[Step]:
         """bind: with /dev/console."""
@@ -140,7 +140,7 @@ class ProcessParts:
         from pyrunc.steps.process import capabilities
 
         available = -1 if self.has_userns else self.host.capabilities
-        if program.caps is None or not program.caps.odd(available):
+        if program.caps is None or not program.caps.has_ungrantable(available):
             return []
         return capabilities.warnings(program.caps, available, pointer)
 

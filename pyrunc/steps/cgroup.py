@@ -138,7 +138,7 @@ class JoinCgroup(Step):
             context.cgroup.release()
 
 
-class AllCpus(Step):
+class ResetAffinity(Step):
     """Run on every CPU that the cpuset has, whatever the caller's own process is bound to (as in runc).
 
     Of all CPUs that the machine may ever have, so that those added to the cpuset later count too.
@@ -161,7 +161,7 @@ class AllCpus(Step):
         posix.sched_setaffinity(0, range(number))
 
 
-class Populate(Step):
+class PrefaultMemory(Step):
     """Make our pages our own before the cgroup counts them.
 
     Pages that the container process inherits stay charged to the caller's cgroup; a page it writes to is copied, and

@@ -134,7 +134,7 @@ def reap(context: Context) -> int | None:
         return None
 
 
-class CloneAgain(Step):
+class SecondClone(Step):
     """A second clone, as the runtime's child too (CLONE_PARENT), with namespaces that a joined user namespace owns."""
 
     __slots__ = ("flags", "kinds")
@@ -160,7 +160,7 @@ class CloneAgain(Step):
 
 
 class EnterPids(Step):
-    """The next process cloned is to be in the joined pid namespace: the program's, by clone_again() of finish.c.
+    """The next process cloned is to be in the joined pid namespace: the program's, by second_clone() of finish.c.
 
     Those in there see it from then on, and who has CAP_SYS_PTRACE can take hold of it (CVE-2016-9962). So nothing is
     left to do then but what takes no privilege.

@@ -77,9 +77,9 @@ class WriteMappings(Step):
         directory = f"/proc/{context.pid}/"
         if context.host.rootless:
             # The caller's own user only: this is not loaded for a runtime that runs as root.
-            from pyrunc.linux import idmap
+            from pyrunc.linux import newidmap
 
-            idmap.write(context.pid, self.uids, self.gids)
+            newidmap.write(context.pid, self.uids, self.gids)
             return
         try:
             files.write(directory + "gid_map", mapping_lines(self.gids))

@@ -26,8 +26,8 @@ Is = type[Step] | Callable[[Step], bool]
 
 
 def plan_of(config: Any, host: Host = HOST, **options: Any) -> Plan:
-    """The plan of a create, with these order.Options."""
-    parts = CreateParts(config, "/bundle", "/bundle/rootfs", host, order.Options(**options), MANAGER)
+    """The plan of a create, with these order.PlanOptions."""
+    parts = CreateParts(config, "/bundle", "/bundle/rootfs", host, order.PlanOptions(**options), MANAGER)
     return order.compile_create(parts)
 
 

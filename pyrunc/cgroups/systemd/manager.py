@@ -147,7 +147,7 @@ class Manager:
             if getattr(error, "name", "").endswith("UnitExists"):
                 # Somebody else's, who shall keep it.
                 self.first = 0
-                self.inner.foreign = True
+                self.inner.not_ours = True
             raise
         finally:
             bus.close()
@@ -188,7 +188,7 @@ class Manager:
         others = pids(directories) - {self.first}
         if others:
             # Between systemd's mkdir and our lock; they have nothing to do with us, and shall outlive this create.
-            self.inner.foreign = True
+            self.inner.not_ours = True
             from pyrunc.cgroups import refusals
 
             raise refusals.not_empty(len(others), directories[0])
@@ -284,7 +284,7 @@ class Manager:
         Only the invocation that was started for this container: a unit of the same name is somebody else's. Does
         nothing when check() or start() found that it is.
         """
-        if self.inner.foreign or not (self.inner.exists() or self.first or self._is_known()):
+        if self.inner.not_ours or not (self.inner.exists() or self.first or self._is_known()):
             return
         if self.identity == "" and not self.first:
             # Of a create that was killed before it knew: the scope ends with its process, by now.

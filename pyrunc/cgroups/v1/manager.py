@@ -29,17 +29,17 @@ class Manager:
     optional: nobody asked for these cgroups. Where an ordinary user may not make or use one, that controller is
     dropped; a limit asked of it is an error later (as runc).
     existed: after create(), the directories that were there before.
-    foreign: check() or create() found somebody else's processes there: delete() then leaves all as it is.
+    not_ours: check() or create() found somebody else's processes there: delete() then leaves all as it is.
     """
 
-    __slots__ = ("existed", "foreign", "lock_fd", "optional", "paths", "rootless")
+    __slots__ = ("existed", "lock_fd", "not_ours", "optional", "paths", "rootless")
 
     def __init__(self, paths: Mapping[str, str], rootless: bool = False, optional: bool = False) -> None:
         self.paths = dict(paths)
         self.rootless = rootless
         self.optional = rootless and optional
         self.existed: list[str] = []
-        self.foreign = False
+        self.not_ours = False
         # Of take(): from create() on, until release().
         self.lock_fd = -1
 
@@ -335,7 +335,7 @@ class Manager:
         What is gone already, or goes meanwhile, is no error. Waits at most 5 s for processes to end.
         Raises PyruncError.
         """
-        left = [] if self.foreign else [directory for directory in self._directories() if not rmdir(directory)]
+        left = [] if self.not_ours else [directory for directory in self._directories() if not rmdir(directory)]
         if not left:
             return
         from pyrunc.cgroups.walk import remove_left
@@ -374,12 +374,12 @@ class Manager:
 
         inside = pids((directory,))
         if inside:
-            self.foreign = True
+            self.not_ours = True
             from pyrunc.cgroups import refusals
 
             raise refusals.not_empty(len(inside), directory)
         if directory == self.paths.get("freezer") and self.frozen():
-            self.foreign = True
+            self.not_ours = True
             from pyrunc.cgroups import refusals
 
             raise refusals.frozen(directory)

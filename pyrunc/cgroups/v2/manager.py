@@ -23,15 +23,15 @@ _DIRECTORY: Final = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
 class Manager:
-    """paths: {"": directory}, or {} when the container does without. rootless, optional, foreign: as of v1.Manager."""
+    """paths: {"": directory}, or {} when the container does without. rootless, optional, not_ours: as of v1.Manager."""
 
     __slots__ = (
         "_watch",
         "directory",
         "existed",
-        "foreign",
         "lock_fd",
         "mount",
+        "not_ours",
         "optional",
         "paths",
         "rootless",
@@ -50,7 +50,7 @@ class Manager:
         self.optional = rootless and optional
         self.mount = mount
         self.existed: list[str] = []
-        self.foreign = False
+        self.not_ours = False
         # Of take(): from create() on, until release().
         self.lock_fd = -1
         self._watch: OomWatch | None = None
@@ -79,7 +79,7 @@ class Manager:
             return
         inside = self.pids()
         if inside or self.frozen():
-            self.foreign = True
+            self.not_ours = True
             from pyrunc.cgroups import refusals
 
             raise refusals.not_empty(len(inside), self.directory) if inside else refusals.frozen(self.directory)
@@ -386,7 +386,7 @@ class Manager:
 
         Does nothing when check() or create() refused it as somebody else's. Raises PyruncError.
         """
-        if not self.foreign:
+        if not self.not_ours:
             from pyrunc.cgroups.v2.ending import remove
 
             remove(self.directory, end=kill)

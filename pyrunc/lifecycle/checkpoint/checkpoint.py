@@ -20,7 +20,7 @@ from pyrunc.steps.namespaces import TYPES, Namespaces
 
 if TYPE_CHECKING:
     from pyrunc.config.types import Config
-    from pyrunc.lifecycle.checkpoint.criu import Options
+    from pyrunc.lifecycle.checkpoint.criu import CriuOptions
     from pyrunc.lifecycle.checkpoint.rpc import Opts
     from pyrunc.state.store import Store
 
@@ -32,7 +32,7 @@ STREAMS: Final = ("standard input", "standard output", "standard error")
 EXTERNAL_NAMESPACES: Final = {"network": "extRootNetNS", "pid": "extRootPidNS"}
 
 
-def checkpoint(store: Store, container_id: str, options: Options) -> None:
+def checkpoint(store: Store, container_id: str, options: CriuOptions) -> None:
     """Save a running or paused container. Without leave_running or pre_dump it is destroyed, as runc does.
 
     Raises StateError in any other state, PyruncError when CRIU fails: then the container runs on.
@@ -59,7 +59,7 @@ def checkpoint(store: Store, container_id: str, options: Options) -> None:
         lock.release()
 
 
-def _check_status_fd(options: Options) -> None:
+def _check_status_fd(options: CriuOptions) -> None:
     if options.status_fd < 0 or not options.lazy_pages:
         return
     what = f"invalid --status-fd argument {options.status_fd}: "
@@ -71,14 +71,16 @@ def _check_status_fd(options: Options) -> None:
         raise UsageError(what + "not writable")
 
 
-def _dump(container: Container, options: Options) -> None:
+def _dump(container: Container, options: CriuOptions) -> None:
     config = container.config()
     if config.get("process") and files.exists(container.directory + "/notify"):
         from pyrunc.lifecycle import notify_socket
 
         # Not in the config as it was given: create has added it.
-        notify_socket.into(config, container.directory)
-    told = [] if options.pre_dump else external_mounts.told_at_dump(container.pid, config, container.fields["cgroup"])
+        notify_socket.add_notify_socket(config, container.directory)
+    told = (
+        [] if options.pre_dump else external_mounts.external_at_dump(container.pid, config, container.fields["cgroup"])
+    )
     told += _namespaces(container.pid, config)
     streams = _descriptors(container.pid, options)
     told += {name for name in streams if name.startswith("tty[")}
@@ -123,7 +125,7 @@ def _make_directory(path: str, config: Config) -> None:
         raise PyruncError(f"make {path}: {reason(error)}", errno=error.errno) from None
 
 
-def _add(wanted: Opts, container: Container, options: Options, told: list[str]) -> None:
+def _add(wanted: Opts, container: Container, options: CriuOptions, told: list[str]) -> None:
     wanted.pid = container.pid
     wanted.root = container.fields["rootfs"]
     wanted.leave_running = options.leave_running
@@ -148,7 +150,7 @@ class _Notifications:
 
     __slots__ = ("options",)
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: CriuOptions) -> None:
         self.options = options
 
     def __call__(self, script: str, pid: int, fd: int) -> None:
@@ -162,7 +164,7 @@ class _Notifications:
             self.options.status_fd = -1
 
 
-def _check_parent(options: Options) -> None:
+def _check_parent(options: CriuOptions) -> None:
     """Raises UsageError for a parent that is not there: CRIU would only save everything again."""
     if options.parent_path is None:
         return
@@ -185,7 +187,7 @@ def _namespaces(pid: int, config: Config) -> list[str]:
     return told
 
 
-def _descriptors(pid: int, options: Options) -> list[str]:
+def _descriptors(pid: int, options: CriuOptions) -> list[str]:
     """Where the standard streams lead, as CRIU names it. Raises PyruncError for a terminal without --shell-job."""
     found = []
     table = {entry.number for entry in mountinfo.entries(pid)}
@@ -194,11 +196,11 @@ def _descriptors(pid: int, options: Options) -> list[str]:
         try:
             name = posix.readlink(path)
             about = posix.stat(path)
-            foreign = mountinfo.mount_number(f"/proc/{pid}/fdinfo/{number}") not in table
+            is_outside = mountinfo.mount_number(f"/proc/{pid}/fdinfo/{number}") not in table
         except OSError:
             found.append("")
             continue
-        if foreign and _is_terminal(about):
+        if is_outside and _is_terminal(about):
             # Not the container's own console, which lies on its own /dev/pts.
             if not options.shell_job:
                 raise PyruncError(

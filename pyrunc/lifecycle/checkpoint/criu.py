@@ -37,7 +37,7 @@ _LOG_LIMIT: Final = 64 << 20
 _NO_SERVER: Final = "Can't connect to server "
 
 
-class Options:
+class CriuOptions:
     """Flags of checkpoint and restore, and what they have in common.
 
     image_path: directory of the images, absolute. work_path: of logs, None for the images' own. parent_path: of an
@@ -290,7 +290,7 @@ def check(*, images: str = "", memory_tracking: bool = False, lazy_pages: bool =
 
 
 def common_options(
-    rpc: Rpc, options: Options, images: int, work: int, log: str, annotations: Mapping[str, str]
+    rpc: Rpc, options: CriuOptions, images: int, work: int, log: str, annotations: Mapping[str, str]
 ) -> Opts:
     """The criu_opts that checkpoint and restore share. images, work: descriptors of directories, work -1 for none."""
     wanted = rpc.criu_opts(
@@ -325,7 +325,7 @@ def _config_file(annotations: Mapping[str, str]) -> str:
     return own if files.exists(own) else "/etc/criu/runc.conf"
 
 
-def failure(service: Service, options: Options, log: str, answer: Answer) -> PyruncError:
+def failure(service: Service, options: CriuOptions, log: str, answer: Answer) -> PyruncError:
     """The error of a bad answer: what CRIU's log says first."""
     path = (options.work_path or options.image_path) + "/" + log
     try:

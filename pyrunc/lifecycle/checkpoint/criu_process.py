@@ -11,7 +11,7 @@ from pyrunc.errors import PyruncError
 from pyrunc.jsontext import dumps, loads
 from pyrunc.lifecycle.checkpoint import criu
 from pyrunc.lifecycle.checkpoint.checkpoint import EXTERNAL_NAMESPACES
-from pyrunc.lifecycle.checkpoint.images import ImageMount, image_mounts, judge_images, judge_profile
+from pyrunc.lifecycle.checkpoint.images import ImageMount, check_images, check_profile, image_mounts
 from pyrunc.lifecycle.checkpoint.stage import Restriction, Stage
 from pyrunc.steps import messages, namespaces
 from pyrunc.steps.process import streams
@@ -19,7 +19,7 @@ from pyrunc.steps.step import Step
 
 if TYPE_CHECKING:
     from pyrunc.config.types import Config, Linux, Process
-    from pyrunc.lifecycle.checkpoint.criu import Options
+    from pyrunc.lifecycle.checkpoint.criu import CriuOptions
     from pyrunc.lifecycle.create import Creation
     from pyrunc.steps.cgroup import HeldCgroup
     from pyrunc.steps.context import Context
@@ -50,7 +50,7 @@ class CriuProcess(Step):
     __slots__ = ("cgroup", "creation", "descriptors", "directory", "found", "service", "sync", "wanted")
     name = "criu"
 
-    def __init__(self, creation: Creation, wanted: Options, cgroup: HeldCgroup | None) -> None:
+    def __init__(self, creation: Creation, wanted: CriuOptions, cgroup: HeldCgroup | None) -> None:
         """cgroup: what has the one to join, None for the runtime's own, or where a service manager makes it later."""
         Step.__init__(self)
         self.creation = creation
@@ -69,9 +69,9 @@ class CriuProcess(Step):
 
     def apply(self, context: Context) -> None:
         self.found = image_mounts(self.wanted.image_path)
-        judge_images(self.found)
+        check_images(self.found)
         if self.wanted.lsm_profile:
-            judge_profile(self.wanted.lsm_profile, self.wanted.image_path)
+            check_profile(self.wanted.lsm_profile, self.wanted.image_path)
         self.descriptors = [
             (EXTERNAL_NAMESPACES[kind], fd) for fd, _, kind, _ in self.joined() if kind in EXTERNAL_NAMESPACES
         ]

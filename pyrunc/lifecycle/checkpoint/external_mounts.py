@@ -44,7 +44,7 @@ def _escaped(path: str) -> str:
 # --- at checkpoint
 
 
-def told_at_dump(pid: int, config: Config, cgroups: dict[str, str]) -> list[str]:
+def external_at_dump(pid: int, config: Config, cgroups: dict[str, str]) -> list[str]:
     """What CRIU is to hear about the mounts of a container's process: "mnt[MOUNT POINT]:NAME" of each.
 
     Mount points are the kernel's word, whatever links the config's destinations went through. cgroups: the container's,

@@ -16,7 +16,7 @@ _IMAGE_LIMIT: Final = 16 << 20
 _PROFILES: Final = "/sys/kernel/security/apparmor/profiles"
 
 
-def judge_profile(profile: str, images: str) -> None:
+def check_profile(profile: str, images: str) -> None:
     """Whether CRIU can put the processes under --lsm-profile. Raises PyruncError.
 
     It gives a profile to those that had one, others run on without, and it says nothing. When the kernel refuses a
@@ -96,7 +96,7 @@ class ImageMount:
         self.plugin = plugin
 
 
-def judge_images(found: list[ImageMount]) -> None:
+def check_images(found: list[ImageMount]) -> None:
     """Refuse what no checkpoint of ours has, and CRIU would act upon. Raises PyruncError."""
     for mount in found:
         if mount.name and not mount.name.startswith("pyrunc:"):
@@ -105,7 +105,7 @@ def judge_images(found: list[ImageMount]) -> None:
             raise PyruncError("the checkpoint has a mount that cannot be restored: " + mount.point)
 
 
-def judge_names(found: list[ImageMount], names: set[str]) -> None:
+def check_names(found: list[ImageMount], names: set[str]) -> None:
     """Whether everything that the checkpoint needs of the host is in the config. Raises PyruncError."""
     for mount in found:
         if mount.name and mount.name not in names:

@@ -24,14 +24,14 @@ from pyrunc.steps.cgroup import MakeCgroup
 from pyrunc.steps.host import read_host
 
 if TYPE_CHECKING:
-    from pyrunc.lifecycle.checkpoint.criu import Options
+    from pyrunc.lifecycle.checkpoint.criu import CriuOptions
     from pyrunc.lifecycle.create import Creation
     from pyrunc.lifecycle.options import CreateOptions
     from pyrunc.state.store import Store
     from pyrunc.steps.step import Step
 
 
-def restore(store: Store, container_id: str, options: CreateOptions, wanted: Options) -> int:
+def restore(store: Store, container_id: str, options: CreateOptions, wanted: CriuOptions) -> int:
     """Returns the process's exit status (128 and the signal's number when one ended it), 0 when detached.
 
     options: as for create; wanted: CRIU's. Raises PyruncError, and then nothing is left of the container.
@@ -60,7 +60,7 @@ def restore(store: Store, container_id: str, options: CreateOptions, wanted: Opt
     return status
 
 
-def _check_flags(wanted: Options) -> None:
+def _check_flags(wanted: CriuOptions) -> None:
     """Raises UsageError for what cannot be, whatever is in the images."""
     if wanted.cgroups_mode == "strict":
         raise UsageError(
@@ -75,7 +75,7 @@ def _check_flags(wanted: Options) -> None:
         raise UsageError("--lsm-mount-context: selinux is not enabled on this host")
 
 
-def _carry_out(creation: Creation, wanted: Options) -> None:
+def _carry_out(creation: Creation, wanted: CriuOptions) -> None:
     """Raises PyruncError, and then nothing is left of the container."""
     context, options, container = creation.context, creation.options, creation.container
     for warning in creation.plan.warnings:
@@ -105,7 +105,7 @@ def _carry_out(creation: Creation, wanted: Options) -> None:
     log.debug("restored " + container.id)
 
 
-def _steps(creation: Creation, wanted: Options) -> list[Step]:
+def _steps(creation: Creation, wanted: CriuOptions) -> list[Step]:
     parts = creation.parts
     pipes: list[Step] = []
     if parts.options.relay and not parts.process.get("terminal"):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyrunc.config.types import Linux
-    from pyrunc.lifecycle.checkpoint.criu import Options
+    from pyrunc.lifecycle.checkpoint.criu import CriuOptions
     from pyrunc.lifecycle.checkpoint.rpc import Opts
     from pyrunc.lifecycle.create import Creation
     from pyrunc.steps.context import Context
@@ -42,7 +42,7 @@ class RestoreProcesses(Step):
     __slots__ = ("creation", "process", "restored", "restrictions", "service", "wanted")
     name = "restore"
 
-    def __init__(self, creation: Creation, wanted: Options, process: CriuProcess) -> None:
+    def __init__(self, creation: Creation, wanted: CriuOptions, process: CriuProcess) -> None:
         Step.__init__(self)
         self.creation = creation
         self.wanted = wanted
@@ -60,7 +60,7 @@ class RestoreProcesses(Step):
         names, self.restrictions = self.process.go_on()
         if context.cgroup is not None:
             context.cgroup.release()
-        images.judge_names(self.process.found, {name for name, _ in names})
+        images.check_names(self.process.found, {name for name, _ in names})
         rpc = self.service.rpc
         annotations = self.creation.container.fields["annotations"]
         options = criu.common_options(rpc, self.wanted, _IMAGES, _WORK, LOG, annotations)
@@ -121,8 +121,8 @@ class RestoreProcesses(Step):
             # Nothing of the container has run yet.
             if context.config["root"].get("readonly"):
                 _within(pid, "mount", _make_root_read_only, "making the root read-only")
-            _judge_namespaces(context, self.process.joined(), pid)
-            stage.judge_restored(mountinfo.entries(pid), self.restrictions)
+            _check_namespaces(context, self.process.joined(), pid)
+            stage.check_restored(mountinfo.entries(pid), self.restrictions)
             self._record(context, pid)
 
     def _namespaces_made(self, context: Context, pid: int) -> None:
@@ -168,7 +168,7 @@ class RestoreProcesses(Step):
             clone.reap(context)
 
 
-def _judge_namespaces(context: Context, joined: list[tuple[int, int, str, str]], pid: int) -> None:
+def _check_namespaces(context: Context, joined: list[tuple[int, int, str, str]], pid: int) -> None:
     """Whether the restored process is in namespaces as the config has them. Raises OSError, PyruncError.
 
     Which are new stands in the images: they may be of another container, or tampered with.

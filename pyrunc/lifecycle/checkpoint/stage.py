@@ -18,7 +18,7 @@ from pyrunc.steps.rootfs.mount import MountStep
 if TYPE_CHECKING:
     from pyrunc.config.types import Config
     from pyrunc.steps.rootfs.idmapped import Joined, Mapping
-    from pyrunc.steps.rootfs.mount_options import Options
+    from pyrunc.steps.rootfs.mount_options import MountOptions
     from pyrunc.steps.step import Step
 
 # Options of one mount that take rights away, as mountinfo spells them.
@@ -36,7 +36,7 @@ class Bind:
     __slots__ = ("attributes", "destination", "mapping", "maps_below", "name", "options", "source")
 
     def __init__(
-        self, name: str, source: str, options: Options | None = None, attributes: int = 0, destination: str = ""
+        self, name: str, source: str, options: MountOptions | None = None, attributes: int = 0, destination: str = ""
     ) -> None:
         self.name = name
         self.destination = destination
@@ -93,7 +93,7 @@ class Stage:
     Both methods are for a process that may be spoiled: each makes it a mount namespace.
     """
 
-    __slots__ = ("binds", "directory", "foreign", "mount_steps", "read_only", "rootfs", "slave")
+    __slots__ = ("binds", "directory", "has_userns", "mount_steps", "read_only", "rootfs", "slave")
 
     def __init__(self, directory: str, rootfs: str, config: Config, steps: list[Step], cgroups: dict[str, str]) -> None:
         self.directory = directory
@@ -101,7 +101,7 @@ class Stage:
         linux = config.get("linux", {})
         self.read_only = bool(config.get("root", {}).get("readonly"))
         self.slave = bool(linux.get("rootfsPropagation"))
-        self.foreign = any(entry["type"] == "user" for entry in linux.get("namespaces", []))
+        self.has_userns = any(entry["type"] == "user" for entry in linux.get("namespaces", []))
         self.mount_steps = [step for step in steps if isinstance(step, MountStep)]
         binds: dict[str, Bind] = {}
         for step in self.mount_steps:
@@ -225,7 +225,7 @@ class Stage:
             raise PyruncError("/dev/null of the host is not the null device (character device 1:3)")
         real = posix.readlink("/proc/self/fd/" + str(fd))
         tree, way = self._whole_mount(fd, real, table)
-        if self.foreign and not _is_open(tree, way):
+        if self.has_userns and not _is_open(tree, way):
             posix.close(tree)
             tree, way = mounts.clone(fd), ""
         bind.put_attributes(tree, below=below)
@@ -319,7 +319,7 @@ def _refuse_link(root: int, point: str) -> None:
             raise
 
 
-def judge_restored(table: list[Entry], restrictions: list[Restriction]) -> None:
+def check_restored(table: list[Entry], restrictions: list[Restriction]) -> None:
     """Whether restored mounts of the host's files have lost all rights that the config takes. Raises PyruncError.
 
     What a mount may do stands in the images, too. A file that was bound twice may be used as the better of both says.

@@ -36,7 +36,7 @@ class Caps:
         """The capabilities of any set."""
         return self.bounding | self.effective | self.inheritable | self.permitted | self.ambient
 
-    def odd(self, available: int) -> bool:
+    def has_ungrantable(self, available: int) -> bool:
         """Whether something cannot be given: see warnings(). available: what there is to give, a mask; -1 is all."""
         beyond = self.effective & ~self.permitted | self.inheritable & ~self.bounding
         beyond |= self.ambient & ~(self.permitted & self.inheritable) | self.all() & ~available
@@ -66,7 +66,7 @@ def drop_bounding(number: int) -> None:
 def warnings(caps: Caps, available: int, pointer: str = "/process/capabilities") -> list[str]:
     """What of process.capabilities cannot be given: no error, but to be told (config.md, "Linux Process").
 
-    available: as in Caps.odd. pointer: where the sets are in config.json, "" for elsewhere.
+    available: as in Caps.has_ungrantable. pointer: where the sets are in config.json, "" for elsewhere.
     """
     found = []
     for name, place in caps.unknown.items():

@@ -16,7 +16,7 @@ from pyrunc.steps.step import RUNTIME, Step
 
 if TYPE_CHECKING:
     from pyrunc.steps.context import Context
-    from pyrunc.steps.rootfs.mount_options import Options
+    from pyrunc.steps.rootfs.mount_options import MountOptions
 
 # ST_RDONLY, ST_NOSUID, ST_NODEV, ST_NOEXEC of statfs(2): what would not be locked in a copy from the host's mount
 # namespace, so that the container's root could take it away.
@@ -35,7 +35,7 @@ class SetTimes(Step):
     section = "config.md#linux-mount-options"
     side = RUNTIME
 
-    def __init__(self, tree: OpenTree, options: Options) -> None:
+    def __init__(self, tree: OpenTree, options: MountOptions) -> None:
         Step.__init__(self, tree.pointer)
         self.tree = tree
         self.times = options.times()

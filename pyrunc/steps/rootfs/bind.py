@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pyrunc.config.types import Mount
     from pyrunc.steps.context import Context
-    from pyrunc.steps.rootfs.mount_options import Options
+    from pyrunc.steps.rootfs.mount_options import MountOptions
 
 
 class Bind(MountStep):
@@ -24,7 +24,7 @@ class Bind(MountStep):
 
     __slots__ = ("copy_link",)
 
-    def __init__(self, mount: Mount, options: Options, bundle: str, pointer: str, rootfs: str) -> None:
+    def __init__(self, mount: Mount, options: MountOptions, bundle: str, pointer: str, rootfs: str) -> None:
         MountStep.__init__(self, mount, options, bundle, pointer, rootfs)
         # Loaded now and only when needed: nothing is imported once the container process exists.
         self.copy_link: Callable[[int, str, int], None] | None = None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyrunc.config.types import IDMapping, Linux, Mount
     from pyrunc.steps.context import Context
     from pyrunc.steps.namespaces import Namespaces, OpenNamespaces
-    from pyrunc.steps.rootfs.mount_options import Options
+    from pyrunc.steps.rootfs.mount_options import MountOptions
 
 
 class Mapping(Step):
@@ -105,7 +105,7 @@ class Mapper:
         self.steps: list[Step] = []
         self._known: list[tuple[list[IDMapping], list[IDMapping], Mapping]] = []
 
-    def of(self, mount: Mount, options: Options, pointer: str) -> Mapping | Joined:
+    def of(self, mount: Mount, options: MountOptions, pointer: str) -> Mapping | Joined:
         """The mapping of a mount with the option idmap or ridmap. Raises ConfigError when it cannot have one."""
         if not options.bind and self.spaces.has("user"):
             raise ConfigError(

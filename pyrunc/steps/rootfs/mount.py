@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyrunc.config.types import Mount
     from pyrunc.steps.context import Context
     from pyrunc.steps.rootfs.idmapped import Joined, Mapping
-    from pyrunc.steps.rootfs.mount_options import Options
+    from pyrunc.steps.rootfs.mount_options import MountOptions
     from pyrunc.steps.rootfs.source import OpenTree
 
 
@@ -35,7 +35,7 @@ class MountStep(Step):
     section = "config.md#mounts"
     side = CONTAINER
 
-    def __init__(self, mount: Mount, options: Options, bundle: str, pointer: str, rootfs: str) -> None:
+    def __init__(self, mount: Mount, options: MountOptions, bundle: str, pointer: str, rootfs: str) -> None:
         """rootfs: its path on the host, or ""; a destination below it is meant to be inside, as in runc."""
         Step.__init__(self, pointer)
         self.given = mount.get("options", [])

@@ -75,14 +75,14 @@ _SUPERBLOCK: Final[dict[str, tuple[str, int, bool]]] = {
     "noiversion": ("iversion", _L.MS_I_VERSION, True),
 }
 
-# crun's, for bind mounts: (attribute of Options).
+# crun's, for bind mounts: (attribute of MountOptions).
 _LINKS: Final = {"copy-symlink": "copy_symlink", "src-nofollow": "source_link", "dest-nofollow": "target_link"}
 
 # Accepted without an effect: the mount API has no flag for them. Silent and loud are about the kernel's log.
 _IGNORED: Final = ("defaults", "silent", "loud")
 
 
-class Options:
+class MountOptions:
     """The options of one mount, sorted.
 
     bind, recursive: from bind and rbind. attr_set, attr_clr: for the mount itself; rec_set, rec_clr: the r* options,
@@ -204,9 +204,9 @@ def times_of(flags: int) -> int:
     return times | (_L.MOUNT_ATTR_RELATIME if flags & 4096 else _L.MOUNT_ATTR_STRICTATIME)
 
 
-def parse(options: list[str], pointer: str) -> Options:
+def parse(options: list[str], pointer: str) -> MountOptions:
     """Sort the options of a mount. A word that is no option of the specification is data for the file system."""
-    result = Options()
+    result = MountOptions()
     for index, option in enumerate(options):
         if option in _ATTRIBUTES:
             _attribute(result, option, recursive=False)
@@ -242,7 +242,7 @@ def parse(options: list[str], pointer: str) -> Options:
     return result
 
 
-def _attribute(result: Options, option: str, *, recursive: bool) -> None:
+def _attribute(result: MountOptions, option: str, *, recursive: bool) -> None:
     set_, clear = _ATTRIBUTES[option]
     # Not this one of the ways to keep access times: nothing is said about the others (mount(8)).
     earlier = (result.rec_set if recursive else result.attr_set) & _L.MOUNT_ATTR__ATIME

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyrunc.config.types import Mount
     from pyrunc.steps.context import Context
     from pyrunc.steps.namespaces import OpenNamespaces
-    from pyrunc.steps.rootfs.mount_options import Options
+    from pyrunc.steps.rootfs.mount_options import MountOptions
 
 # Types whose superblock belongs to a namespace and may be shared with other mounts of it: "ro" is of this mount alone.
 _SHARED_SUPERBLOCK: Final = ("proc", "sysfs", "mqueue", "tmpfs", "devpts", "cgroup", "cgroup2")
@@ -40,7 +40,7 @@ class NewMount(MountStep):
     def __init__(
         self,
         mount: Mount,
-        options: Options,
+        options: MountOptions,
         bundle: str,
         pointer: str,
         rootfs: str,

@@ -34,7 +34,7 @@ _DIGEST: Final = 32
 _HEAD: Final = len(_MAGIC) + _DIGEST + 8
 _HOUR: Final = 3600
 
-# Beside the flags for seccomp(2), which have 32 bits: what clone_again() of native/finish.c calls is allowed, a later
+# Beside the flags for seccomp(2), which have 32 bits: what second_clone() of native/finish.c calls is allowed, a later
 # setresuid(2), and the sendmsg(2) of a listener.
 ALLOWS_CLONE: Final = 1 << 32
 ALLOWS_SETRESUID: Final = 1 << 33

@@ -53,7 +53,7 @@ _SOME_USER: Final = 1000
 
 
 def allowed(seccomp: ModuleType, program: bytes) -> int:
-    """ALLOWS_*: whether clone_again() of native/finish.c, and what else comes after the load, may be."""
+    """ALLOWS_*: whether second_clone() of native/finish.c, and what else comes after the load, may be."""
     arch = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}.get(posix.uname().machine)  # AUDIT_ARCH_*, linux/audit.h
     if arch is None:
         return 0

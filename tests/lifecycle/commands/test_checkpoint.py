@@ -24,7 +24,7 @@ sys.path.insert(0, str(TOP))
 
 from pyrunc.errors import PyruncError
 from pyrunc.lifecycle.checkpoint import external_mounts, stage
-from pyrunc.lifecycle.checkpoint.images import ImageMount, judge_images
+from pyrunc.lifecycle.checkpoint.images import ImageMount, check_images
 from pyrunc.lifecycle.checkpoint.stage import Restriction
 from pyrunc.linux import mountinfo
 
@@ -136,7 +136,7 @@ def told(box: Bundle, pid: int) -> dict[str, str]:
     config = json.loads((box.path / "config.json").read_text())
     found = {}
     state = json.loads((box.place.root / box.id / "state.json").read_text())
-    for text in external_mounts.told_at_dump(pid, config, state["cgroup"]):
+    for text in external_mounts.external_at_dump(pid, config, state["cgroup"]):
         point, _, name = text.removeprefix("mnt[").partition("]:")
         found[point] = name
     return found
@@ -309,12 +309,12 @@ def test_restored_mounts_must_not_have_more_rights(bundle: MakeBundle, tmp_path:
     restrictions = staged(box, "[[each.device, each.root, sorted(each.options)] for each in restrictions]")
     limits = [Restriction(device, root, set(options)) for device, root, options in restrictions]
     table = mountinfo.entries(pid)
-    stage.judge_restored(table, limits)
+    stage.check_restored(table, limits)
     (entry,) = [entry for entry in table if entry.point == "/data"]
     assert {"ro", "noexec"} <= set(entry.options)
     entry.options.remove("ro")
     with pytest.raises(PyruncError, match="/data without ro"):
-        stage.judge_restored(table, limits)
+        stage.check_restored(table, limits)
     box.delete("--force").ok()
 
 
@@ -323,11 +323,11 @@ def test_images_of_somebody_else_s_making() -> None:
         ImageMount("/", "", False, False),
         ImageMount("/a", "pyrunc:mount:1", False, False),
     ]
-    judge_images(good)
+    check_images(good)
     for bad in (
         ImageMount("/a", "/etc", False, False),
         ImageMount("/a", "pyrunc:mount:1", True, False),
         ImageMount("/a", "", False, True),
     ):
         with pytest.raises(PyruncError):
-            judge_images([*good, bad])
+            check_images([*good, bad])

@@ -69,7 +69,7 @@ def test_a_plain_container_from_its_first_step_to_its_last() -> None:
         (RUNTIME, meetings.RECORDED),
         (CONTAINER, "Keyring"),
         (CONTAINER, "JoinCgroup"),
-        (CONTAINER, "AllCpus"),
+        (CONTAINER, "ResetAffinity"),
         (CONTAINER, "LoopbackUp"),
         (CONTAINER, "LimitPropagation"),
         (CONTAINER, "Rootfs"),
@@ -152,7 +152,7 @@ def test_new_namespaces_are_flags_of_the_one_clone() -> None:
     assert clone.flags == (
         _linux.CLONE_NEWPID | _linux.CLONE_NEWNET | _linux.CLONE_NEWIPC | _linux.CLONE_NEWUTS | _linux.CLONE_NEWNS
     )
-    assert absent(plan, birth.CloneAgain, namespaces.JoinNamespaces, BecomeRoot)
+    assert absent(plan, birth.SecondClone, namespaces.JoinNamespaces, BecomeRoot)
 
 
 def test_nothing_is_done_by_a_process_that_is_not_recorded() -> None:
@@ -190,7 +190,7 @@ def test_joined_namespaces() -> None:
     joined = plan.steps[place(plan, namespaces.JoinNamespaces)]
     assert isinstance(joined, namespaces.JoinNamespaces) and joined.kinds == ["network", "ipc", "uts"]
     # Somebody else's network namespace is left as it is.
-    assert absent(plan, namespaces.LoopbackUp, birth.CloneAgain)
+    assert absent(plan, namespaces.LoopbackUp, birth.SecondClone)
 
 
 def test_a_joined_pid_namespace_is_entered_last_of_all() -> None:
@@ -217,7 +217,7 @@ def test_a_joined_pid_namespace_is_entered_last_of_all() -> None:
     clone, program = plan.steps[place(plan, birth.Clone)], plan.steps[place(plan, init.BecomeProgram)]
     assert isinstance(clone, birth.Clone) and not clone.flags & _linux.CLONE_NEWPID
     assert isinstance(program, init.BecomeProgram) and program.again
-    assert absent(plan, birth.CloneAgain)
+    assert absent(plan, birth.SecondClone)
     # In a user namespace it is the process's own to set.
     config["linux"]["namespaces"].append({"type": "user"})
     config["linux"]["uidMappings"] = config["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 5, "size": 9}]
@@ -233,16 +233,16 @@ def test_new_namespaces_below_a_joined_user_namespace() -> None:
         birth.Clone,
         cgroup.JoinCgroup,
         namespaces.JoinNamespaces,
-        birth.CloneAgain,
+        birth.SecondClone,
         birth.RecordAgain,
         meeting(meetings.RECORDED_AGAIN),
         namespaces.UnshareCgroup,
         namespaces.LoopbackUp,
         Rootfs,
     )
-    clone, again = plan.steps[place(plan, birth.Clone)], plan.steps[place(plan, birth.CloneAgain)]
+    clone, again = plan.steps[place(plan, birth.Clone)], plan.steps[place(plan, birth.SecondClone)]
     assert isinstance(clone, birth.Clone) and clone.flags == 0
-    assert isinstance(again, birth.CloneAgain)
+    assert isinstance(again, birth.SecondClone)
     assert again.flags == _linux.CLONE_NEWNS | _linux.CLONE_NEWPID | _linux.CLONE_NEWNET
     assert absent(plan, WriteMappings, BecomeRoot)
 
@@ -300,9 +300,9 @@ def test_a_small_memory_limit(limit: int, populated: bool) -> None:
     config["linux"]["resources"] = {"memory": {"limit": limit}}
     plan = plan_of(config)
     if populated:
-        in_order(plan, birth.Clone, cgroup.Populate, cgroup.JoinCgroup)
+        in_order(plan, birth.Clone, cgroup.PrefaultMemory, cgroup.JoinCgroup)
     else:
-        assert absent(plan, cgroup.Populate)
+        assert absent(plan, cgroup.PrefaultMemory)
 
 
 def test_hooks_of_the_set_up() -> None:
@@ -384,7 +384,7 @@ def check(plan: Plan) -> None:
     assert steps[first_meeting].side == RUNTIME and clone < first_meeting
     assert all(step.side == RUNTIME for step in steps[: first_meeting + 1])
     for index, step in enumerate(steps):
-        if isinstance(step, birth.CloneAgain):
+        if isinstance(step, birth.SecondClone):
             assert isinstance(steps[index + 1], birth.RecordAgain)
             following = next(one for one in steps[index + 1 :] if isinstance(one, Meet) or one.side != RUNTIME)
             assert isinstance(following, Meet) and following.side == RUNTIME
@@ -392,7 +392,7 @@ def check(plan: Plan) -> None:
         # two would race.
         acts = step.side == RUNTIME and not isinstance(step, (Meet, birth.RecordAgain, UnmountOnDelete))
         if acts and index > first_meeting:
-            before = [one for one in steps[:index] if isinstance(one, (Meet, birth.CloneAgain))]
+            before = [one for one in steps[:index] if isinstance(one, (Meet, birth.SecondClone))]
             assert before[-1].side == CONTAINER, step.describe()
     assert isinstance(steps[-1], init.BecomeProgram)
     assert sum(isinstance(step, init.BecomeProgram) for step in steps) == 1
@@ -454,7 +454,7 @@ def test_exec_enters_the_pid_namespace_last_and_with_the_containers_root() -> No
         init.BecomeProgram,
     ]
     in_order(plan, *before, *after, birth.RecordAgain)
-    assert absent(plan, birth.CloneAgain) and not terminal_of(plan).controls
+    assert absent(plan, birth.SecondClone) and not terminal_of(plan).controls
     # Whatever is asked for, that clone is the last thing; only the runtime does anything more.
     late = exec_plan(config, {**config["process"], "scheduler": {"policy": "SCHED_BATCH"}})
     in_order(late, *before, *after, birth.RecordAgain, scheduling.Tune, meeting(meetings.SETTLED))
@@ -463,7 +463,7 @@ def test_exec_enters_the_pid_namespace_last_and_with_the_containers_root() -> No
     with_user["linux"]["namespaces"].append({"type": "user"})
     for other in (late, few, exec_plan(with_user)):
         in_order(other, *before, *after, birth.RecordAgain)
-        assert absent(other, birth.CloneAgain)
+        assert absent(other, birth.SecondClone)
         check(other)
     joined = plan.steps[place(plan, namespaces.JoinNamespaces)]
     assert isinstance(joined, namespaces.JoinNamespaces) and joined.kinds == ["network", "mount", "cgroup"]

@@ -38,7 +38,7 @@ WORDS = {
     "write id maps, oom score; move network devices in": "WriteMappings OomScore EnterClos MoveDevice",
     "(with systemd: have it make the scope)": "",
     "session keyring": "Keyring",
-    "join the cgroups (v1)": "Populate JoinCgroup AllCpus",
+    "join the cgroups (v1)": "PrefaultMemory JoinCgroup ResetAffinity",
     "join namespaces by path; become root of a new user namespace": "JoinNamespaces BecomeRoot",
     "unshare the cgroup namespace; loopback up": "UnshareCgroup UnshareTime EnterTime LoopbackUp",
     "rootfs, mounts in order, devices, links": "LimitPropagation Rootfs MountStep MakeDevice DeviceLinks",
@@ -72,7 +72,7 @@ MEETINGS = {
 }
 #: What it leaves out: a second process, where one has to take the place of the first; sources that are opened for a
 #: user namespace; what few configs have.
-LEFT_OUT = {"CloneAgain", "RecordAgain", "WriteTimeOffsets", "OpenSources", "TakeSources", "UnmountOnDelete"}
+LEFT_OUT = {"SecondClone", "RecordAgain", "WriteTimeOffsets", "OpenSources", "TakeSources", "UnmountOnDelete"}
 LEFT_OUT_MEETINGS = {
     meetings.RECORDED_AGAIN,
     meetings.TIME_NAMESPACE_MADE,
@@ -127,7 +127,7 @@ def steps_of(config: Any, relay: bool) -> list[Step]:
     if relay:
         config["process"]["terminal"] = False
     return order.create(
-        CreateParts(config, "/bundle", "/bundle/rootfs", host, order.Options(relay=relay), MANAGER, state)
+        CreateParts(config, "/bundle", "/bundle/rootfs", host, order.PlanOptions(relay=relay), MANAGER, state)
     )
 
 
