@@ -27,12 +27,17 @@ def test_the_index_has_every_document() -> None:
         assert page.name == "README.md" or f"{page.name}](" in index, page
 
 
-def test_the_files_of_the_recipes_exist() -> None:
-    """`pyrunc/...`, `tests/...` and the like in CONTRIBUTING.md; upper case stands for a name to fill in."""
-    for name in re.findall(
-        r"`((?:pyrunc|spec|native|tests|docs|bench)/[\w./*-]*)`", (TOP / "CONTRIBUTING.md").read_text()
-    ):
-        assert re.search("[A-Z]{3}", name) or next(TOP.glob(name.rstrip("/")), None), name
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/development.md"])
+def test_the_files_of_the_recipes_exist(page: str) -> None:
+    """`pyrunc/...`, `tests/...` and the like, with a name to be found there; upper case stands for one to fill in."""
+    places = re.findall(
+        r"`((?:pyrunc|spec|native|tests|tools|docs|bench)/[\w./*-]*)`(?:,? `(\w+)`)?", (TOP / page).read_text()
+    )
+    for name, word in places:
+        found = next(TOP.glob(name.rstrip("/")), None)
+        assert found or re.search("[A-Z]{3}", name), name
+        assert not word or (found and found.is_file() and word in found.read_text()), f"{name}: {word}"
+    assert places
 
 
 def test_the_version_stands_in_one_place() -> None:
