@@ -31,6 +31,8 @@ _OUTPUT_LIMIT: Final = 4096
 _LONGEST: Final = 1_000_000.0
 # Seconds between two turns of what goes on meanwhile.
 _MEANWHILE: Final = 0.01
+# All that a handler can be set for.
+_SIGNALS: Final = (*range(1, 9), *range(10, 19), *range(20, 32), *range(34, 65))
 # Seconds that nobody will see the end of, and that a float can hold.
 _FOR_EVER: Final = 10**12
 
@@ -143,9 +145,14 @@ def _run_one(
     files = [annotations.get("run.oci.hooks." + name) for name in ("stdout", "stderr")]
     stdin, to_hook = posix.pipe2(posix.O_CLOEXEC)
     from_hook, output = posix.pipe2(posix.O_CLOEXEC)
-    pid, pidfd = _clone()
-    if pid == 0:
-        _become_hook(hook, stdin, output, files, cwd, default_env)
+    call = _Call(hook, default_env, stdin, output, cwd)
+    pid = _spawn(call, cwd) if cwd is not None and files == [None, None] else 0
+    if pid:
+        pidfd = _pidfd_of(pid)
+    else:
+        pid, pidfd = _clone()
+        if pid == 0:
+            _become_hook(call, files)
     posix.close(stdin)
     posix.close(output)
     problem = "interrupted"
@@ -170,6 +177,48 @@ def _run_one(
         raise PyruncError(hook["path"] + ": " + how + (", output: " + text if text else ""))
 
 
+class _Call:
+    """What a hook is executed with. cwd: where, None for here."""
+
+    __slots__ = ("arguments", "cwd", "output", "path", "stdin", "variables")
+
+    def __init__(self, hook: Hook, default_env: Sequence[str], stdin: int, output: int, cwd: str | None) -> None:
+        env: Sequence[str] | None = hook.get("env")
+        if env is None:
+            env = default_env
+        self.path = hook["path"]
+        self.arguments = hook.get("args") or [hook["path"]]
+        self.variables = dict(entry.split("=", 1) for entry in env if "=" in entry)
+        self.stdin = stdin
+        self.output = output
+        self.cwd = cwd
+
+
+def _spawn(call: _Call, cwd: str) -> int:
+    """A hook of the runtime's own process: its pid, 0 when it cannot be begun so.
+
+    A process that shares our memory until execve(2): a copy would cost more than all else about a hook. What fails is
+    tried again with one, which can say why.
+    """
+    streams = [(posix.POSIX_SPAWN_DUP2, call.stdin, 0)]
+    streams += [(posix.POSIX_SPAWN_DUP2, call.output, number) for number in (1, 2)]
+    here = -1
+    try:
+        here = posix.open(".", _linux.O_PATH | posix.O_CLOEXEC)
+        # What the container's process inherits it has by now.
+        _linux.close_range(3, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
+        posix.chdir(cwd)
+        return posix.posix_spawn(
+            call.path, call.arguments, call.variables, file_actions=streams, setsigmask=(), setsigdef=_SIGNALS
+        )
+    except (OSError, ValueError):
+        return 0
+    finally:
+        if here >= 0:
+            posix.fchdir(here)
+            posix.close(here)
+
+
 def _clone() -> tuple[int, int]:
     """A new process and its pidfd; 0 and -1 in itself. Raises OSError."""
     try:
@@ -180,36 +229,35 @@ def _clone() -> tuple[int, int]:
         if error.errno not in (errno.ENOSYS, errno.EPERM):
             raise
     pid = posix.fork()
-    return (pid, _linux.pidfd_open(pid, 0)) if pid else (0, -1)
+    return (pid, _pidfd_of(pid)) if pid else (0, -1)
 
 
-def _become_hook(
-    hook: Hook,
-    stdin: int,
-    output: int,
-    files: list[str | None],
-    cwd: str | None,
-    default_env: Sequence[str],
-) -> None:
+def _pidfd_of(pid: int) -> int:
+    """Of our child, which is ended when there is none to be had. Raises OSError."""
+    try:
+        return _linux.pidfd_open(pid, 0)
+    except OSError:
+        posix.kill(pid, 9)
+        posix.waitpid(pid, 0)
+        raise
+
+
+def _become_hook(call: _Call, files: list[str | None]) -> None:
     """In the new process: never returns."""
     try:
         try:
-            posix.dup2(stdin, 0, inheritable=True)
-            posix.dup2(output, 1, inheritable=True)
-            posix.dup2(output, 2, inheritable=True)
-            for number, path in enumerate(files, 1):
-                if path:
-                    fd = posix.open(path, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOCTTY, 0o600)
+            posix.dup2(call.stdin, 0, inheritable=True)
+            posix.dup2(call.output, 1, inheritable=True)
+            posix.dup2(call.output, 2, inheritable=True)
+            for number, name in enumerate(files, 1):
+                if name:
+                    fd = posix.open(name, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOCTTY, 0o600)
                     posix.dup2(fd, number, inheritable=True)
             _linux.close_range(3, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
             _linux.reset_signals()
-            if cwd is not None:
-                posix.chdir(cwd)
-            env: Sequence[str] | None = hook.get("env")
-            if env is None:
-                env = default_env
-            arguments = hook.get("args") or [hook["path"]]
-            posix.execve(hook["path"], arguments, dict(entry.split("=", 1) for entry in env if "=" in entry))
+            if call.cwd is not None:
+                posix.chdir(call.cwd)
+            posix.execve(call.path, call.arguments, call.variables)
         except OSError as error:
             posix.write(2, reason(error).encode("ascii", "replace"))
     finally:

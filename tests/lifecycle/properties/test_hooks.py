@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +316,27 @@ def test_hooks_get_no_descriptor_of_the_runtime_s(looking: Looking) -> None:
     assert len(found) >= 5 * 3
     assert [line for line in found if line[0] not in "012"] == []
     assert all(line[1].startswith("pipe:") or line[1] in (str(out), "/fds") for line in found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hooks_have_no_signal_ignored_or_blocked(kind: str, looking: Looking, workplace: Workplace) -> None:
+    """Whatever our caller had: one that is started by nohup ignores SIGHUP.
+
+    Signals 32 and 33 are libc's own: its posix_spawn(3) leaves them ignored.
+    """
+    box = looking.box
+    inside = kind in IN_CONTAINER
+    script = box.rootfs / "bin/signals" if inside else box.path / "signals"
+    script.write_text(f'#!/bin/sh\ngrep -E "^Sig(Ign|Blk)" /proc/self/status >>{"/log" if inside else looking.log}\n')
+    script.chmod(0o755)
+    looking.add(kind, path="/bin/signals" if inside else str(script), args=["signals"])
+    box.config["process"]["args"] = ["true"]
+    argv = [str(word) for word in (workplace.runtime, "--root", workplace.root, "run", "--bundle", box.save(), box.id)]
+    code = "from signal import *; signal(1, SIG_IGN); pthread_sigmask(0, [10]); os.execv(sys.argv[1], sys.argv[1:])"
+    code = "import os, sys; " + code
+    subprocess.run([sys.executable, "-c", code, *argv], stdin=subprocess.DEVNULL, check=True, timeout=60)
+    found = [int(line.split()[1], 16) for line in looking.log.read_text().splitlines()]
+    assert [mask & ~(3 << 31) for mask in found] == [0, 0]
 
 
 def test_start_container_hooks_are_the_process_s_kind(bundle: MakeBundle) -> None:
