@@ -10,18 +10,21 @@ CGROUP_ROOT = f"/pyrunc-test-{os.getpid()}"
 
 
 def hierarchies() -> dict[str, Path]:
-    """Mount point of every cgroup hierarchy, by each of its v1 controllers' names; "unified" is cgroup v2's."""
+    """Mount point of every cgroup hierarchy, by each of its v1 controllers' names; "unified" is cgroup v2's.
+
+    Of several the first, which is the host's own: a container without a mount namespace has another.
+    """
     found: dict[str, Path] = {}
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         head, tail = line.split(" - ")
         fstype, _, options = tail.split(" ", 2)
         where = Path(head.split()[4])
         if fstype == "cgroup2":
-            found["unified"] = where
+            found.setdefault("unified", where)
         elif fstype == "cgroup":
             for option in options.split(","):
                 if option not in ("rw", "ro", "xattr"):
-                    found[option.removeprefix("name=")] = where
+                    found.setdefault(option.removeprefix("name="), where)
     return found
 
 

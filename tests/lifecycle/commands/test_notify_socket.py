@@ -100,7 +100,7 @@ def test_start_waits_until_the_container_is_ready(bundle: MakeBundle, manager: M
     pid = box.pid()
     assert f"NOTIFY_SOCKET={PLACE}" not in environment_of(pid)
     start = waiting(box, "start", box.id, manager=manager)
-    assert f"NOTIFY_SOCKET={PLACE}" in environment_of(pid)
+    wait_until(lambda: f"NOTIFY_SOCKET={PLACE}" in environment_of(pid), "its program runs")
     assert {"ro", "nosuid", "nodev", "noexec"} <= mounts_of(pid)["/run/notify"].options
     # Nothing but READY=1 is passed on, and that alone.
     say(pid, b"STATUS=busy", b"READY=0", b"MAINPID=1", b"FDSTORE=1", b"XREADY=1", b"BARRIER=1", b"\xff", b"READY=12")
