@@ -29,6 +29,7 @@ def run(call: Call) -> int:
 def _side(call: Call, bundle: str) -> Any:
     """One of the two, planned as `plan` does. Raises PyruncError, which names the bundle."""
     from pyrunc.cli.create import enter
+    from pyrunc.cli.plan_words import parts
     from pyrunc.inspect.difference import Side
     from pyrunc.lifecycle.create import prepare
     from pyrunc.lifecycle.options import CreateOptions
@@ -44,7 +45,9 @@ def _side(call: Call, bundle: str) -> Any:
         if bundle not in error.message:
             error.message = f"{bundle}: {error.message}"
         raise
-    return Side(options.bundle, creation.context.config, creation.plan.as_json())
+    several = {step.describe(): parts(step) for step in creation.plan.steps}
+    objects = {does: found for does, found in several.items() if found[1]}
+    return Side(options.bundle, creation.context.config, creation.plan.as_json(), objects)
 
 
 def text(found: dict[str, Any], paint: Paint) -> str:
@@ -65,13 +68,21 @@ def _step(step: dict[str, Any], paint: Paint) -> list[str]:
     for sign, side in (("-", step["left"]), ("+", step["right"])):
         if side:
             pointer = f"  [{side['pointer']}]" if side["pointer"] else ""
-            sides.append((sign, plain(f"{step['side']:10} {side['does']}{pointer}")))
+            sides.append((sign, plain(f"{step['side']:10} {side.get('heading', side['does'])}{pointer}")))
     if step["change"] == "moved":
         sides = [(sign, line + "  (at another place)") for sign, line in sides]
-    elif step["change"] == "changed" and step["left"]["does"] == step["right"]["does"]:
+    elif step["change"] == "changed" and sides[0][1] == sides[1][1]:
         sides = [(" ", sides[1][1])]
     lines = [_paint(paint, sign, f"{sign} {line}") for sign, line in sides]
-    return lines + _values(step["values"], paint)
+    return lines + _objects(step, paint) + _values(step["values"], paint)
+
+
+def _objects(step: dict[str, Any], paint: Paint) -> list[str]:
+    """Of a step that names several, a line each: those that both sides have are left out."""
+    named = [(step[side] or {}).get("objects", []) for side in ("left", "right")]
+    alone = [[one for one in ours if one not in others] for ours, others in (named, named[::-1])]
+    lines = [(sign, plain(f"{sign}     {one}")) for sign, some in zip("-+", alone, strict=True) for one in some]
+    return [_paint(paint, sign, line) for sign, line in lines]
 
 
 def _values(values: list[dict[str, Any]], paint: Paint) -> list[str]:

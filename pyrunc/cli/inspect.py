@@ -11,6 +11,10 @@ from pyrunc.cli.parse import Call
 DIFFERS = 2
 # Columns of the names, as far as they fit.
 _WIDEST = 32
+_SOURCES = {
+    "kernel": "the filters that the kernel has for the process",
+    "config.json": "the filter that config.json asks for",
+}
 # A list that is longer has an entry a line.
 _LONG = 100
 
@@ -43,7 +47,7 @@ def text(found: dict[str, Any], paint: Paint) -> str:
             width = min(_WIDEST, max(len(one["name"]) for one in rows if one["section"] == section))
         lines += _lines(row, width, paint, has_process=bool(found["pid"]))
     if found["syscalls"]:
-        lines += ["", paint.strong("system calls, by the filter of " + found["syscalls"][0]["source"])]
+        lines += ["", paint.strong("system calls, by " + _SOURCES[found["syscalls"][0]["source"]])]
         lines += ["  " + _call(call) for call in found["syscalls"]]
     number = found["differences"]
     if found["pid"]:

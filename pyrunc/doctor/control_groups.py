@@ -41,7 +41,8 @@ def _missing(found: set[str]) -> list[Finding]:
     absent = [name for name in _WANTED if name not in found]
     if not absent:
         return []
-    return [Finding(NOTE, "controllers", f"not here: {', '.join(absent)}; their limits cannot be set")]
+    words = f"not here: {', '.join(absent)}; their limits cannot be set"
+    return [Finding(NOTE, "controllers", words, "the kernel's configuration or cgroup_disable= leaves them out")]
 
 
 def _v1(host: hierarchies.Hierarchies) -> list[Finding]:

@@ -33,7 +33,7 @@ def _verdict(engine: str, file: str, path: str) -> Finding:
 
 
 def _unread(engine: str, file: str, why: str) -> Finding:
-    return Finding(NOTE, engine, f"{file} cannot be read: {why}")
+    return Finding(NOTE, engine, f"{file} cannot be read: {why}", "call doctor as root, or mend the file")
 
 
 def _toml(path: str) -> dict[str, Any]:

@@ -56,7 +56,9 @@ def _version() -> Finding:
     try:
         version = (int(numbers[0]), int(numbers[1]))
     except (ValueError, IndexError):
-        return Finding(NOTE, "kernel", f"Linux {release}: not a version that can be compared")
+        return Finding(
+            NOTE, "kernel", f"Linux {release}: not a version that can be compared", "pyrunc needs Linux 5.12 or later"
+        )
     if version < OLDEST:
         return Finding(PROBLEM, "kernel", "Linux " + release, "pyrunc needs Linux 5.12 or later")
     return Finding(OK, "kernel", "Linux " + release)
@@ -88,7 +90,10 @@ def _read_config() -> dict[str, str]:
 def _config() -> list[Finding]:
     config = _read_config()
     if not config:
-        return [Finding(NOTE, "kernel config", "neither /proc/config.gz nor /boot/config-RELEASE can be read")]
+        words = "neither /proc/config.gz nor /boot/config-RELEASE can be read"
+        return [
+            Finding(NOTE, "kernel config", words, "modprobe configs, or look for the options in the kernel's package")
+        ]
     missing = [name for name in _NEEDED if config.get(name) not in ("y", "m")]
     found = []
     if missing:
@@ -96,7 +101,7 @@ def _config() -> list[Finding]:
         found.append(Finding(PROBLEM, "kernel config", "not set: " + names, "a kernel that has them"))
     for name, what in _WANTED.items():
         if config.get(name) not in ("y", "m"):
-            found.append(Finding(NOTE, "kernel config", f"CONFIG_{name} is not set: no {what}"))
+            found.append(Finding(NOTE, "kernel config", f"CONFIG_{name} is not set: no {what}", "a kernel that has it"))
     return found or [Finding(OK, "kernel config", str(len(_NEEDED) + len(_WANTED)) + " options are set")]
 
 

@@ -68,7 +68,7 @@ def _criu() -> Finding:
         return Finding(NOTE, "CRIU", "not installed: no checkpoint and restore", "apt-get install criu")
     version = output(path, "--version")
     if not version:
-        return Finding(NOTE, "CRIU", path + " does not say its version")
+        return Finding(NOTE, "CRIU", path + " does not say its version", "apt-get install --reinstall criu")
     return Finding(OK, "CRIU", f"{version.removeprefix('Version: ')}, {path}")
 
 
@@ -98,9 +98,8 @@ def _image() -> Finding:
     subject = "image"
     stage2 = _link("/proc/self/exe")
     if not stage2.endswith("/stage2"):
-        return Finding(
-            NOTE, subject, "not looked for: this is " + (stage2 or "an unknown program") + ", not the launcher's"
-        )
+        words = "not looked for: this is " + (stage2 or "an unknown program") + ", not the launcher's"
+        return Finding(NOTE, subject, words, "call doctor by the installed pyrunc")
     path = stage2.removesuffix("stage2") + "image"
     remedy = "build and install anew: make, make install"
     try:

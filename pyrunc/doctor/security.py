@@ -12,6 +12,9 @@ from pyrunc.steps.host import read_host
 _ACTIONS: Final = ["kill_process", "kill_thread", "trap", "errno", "user_notif", "trace", "log", "allow"]
 
 
+_NO_FILTERS = "a kernel with CONFIG_SECCOMP_FILTER"
+
+
 def check(version: str) -> list[Finding]:
     """version: libseccomp's, "" when it is not known."""
     return [_lsms(), *_seccomp(), _library(version)]
@@ -25,14 +28,17 @@ def _lsms() -> Finding:
     if usable:
         return Finding(OK, "LSMs", f"{words}; containers can have profiles of {', '.join(usable)}")
     return Finding(
-        NOTE, "LSMs", words + "; neither AppArmor nor SELinux: process.apparmorProfile and selinuxLabel are refused"
+        NOTE,
+        "LSMs",
+        words + "; neither AppArmor nor SELinux: process.apparmorProfile and selinuxLabel are refused",
+        "for configs that have one: boot with lsm=...,apparmor (or selinux), in a kernel that has it",
     )
 
 
 def _seccomp() -> list[Finding]:
     actions = text("/proc/sys/kernel/seccomp/actions_avail")
     if actions is None:
-        return [Finding(NOTE, "seccomp", "this kernel has no filters: a config with linux.seccomp is refused")]
+        return [Finding(NOTE, "seccomp", "no filters: a config with linux.seccomp is refused", _NO_FILTERS)]
     missing = [name for name in _ACTIONS if name not in actions.split()]
     found = Finding(OK, "seccomp", "actions: " + actions)
     if missing:

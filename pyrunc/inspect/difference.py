@@ -1,7 +1,7 @@
 """pyrunc diff: what the plans of two bundles differ in, step by step, with the properties behind it. Pure."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
@@ -11,11 +11,25 @@ _Step = dict[str, Any]
 
 
 class Side(NamedTuple):
-    """One of the two. bundle: its absolute path. steps: as Plan.as_json() gives them."""
+    """One of the two. bundle: its absolute path. steps: as Plan.as_json() gives them.
+
+    objects: of steps that name several objects, by what they do: the words without these, and the objects.
+    """
 
     bundle: str
     config: Any
     steps: Sequence[_Step]
+    objects: Mapping[str, tuple[str, list[str]]] = {}
+
+    def as_json(self, step: _Step | None) -> dict[str, Any] | None:
+        """A step as it is told of."""
+        if step is None:
+            return None
+        told = {"does": self.words(step), "pointer": step["pointer"]}
+        if step["does"] in self.objects:
+            heading, objects = self.objects[step["does"]]
+            told |= {"heading": heading, "objects": [one.replace(self.bundle + "/", "BUNDLE/") for one in objects]}
+        return told
 
     def words(self, step: _Step) -> str:
         """What a step does, without the bundle's own place, in which two bundles always differ."""
@@ -60,8 +74,8 @@ def compare(left: Side, right: Side) -> dict[str, Any]:
                 "change": kind,
                 "side": step["side"],
                 "step": step["step"],
-                "left": one and {"does": words[0], "pointer": one["pointer"]},
-                "right": other and {"does": words[1], "pointer": other["pointer"]},
+                "left": left.as_json(one),
+                "right": right.as_json(other),
                 "values": [value.as_json() for value in change.values],
             }
         )

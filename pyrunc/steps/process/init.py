@@ -126,12 +126,11 @@ class BecomeProgram(Step):
             return "wait (there is no process to start)"
         user = process.get("user", {})
         words = "become user " + str(user.get("uid") or 0) + " group " + str(user.get("gid") or 0)
-        order = (
-            "drop capabilities, load the seccomp filter"
-            if self.no_new_privs
-            else "load the seccomp filter, drop capabilities"
-        )
-        words += ", " + order
+        if self.seccomp is not None and not self.no_new_privs:
+            words += ", load the seccomp filter"
+        words += ", drop capabilities"
+        if self.seccomp is not None and self.no_new_privs:
+            words += ", load the seccomp filter"
         if self.again:
             words += ", clone into the joined pid namespace"
         if self.fifo is not None:

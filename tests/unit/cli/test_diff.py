@@ -93,6 +93,25 @@ def test_a_step_that_says_something_else(pair: Pair) -> None:
     ]
 
 
+def test_a_step_that_names_several_objects(pair: Pair) -> None:
+    """A line each, and only those of one side."""
+    pair.b["linux"]["maskedPaths"] = [path for path in pair.a["linux"]["maskedPaths"] if path != "/proc/keys"]
+    pair.b["linux"]["maskedPaths"].append("/proc/other")
+    lines = pair.diff().splitlines()
+    assert "-     /proc/keys" in lines and "+     /proc/other" in lines
+    assert [line for line in lines if "/proc/kcore" in line and "/linux/" not in line] == []
+    (step,) = [step for step in pair.found()["steps"] if "/proc/keys" in step["left"].get("objects", ())]
+    assert "/proc/other" in step["right"]["objects"] and step["left"]["heading"] == step["right"]["heading"]
+
+
+def test_the_filter_is_told_of_where_there_is_one(pair: Pair) -> None:
+    pair.b["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
+    del pair.b["process"]["noNewPrivileges"]
+    (step,) = [step for step in pair.found()["steps"] if step["step"] == "process"]
+    assert "seccomp" not in step["left"]["does"]
+    assert "load the seccomp filter, drop capabilities" in step["right"]["does"]
+
+
 def test_steps_in_another_order(pair: Pair) -> None:
     mounts = pair.b["mounts"]
     mounts[4], mounts[5] = mounts[5], mounts[4]
