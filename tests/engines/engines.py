@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.processes import status_in
+
 from . import images
 from .sandbox import PATIENCE, Sandbox
 
@@ -373,3 +375,19 @@ class Buildah:
 def new_id() -> str:
     """A container ID nobody else uses."""
     return "t" + uuid.uuid4().hex[:10]
+
+
+SYS_ADMIN, NET_ADMIN = 21, 12
+
+
+def caps(text: str) -> dict[str, int]:
+    """The five capability sets of a /proc/PID/status."""
+    return {key: int(value, 16) for key, value in status_in(text).items() if key.startswith("Cap")}
+
+
+SERVE = "mkdir -p /www && echo hello from $(hostname) >/www/index.html && exec httpd -f -p 80 -h /www"
+
+
+def fetch(address: str, port: int) -> str:
+    """A shell command that gets / by HTTP; Debian's static busybox has a wget that crashes."""
+    return f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 20 {address} {port}"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import status_in
+
 from .cri import NODE, POD, Cri
-from .engines import new_id, wait_for
+from .engines import NET_ADMIN, SERVE, SYS_ADMIN, caps, fetch, new_id, wait_for
 from .terminal import Terminal
-from .test_network import SERVE, fetch
-from .test_run import NET_ADMIN, SYS_ADMIN, caps, status
 
 CHOWN, KILL = 0, 5
 FOREVER = ["sh", "-c", "exec sleep 1000"]
@@ -159,7 +159,7 @@ def test_what_a_restricted_pod_sets(cri: Cri) -> None:
         assert set(lines[2].split()) == {"1000", "2000", "2001", "29"}, "29 is the image's for this user"
         assert lines[3] == "1"
         text = "\n".join(lines[4:])
-        assert (status(text)["NoNewPrivs"], status(text)["Seccomp"]) == ("1", "2")
+        assert (status_in(text)["NoNewPrivs"], status_in(text)["Seccomp"]) == ("1", "2")
         assert set(caps(text).values()) == {0}
 
 
@@ -178,7 +178,7 @@ def test_a_privileged_container(cri: Cri) -> None:
         )
         lines = text.split("\n")
         assert lines[:2] == ["kmsg", "1"]
-        assert status("\n".join(lines[2:]))["Seccomp"] == "0"
+        assert status_in("\n".join(lines[2:]))["Seccomp"] == "0"
         assert caps("\n".join(lines[2:]))["CapEff"] & 1 << SYS_ADMIN
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import status_in
+
 from . import images
-from .engines import Ctr, new_id, wait_for
+from .engines import Ctr, caps, new_id, wait_for
 from .terminal import Terminal
-from .test_run import caps, status
 
 HANDLER = "trap 'echo bye; exit 7' TERM; trap 'echo poked' USR1; echo ready; while :; do sleep 0.1; done"
 
@@ -195,9 +196,9 @@ def test_capabilities(ctr: Ctr) -> None:
 
 
 def test_seccomp_and_new_privileges(ctr: Ctr) -> None:
-    plain = status(ctr.sh("cat /proc/self/status"))
-    asked = status(ctr.sh("cat /proc/self/status", "--seccomp"))
-    allowed = status(ctr.sh("cat /proc/self/status", "--seccomp", "--allow-new-privs"))
+    plain = status_in(ctr.sh("cat /proc/self/status"))
+    asked = status_in(ctr.sh("cat /proc/self/status", "--seccomp"))
+    allowed = status_in(ctr.sh("cat /proc/self/status", "--seccomp", "--allow-new-privs"))
     assert (plain["Seccomp"], plain["NoNewPrivs"]) == ("0", "1")
     assert (asked["Seccomp"], asked["NoNewPrivs"]) == ("2", "1")
     assert (allowed["Seccomp"], allowed["NoNewPrivs"]) == ("2", "0")

@@ -1,9 +1,7 @@
 """The engines' bridges. Everything here stays between the containers and the bridge of the private namespace."""
 
 from . import images
-from .engines import Engine, new_id, wait_for
-
-SERVE = "mkdir -p /www && echo hello from $(hostname) >/www/index.html && exec httpd -f -p 80 -h /www"
+from .engines import SERVE, Engine, fetch, new_id, wait_for
 
 
 def test_no_network(engine: Engine) -> None:
@@ -58,11 +56,6 @@ def test_files_of_the_engine(engine: Engine) -> None:
     script = "cat /etc/hostname; echo; grep box /etc/hosts; grep -c ' /etc/resolv.conf ' /proc/self/mountinfo"
     lines = engine.sh(script, "--hostname", "box").splitlines()
     assert lines[0] == "box" and "box" in lines[-2] and lines[-1] == "1"
-
-
-def fetch(address: str, port: int) -> str:
-    """A shell command that gets / by HTTP; Debian's static busybox has a wget that crashes."""
-    return f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 20 {address} {port}"
 
 
 def _try(engine: Engine, script: str, *options: str) -> str:

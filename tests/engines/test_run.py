@@ -7,20 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import status_in
+
 from . import images
-from .engines import Engine
-
-SYS_ADMIN, NET_ADMIN = 21, 12
-
-
-def status(text: str) -> dict[str, str]:
-    """/proc/PID/status as a dict."""
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
-
-
-def caps(text: str) -> dict[str, int]:
-    """The five capability sets of a /proc/PID/status."""
-    return {key: int(value, 16) for key, value in status(text).items() if key.startswith("Cap")}
+from .engines import NET_ADMIN, SYS_ADMIN, Engine, caps
 
 
 @pytest.mark.parametrize(("script", "expected"), [("true", 0), ("exit 3", 3), ("exit 255", 255)])
@@ -134,8 +124,8 @@ def test_one_capability_added(engine: Engine) -> None:
 
 def test_no_new_privileges(engine: Engine) -> None:
     """Off by default; on when asked for, and the seccomp profile is there either way."""
-    plain = status(engine.sh("cat /proc/self/status"))
-    asked = status(engine.sh("cat /proc/self/status", "--security-opt", "no-new-privileges"))
+    plain = status_in(engine.sh("cat /proc/self/status"))
+    asked = status_in(engine.sh("cat /proc/self/status", "--security-opt", "no-new-privileges"))
     assert (plain["NoNewPrivs"], plain["Seccomp"]) == ("0", "2")
     assert (asked["NoNewPrivs"], asked["Seccomp"]) == ("1", "2")
 
@@ -146,9 +136,9 @@ def test_the_default_seccomp_profile_refuses(engine: Engine) -> None:
     refused = engine.sh(script, "--cap-add", "SYS_ADMIN")
     allowed = engine.sh(script, "--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined")
     assert "not permitted" in refused or "not implemented" in refused
-    assert status(refused)["Seccomp"] == "2"
+    assert status_in(refused)["Seccomp"] == "2"
     assert "Invalid argument" in allowed
-    assert status(allowed)["Seccomp"] == "0"
+    assert status_in(allowed)["Seccomp"] == "0"
 
 
 def test_a_profile_of_ones_own(engine: Engine) -> None:
@@ -178,7 +168,7 @@ def test_privileged(engine: Engine) -> None:
     given = caps(done.stdout)["CapEff"]
     # docker 20.10 knows capabilities up to CAP_AUDIT_READ, 37.
     assert given in (own, own & (1 << 38) - 1)
-    assert status(done.stdout)["Seccomp"] == "0"
+    assert status_in(done.stdout)["Seccomp"] == "0"
     assert "mounted" in done.stdout
     assert int(done.stdout.splitlines()[-1]) > 20
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.mounts import bind
 from tests.support.processes import reap
 from tests.support.waiting import wait_until
 from tests.support.workplace import Bundle, Workplace
@@ -29,15 +30,6 @@ def with_python(box: Bundle, attacker: str, *args: str) -> None:
     (box.rootfs / attacker).write_bytes((ATTACKERS / attacker).read_bytes())
     bind(box, "/usr", "/usr", "rbind", "ro")
     box.config["process"]["args"] = ["/usr/bin/python3", "-I", "-S", "/" + attacker, *args]
-
-
-def bind(box: Bundle, source: str | Path, destination: str, *options: str) -> None:
-    """A bind mount at the end of the config's mounts."""
-    if "bind" not in options and "rbind" not in options:
-        options = ("bind", *options)
-    box.config["mounts"].append(
-        {"destination": destination, "type": "bind", "source": str(source), "options": list(options)}
-    )
 
 
 def may(box: Bundle, *capabilities: str) -> None:

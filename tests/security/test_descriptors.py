@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.containers import running, script
+from tests.support.mounts import bind
 from tests.support.processes import stranger
 from tests.support.waiting import wait_until
 from tests.support.workplace import Bundle, MakeBundle, Workplace, one_line
-
-from .inside import bind
 
 #: Numbers that a descriptor of the runtime's could have while it changes to the working directory.
 NUMBERS = range(3, 24)

@@ -12,11 +12,12 @@ import pytest
 
 from tests.support import TOP
 from tests.support.containers import running, script
+from tests.support.mounts import bind
 from tests.support.namespaces import add_user_namespace
 from tests.support.waiting import wait_until
 from tests.support.workplace import Bundle, MakeBundle, Workplace, one_line
 
-from .inside import Opens, bind, without_mount
+from .inside import Opens, without_mount
 
 #: What the dynamic loader, libc's name services, its character sets and Python look for.
 LIBRARIES = [

@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 
 from tests.support.containers import running
-from tests.support.mounts import mounts_of
+from tests.support.mounts import bind, mounts_of
 from tests.support.waiting import wait_until
 from tests.support.workplace import Bundle, MakeBundle, Result, one_line
-
-from .inside import bind
 
 
 def mounts(box: Bundle, verb: str, *wanted: dict[str, Any]) -> Result:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.containers import running
-from tests.support.mounts import mounts_of
+from tests.support.mounts import bind, mounts_of
 from tests.support.namespaces import MAPPED, add_user_namespace, set_namespaces
 from tests.support.workplace import Bundle, MakeBundle, Workplace
 
-from .inside import bind, may
+from .inside import may
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import pytest
 
 from tests.support.containers import running, script
 from tests.support.descriptors import receiver
-from tests.support.mounts import mounts_of
+from tests.support.mounts import bind, mounts_of
 from tests.support.waiting import wait_until
 from tests.support.workplace import Bundle, MakeBundle, Workplace
 
-from .inside import Decoy, bind, end, exchanging, may, without_mount
+from .inside import Decoy, end, exchanging, may, without_mount
 
 #: Of the races: so many containers are made while two names change places.
 ROUNDS = 15

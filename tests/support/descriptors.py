@@ -9,7 +9,7 @@ from pathlib import Path
 from .waiting import PATIENCE
 
 
-def bind(sock: socket.socket, path: Path) -> None:
+def bind_socket(sock: socket.socket, path: Path) -> None:
     """bind(2) to a path of any length: an address has room for 107 bytes."""
     before = Path.cwd()
     os.chdir(path.parent)
@@ -23,7 +23,7 @@ class Receiver:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.socket = socket.socket(socket.AF_UNIX)
-        bind(self.socket, path)
+        bind_socket(self.socket, path)
         self.socket.listen()
         self.socket.settimeout(PATIENCE)
         self.taken: list[int] = []
@@ -47,17 +47,3 @@ def receiver(path: Path) -> Iterator[Receiver]:
         made.socket.close()
         for fd in made.taken:
             os.close(fd)
-
-
-def read_all(fd: int, until: bytes = b"") -> bytes:
-    """What comes from a terminal's master until its end, or until these bytes have come."""
-    data = b""
-    while not until or until not in data:
-        try:
-            chunk = os.read(fd, 65536)
-        except OSError:  # EIO: nobody has the terminal open any more
-            break
-        if not chunk:
-            break
-        data += chunk
-    return data

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from .workplace import Bundle
+
 
 class Mount(NamedTuple):
     """One line of /proc/PID/mountinfo (proc(5))."""
@@ -26,3 +28,12 @@ def mounts_of(pid: int) -> dict[str, Mount]:
             root, set(options.split(",")), " ".join(propagation), fstype, source, set(superblock.split(","))
         )
     return found
+
+
+def bind(box: Bundle, source: str | Path, destination: str, *options: str) -> None:
+    """A bind mount at the end of the config's mounts: `bind` if the options say neither that nor `rbind`."""
+    if "bind" not in options and "rbind" not in options:
+        options = ("bind", *options)
+    box.config["mounts"].append(
+        {"destination": destination, "type": "bind", "source": str(source), "options": list(options)}
+    )

@@ -3,22 +3,16 @@
 import contextlib
 import ctypes
 import os
-import subprocess
 from collections.abc import Iterator
 
+from pyrunc._linux import CLONE_NEWNET, CLONE_NEWNS
+from pyrunc.steps.namespaces import TYPES
+
+from .processes import command
 from .workplace import Bundle
 
 #: Namespace type in config.json: file in /proc/PID/ns.
-NAMESPACE_FILES = {
-    "pid": "pid",
-    "network": "net",
-    "mount": "mnt",
-    "ipc": "ipc",
-    "uts": "uts",
-    "user": "user",
-    "cgroup": "cgroup",
-    "time": "time",
-}
+NAMESPACE_FILES = {kind: file for kind, (_, file) in TYPES.items()}
 
 
 #: Of the tests' user namespaces: users and groups 0 to 65535 are these on the host.
@@ -47,10 +41,6 @@ def add_user_namespace(box: Bundle) -> None:
     linux["namespaces"].append({"type": "user"})
     linux["uidMappings"] = linux["gidMappings"] = [{"containerID": 0, "hostID": MAPPED, "size": 65536}]
 
-
-CLONE_NEWNS = 0x00020000
-
-CLONE_NEWNET = 0x40000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -95,11 +85,3 @@ def own_mounts() -> Iterator[None]:
         setns(back, CLONE_NEWNS)
         os.chdir(here)
         os.close(back)
-
-
-def command(*argv: str) -> str:
-    """Run a program that must succeed; its output."""
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise AssertionError(f"{' '.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stdout

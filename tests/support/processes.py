@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -66,10 +67,25 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
             other.kill()
 
 
+def status_in(text: str) -> dict[str, str]:
+    """The text of a /proc/PID/status, line by line."""
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())}
+
+
 def status_of(pid: int) -> dict[str, str]:
     """/proc/PID/status."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return status_in(Path(f"/proc/{pid}/status").read_text())
+
+
+def start_time_of(pid: int) -> int:
+    """In clock ticks since boot (proc_pid_stat(5))."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[19])
+
+
+def children_of(pid: int) -> list[str]:
+    """The programs of a process's children."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [Path(f"/proc/{child}/comm").read_text().strip() for child in found]
 
 
 def has_ended(pid: int) -> bool:
@@ -82,3 +98,10 @@ def has_ended(pid: int) -> bool:
 
 def environment_of(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/environ").read_text().split("\0")[:-1]
+
+
+def command(*argv: str, timeout: float = 120) -> str:
+    """Run a program that must succeed; what it wrote to standard output."""
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == 0, f"{shlex.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout

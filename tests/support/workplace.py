@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from pyrunc.cli.table import COMMANDS
+
 from .cgroups import CGROUP_ROOT, cgroups_below, hierarchies, pids_in, remove_cgroups, thaw
 from .processes import descendants, reap
 from .rootfs import make_rootfs
@@ -130,11 +132,10 @@ class MakeBundle(Protocol):
     def __call__(self, *args: str, name: str | None = None) -> Bundle: ...
 
 
-#: exec's flags that take a value, as in the command table.
-_EXEC_VALUES = frozenset(
-    ("--console-socket", "--pidfd-socket", "--cwd", "--env", "-e", "--user", "-u", "--additional-gids", "-g")
-    + ("--process", "-p", "--pid-file", "--process-label", "--apparmor", "--cap", "-c", "--preserve-fds", "--cgroup")
-)
+#: exec's flags that take a value.
+_EXEC_VALUES = {
+    flag for long, short, kind in COMMANDS["exec"][3] if kind != "bool" for flag in (f"--{long}", f"-{short}")
+} - {"-"}
 
 
 def _with_id(args: tuple[str | Path, ...], name: str) -> list[str | Path]:

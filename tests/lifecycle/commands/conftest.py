@@ -1,19 +1,25 @@
-"""What tests of run and exec in the foreground share: one test for both."""
+"""A `doctor`; and what tests of run and exec in the foreground share: one test for both."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.containers import running
+from tests.support.doctors import Doctor
 from tests.support.namespaces import set_namespaces
 from tests.support.processes import descendants, reap
 from tests.support.waiting import wait_until
-from tests.support.workplace import Bundle, MakeBundle
+from tests.support.workplace import Bundle, MakeBundle, Workplace
 
 
 @pytest.fixture(params=["run", "exec"])
 def command(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture
+def doctor(workplace: Workplace) -> Doctor:
+    return Doctor(workplace)
 
 
 @pytest.fixture

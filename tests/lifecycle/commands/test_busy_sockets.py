@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.security.test_seccomp_agent import notify
-from tests.support.descriptors import bind
+from tests.support.descriptors import bind_socket
+from tests.support.seccomp_agent import notify
 from tests.support.waiting import PATIENCE
 from tests.support.workplace import Bundle, MakeBundle
 
@@ -19,7 +19,7 @@ def busy(tmp_path: Path) -> Iterator[Path]:
     """A socket whose backlog is full."""
     path = tmp_path / "socket"
     sockets = [socket.socket(socket.AF_UNIX)]
-    bind(sockets[0], path)
+    bind_socket(sockets[0], path)
     sockets[0].listen(0)
     try:
         while True:

@@ -27,6 +27,7 @@ from pyrunc.lifecycle.checkpoint import external_mounts, stage
 from pyrunc.lifecycle.checkpoint.images import ImageMount, check_images
 from pyrunc.lifecycle.checkpoint.stage import Restriction
 from pyrunc.linux import mountinfo
+from tests.support.mounts import bind
 
 USAGE = [
     ("checkpoint", ("--parent-path", "/absolute"), "--parent-path must be relative"),
@@ -140,12 +141,6 @@ def told(box: Bundle, pid: int) -> dict[str, str]:
         point, _, name = text.removeprefix("mnt[").partition("]:")
         found[point] = name
     return found
-
-
-def bind(box: Bundle, source: Path, destination: str, *options: str) -> None:
-    box.config["mounts"].append(
-        {"destination": destination, "type": "bind", "source": str(source), "options": list(options) or ["bind"]}
-    )
 
 
 def test_names_are_the_config_s_and_points_are_the_kernel_s(bundle: MakeBundle, tmp_path: Path) -> None:

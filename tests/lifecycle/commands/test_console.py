@@ -1,12 +1,10 @@
 """Terminals: by --console-socket, and a foreground run or exec on the caller's own."""
 
-import fcntl
 import os
 import pty
 import re
 import select
 import signal
-import struct
 import subprocess
 import termios
 from collections.abc import Iterator
@@ -16,22 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.containers import running
-from tests.support.descriptors import read_all, receiver
+from tests.support.descriptors import receiver
 from tests.support.namespaces import MAPPED, add_user_namespace
 from tests.support.processes import reap
+from tests.support.terminals import read_all, set_size, size_of
 from tests.support.waiting import PATIENCE, wait_until
 from tests.support.workplace import Bundle, MakeBundle, Workplace, one_line
-
-
-def size_of(fd: int) -> tuple[int, int]:
-    """Rows and columns of a terminal."""
-    rows, columns, _, _ = struct.unpack("4H", fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8)))
-    return rows, columns
-
-
-def set_size(fd: int, rows: int, columns: int) -> None:
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
-
 
 # ---- by a socket ----
 

@@ -10,15 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.descriptors import read_all
 from tests.support.doctors import USER, Doctor, as_user, problems, the
+from tests.support.terminals import read_all
 from tests.support.workplace import Workplace, one_line
-
-
-@pytest.fixture
-def doctor(workplace: Workplace) -> Doctor:
-    return Doctor(workplace)
-
 
 # ---- what it says and how ----
 

@@ -9,12 +9,7 @@ import pytest
 
 from tests.support.doctors import USER, Doctor, as_user, problems, the
 from tests.support.namespaces import set_namespaces
-from tests.support.workplace import Bundle, MakeBundle, Workplace
-
-
-@pytest.fixture
-def doctor(workplace: Workplace) -> Doctor:
-    return Doctor(workplace)
+from tests.support.workplace import Bundle, MakeBundle
 
 
 def of_bundle(doctor: Doctor, box: Bundle, line: str = ":", **how: Any) -> list[dict[str, Any]]:

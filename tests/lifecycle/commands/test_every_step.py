@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support import TOP
+from tests.support.namespaces import NAMESPACE_FILES
 from tests.support.processes import reap
 from tests.support.waiting import wait_until
 from tests.support.workplace import Bundle, MakeBundle, Workplace
@@ -161,9 +162,8 @@ def holder(bundle: MakeBundle, change: Callable[[Bundle], None] | None = None) -
 
 
 def join(box: Bundle, pid: int, *kinds: str) -> None:
-    files = {"network": "net", "mount": "mnt"}
     spaces = [one for one in box.config["linux"]["namespaces"] if one["type"] not in kinds]
-    spaces += [{"type": kind, "path": f"/proc/{pid}/ns/{files.get(kind, kind)}"} for kind in kinds]
+    spaces += [{"type": kind, "path": f"/proc/{pid}/ns/{NAMESPACE_FILES[kind]}"} for kind in kinds]
     box.config["linux"]["namespaces"] = spaces
 
 

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from pyrunc.steps.seccomp import compiler
-from tests.lifecycle.properties import test_mount_options as mount_options
-from tests.lifecycle.properties import test_tuning as tuning
 from tests.support import TOP
 from tests.support.cgroups import hierarchies
+from tests.support.namespaces import NAMESPACE_FILES, namespaces_of
 from tests.support.workplace import Bundle, MakeBundle, Workplace
 
 Features = dict[str, Any]
@@ -51,15 +50,13 @@ def test_hooks(bundle: MakeBundle, features: Features) -> None:
     assert seen.read_text().split() == kinds
 
 
-def test_mount_options(features: Features, runtime: Path) -> None:
-    """They are the ones that test_mount_options.py and test_idmap.py try one by one."""
-    mount_options.test_no_option_is_left_out(runtime)
+def test_mount_options(features: Features) -> None:
+    """All others are tried one by one: test_mount_options.py, which holds its tables against this list."""
     assert features["linux"]["mountExtensions"] == {"idmap": {"enabled": True}}
     assert {"idmap", "ridmap"} <= set(features["mountOptions"])
 
 
 def test_namespaces(bundle: MakeBundle, features: Features) -> None:
-    files = {"mount": "mnt", "network": "net"}
     kinds = features["linux"]["namespaces"]
     box = bundle("sleep", "1000")
     box.config["linux"]["namespaces"] = [{"type": kind} for kind in kinds]
@@ -67,13 +64,11 @@ def test_namespaces(bundle: MakeBundle, features: Features) -> None:
         box.config["linux"][kind] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
     box.create().ok()
     box.start().ok()
-    here, there = Path("/proc/self/ns"), Path(f"/proc/{box.pid()}/ns")
-    for kind in kinds:
-        name = files.get(kind, kind)
-        assert os.readlink(there / name) != os.readlink(here / name), kind
+    here, there = namespaces_of("self"), namespaces_of(box.pid())
+    assert [kind for kind in kinds if there[kind] == here[kind]] == []
     # And that is all there are in this kernel.
-    assert {files.get(kind, kind) for kind in kinds} == {
-        name.name.removesuffix("_for_children") for name in here.iterdir()
+    assert {NAMESPACE_FILES[kind] for kind in kinds} == {
+        name.removesuffix("_for_children") for name in os.listdir("/proc/self/ns")
     }
     stop(box)
 
@@ -233,15 +228,6 @@ def test_labels(bundle: MakeBundle, features: Features, name: str, where: str, k
     box.config[where][key] = value
     done = box.create()
     assert done.returncode == 1 and f"/{where}/{key}" in done.stderr
-
-
-def test_memory_policy(features: Features) -> None:
-    """All that test_tuning.py tries, and no other."""
-    policy = features["linux"]["memoryPolicy"]
-    (mark,) = [mark for mark in tuning.test_memory_policy.pytestmark if mark.name == "parametrize"]
-    tried = [config for config, _ in mark.args[1]]
-    assert set(policy["modes"]) == {config["mode"] for config in tried}
-    assert set(policy["flags"]) == {flag for config in tried for flag in config.get("flags", ())}
 
 
 def test_intel_rdt_and_net_devices(features: Features) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.security.test_seccomp_agent import Agent, deny, notify
 from tests.support.descriptors import receiver
 from tests.support.processes import reap
+from tests.support.seccomp_agent import Agent, deny, notify
 from tests.support.waiting import wait_until
 from tests.support.workplace import MakeBundle, Workplace
 

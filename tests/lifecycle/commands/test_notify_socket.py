@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.descriptors import bind
+from tests.support.descriptors import bind_socket
 from tests.support.mounts import mounts_of
 from tests.support.namespaces import MAPPED, add_user_namespace
 from tests.support.processes import environment_of
@@ -34,7 +34,7 @@ class Manager:
         if path.startswith("@"):
             self.sock.bind("\0" + path[1:])
         else:
-            bind(self.sock, Path(path))
+            bind_socket(self.sock, Path(path))
         self.sock.settimeout(PATIENCE)
 
     def hear(self) -> str:

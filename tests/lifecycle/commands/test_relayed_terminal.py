@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 
 from tests.support.containers import in_foreground
+from tests.support.streams import MUCH, collect, feed
 from tests.support.waiting import PATIENCE, wait_until
 from tests.support.workplace import Bundle, MakeBundle
-
-from .test_streams import MUCH, collect, feed
 
 
 def spawn(box: Bundle, command: str, text: str, **how: Any) -> subprocess.Popen[bytes]:

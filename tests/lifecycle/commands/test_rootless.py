@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.security.test_seccomp_agent import Agent, deny
+from tests.support.seccomp_agent import Agent, deny
 from tests.support.waiting import PATIENCE
 from tests.support.workplace import Workplace
 

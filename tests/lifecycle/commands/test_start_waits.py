@@ -20,7 +20,7 @@ import pytest
 
 from tests.support import TOP
 from tests.support.containers import running
-from tests.support.processes import has_ended
+from tests.support.processes import children_of, has_ended
 from tests.support.waiting import wait_until
 from tests.support.workplace import Bundle, MakeBundle, one_line
 
@@ -63,12 +63,6 @@ def has_not_begun(box: Bundle, start: subprocess.Popen[bytes], seen: Path) -> No
     assert not seen.exists()
     box.wait_for("stopped")
     box.delete().ok()
-
-
-def children_of(pid: int) -> list[str]:
-    """The programs of a process's children."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [Path(f"/proc/{child}/comm").read_text().strip() for child in found]
 
 
 def poststart(box: Bundle) -> Path:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.cgroups import cgroups_below, remove_cgroups
 from tests.support.containers import running
-from tests.support.processes import has_ended, reap
+from tests.support.processes import has_ended, reap, start_time_of
 from tests.support.waiting import wait_until
 from tests.support.workplace import Bundle, MakeBundle, Workplace, one_line
 
@@ -32,10 +32,6 @@ def decoy() -> Iterator[subprocess.Popen[bytes]]:
     assert process.poll() is None, "the decoy was killed"
     process.kill()
     process.wait()
-
-
-def start_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[19])
 
 
 def file_of(box: Bundle) -> Path:
@@ -178,7 +174,7 @@ def test_delete_force_ends_no_other(start: str, bundle: MakeBundle, decoy: subpr
     file_of(box).parent.mkdir(parents=True)
     fields: dict[str, Any] = {"format": 1, "pid": decoy.pid}
     if start == "another":
-        fields["start"] = start_of(decoy.pid) - 1
+        fields["start"] = start_time_of(decoy.pid) - 1
     file_of(box).write_text(json.dumps(fields))
     box.delete("--force").ok()
     assert decoy.poll() is None and not file_of(box).parent.exists()

@@ -13,18 +13,15 @@ import termios
 import threading
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
 from tests.support.containers import in_foreground, running
 from tests.support.namespaces import MAPPED, add_user_namespace, set_namespaces
+from tests.support.streams import DATA, MUCH, collect, feed
 from tests.support.waiting import PATIENCE, wait_until
 from tests.support.workplace import Bundle, MakeBundle, one_line
-
-#: Bytes each way through a relay: 10 MiB, and 100 MiB in `make soak`.
-MUCH = int(os.environ.get("PYRUNC_ROUNDS", "100")) * (100 << 10)
-DATA = random.Random(1).randbytes(1 << 20)
 
 
 def spawn(box: Bundle, command: str, *args: str, tty: bool = False, **how: Any) -> subprocess.Popen[bytes]:
@@ -154,26 +151,6 @@ def test_what_the_container_leaves_to_us_is_reaped(bundle: MakeBundle) -> None:
 
 
 # ---- exact bytes ----
-
-
-def feed(stream: IO[bytes] | socket.SocketIO, size: int, chunks: random.Random) -> None:
-    """Write so many bytes of DATA over and over, in pieces of any size."""
-    done = 0
-    while done < size:
-        at = done % len(DATA)
-        piece = DATA[at : at + min(chunks.choice((1, 7, 4095, 4096, 4097, 65536, 300000)), size - done)]
-        done += os.write(stream.fileno(), piece)
-    stream.close()
-
-
-def collect(fd: int, size: int, chunks: random.Random) -> None:
-    """Read so many, in pieces of any size, and hold them against what was written."""
-    done = 0
-    while piece := os.read(fd, chunks.choice((1, 7, 4095, 65536, 300000))):
-        at = done % len(DATA)
-        assert piece == (DATA + DATA)[at : at + len(piece)], done
-        done += len(piece)
-    assert done == size
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.lifecycle.launcher.test_launcher import debug, loaded
+from tests.support.debug import debug, loaded
 from tests.support.namespaces import add_user_namespace
 from tests.support.processes import has_ended
 from tests.support.workplace import Bundle, MakeBundle, Result, one_line

@@ -18,6 +18,7 @@ import pytest
 from pyrunc import _linux
 from pyrunc.cli.table import GLOBAL
 from pyrunc.steps.seccomp import cache
+from tests.support.debug import debug, loaded
 from tests.support.workplace import MakeBundle
 
 SEALS = _linux.F_SEAL_SEAL | _linux.F_SEAL_SHRINK | _linux.F_SEAL_GROW | _linux.F_SEAL_WRITE
@@ -384,32 +385,6 @@ def hold_to_budget(events: list[Any], command: str) -> None:
                 kinds[module["kind"]].append(name)
             assert not kinds["file"]
             assert sum([event["modules"][name]["bytes"] for name in kinds["frozen"]]) <= BUDGET[command], kinds
-
-
-def debug(runtime: Path) -> Path:
-    path = runtime.with_name("pyrunc-debug")
-    if not path.exists():
-        pytest.skip("no pyrunc-debug: an installation has none")
-    return path
-
-
-def loaded(program: Path, tmp_path: Path, *argv: str | Path) -> list[Any]:
-    """Run a command with the debug launcher; what it told, process by process in the order they ended."""
-    out = tmp_path / "loaded"
-    with open(out, "wb") as file:
-        environment = {**os.environ, "PYRUNC_DEBUG_FD": str(file.fileno())}
-        done = subprocess.run(  # a created container keeps its output open: no pipe
-            [program, *argv],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(file.fileno(),),
-            env=environment,
-            timeout=60,
-            check=False,
-        )
-    assert done.returncode == 0
-    return [json.loads(line) for line in out.read_text().splitlines()]
 
 
 def test_the_launcher_names_filters_as_the_package_does(bundle: MakeBundle) -> None:

@@ -1,19 +1,11 @@
 """process.consoleSize, and that it is ignored without a terminal."""
 
-import fcntl
 import json
 import os
-import struct
-import termios
 
-from tests.support.descriptors import read_all, receiver
+from tests.support.descriptors import receiver
+from tests.support.terminals import read_all, size_of
 from tests.support.workplace import Bundle, MakeBundle, Workplace
-
-
-def size_of(fd: int) -> tuple[int, int]:
-    """Rows and columns."""
-    rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8)))
-    return rows, columns
 
 
 def terminal(box: Bundle, **size: int) -> Bundle:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.namespaces import command, own_mounts
+from tests.support.namespaces import own_mounts
+from tests.support.processes import command
 from tests.support.workplace import Bundle, MakeBundle, Workplace
 
 Config = dict[str, Any]

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.support.containers import running
-from tests.support.namespaces import MAPPED, add_user_namespace, command, own_mounts, set_namespaces
+from tests.support.namespaces import MAPPED, add_user_namespace, own_mounts, set_namespaces
+from tests.support.processes import command
 from tests.support.workplace import Bundle, MakeBundle, Workplace
 
 ATIMES = {"noatime", "relatime"}  # neither: strictatime

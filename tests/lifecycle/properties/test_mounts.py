@@ -12,11 +12,12 @@ import pytest
 
 from tests.support.cgroups import hierarchies
 from tests.support.containers import running, script
-from tests.support.mounts import mounts_of
-from tests.support.namespaces import MAPPED, add_user_namespace, command, own_mounts, set_namespaces
+from tests.support.mounts import bind, mounts_of
+from tests.support.namespaces import MAPPED, add_user_namespace, own_mounts, set_namespaces
+from tests.support.processes import command
 from tests.support.rootfs import make_rootfs
 from tests.support.waiting import wait_until
-from tests.support.workplace import Bundle, MakeBundle, one_line
+from tests.support.workplace import MakeBundle, one_line
 
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 
@@ -248,12 +249,6 @@ def test_devices_that_are_none(device: dict[str, Any], pointer: str, bundle: Mak
 
 
 # ---- binds ----
-
-
-def bind(box: Bundle, source: Path | str, destination: str, *options: str) -> None:
-    box.config["mounts"].append(
-        {"destination": destination, "type": "bind", "source": str(source), "options": list(options or ("bind",))}
-    )
 
 
 def test_a_directory_and_a_file(bundle: MakeBundle) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.namespaces import command, own_network
+from tests.support.namespaces import own_network
+from tests.support.processes import command
 from tests.support.workplace import Bundle, MakeBundle, Workplace
 
 Link = dict[str, Any]

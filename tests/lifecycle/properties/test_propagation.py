@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.namespaces import CLONE_NEWNS, command, own_mounts, setns, unshare
+from pyrunc._linux import CLONE_NEWNS
+from tests.support.namespaces import own_mounts, setns, unshare
+from tests.support.processes import command
 from tests.support.workplace import Bundle, MakeBundle, Workplace
 
 

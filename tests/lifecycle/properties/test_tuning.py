@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.namespaces import set_namespaces
-from tests.support.processes import reap
+from tests.support.processes import reap, status_of
 from tests.support.workplace import Bundle, MakeBundle, Workplace, one_line
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -49,11 +49,6 @@ def io_priority(pid: int) -> tuple[int, int]:
     """Class and priority."""
     value = _libc.syscall(_IOPRIO_GET, _IOPRIO_WHO_PROCESS, pid)
     return value >> 13, value & 0x1FFF
-
-
-def status(pid: int, field: str) -> str:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(line.split(":")[1].strip() for line in lines if line.startswith(field + ":"))
 
 
 def memory_policies(pid: int) -> set[str]:
@@ -250,25 +245,26 @@ def test_personality_refused(bundle: MakeBundle) -> None:
 needs_numa = pytest.mark.skipif(not Path("/proc/self/numa_maps").exists(), reason="no NUMA in this kernel")
 
 
+#: linux.memoryPolicy, and the kernel's words for it.
+MEMORY_POLICIES: list[tuple[dict[str, Any], str]] = [
+    ({"mode": "MPOL_DEFAULT"}, "default"),
+    ({"mode": "MPOL_LOCAL"}, "local"),
+    ({"mode": "MPOL_BIND", "nodes": "0"}, "bind:0"),
+    ({"mode": "MPOL_INTERLEAVE", "nodes": "0"}, "interleave:0"),
+    ({"mode": "MPOL_PREFERRED", "nodes": "0"}, "prefer:0"),
+    ({"mode": "MPOL_PREFERRED"}, "local"),  # of no node: the one that it runs on
+    ({"mode": "MPOL_PREFERRED_MANY", "nodes": "0-0,0"}, "prefer (many):0"),
+    ({"mode": "MPOL_WEIGHTED_INTERLEAVE", "nodes": "0"}, "weighted interleave:0"),
+    ({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}, "bind=static:0"),
+    ({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_RELATIVE_NODES"]}, "bind=relative:0"),
+    ({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_NUMA_BALANCING"]}, "bind=balancing:0"),
+    # Relative to what is allowed, and that is one node here.
+    ({"mode": "MPOL_BIND", "nodes": "3", "flags": ["MPOL_F_RELATIVE_NODES"]}, "bind=relative:0"),
+]
+
+
 @needs_numa
-@pytest.mark.parametrize(
-    ("config", "words"),
-    [
-        ({"mode": "MPOL_DEFAULT"}, "default"),
-        ({"mode": "MPOL_LOCAL"}, "local"),
-        ({"mode": "MPOL_BIND", "nodes": "0"}, "bind:0"),
-        ({"mode": "MPOL_INTERLEAVE", "nodes": "0"}, "interleave:0"),
-        ({"mode": "MPOL_PREFERRED", "nodes": "0"}, "prefer:0"),
-        ({"mode": "MPOL_PREFERRED"}, "local"),  # of no node: the one that it runs on
-        ({"mode": "MPOL_PREFERRED_MANY", "nodes": "0-0,0"}, "prefer (many):0"),
-        ({"mode": "MPOL_WEIGHTED_INTERLEAVE", "nodes": "0"}, "weighted interleave:0"),
-        ({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}, "bind=static:0"),
-        ({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_RELATIVE_NODES"]}, "bind=relative:0"),
-        ({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_NUMA_BALANCING"]}, "bind=balancing:0"),
-        # Relative to what is allowed, and that is one node here.
-        ({"mode": "MPOL_BIND", "nodes": "3", "flags": ["MPOL_F_RELATIVE_NODES"]}, "bind=relative:0"),
-    ],
-)
+@pytest.mark.parametrize(("config", "words"), MEMORY_POLICIES)
 def test_memory_policy(bundle: MakeBundle, config: dict[str, Any], words: str) -> None:
     release = tuple(map(int, os.uname().release.split(".")[:2]))
     if "WEIGHTED" in config["mode"] and release < (6, 9):
@@ -292,6 +288,14 @@ def test_a_memory_node_that_does_not_exist(bundle: MakeBundle, nodes: str) -> No
     box = bundle()
     box.config["linux"]["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": nodes}
     refused(box, "there is no memory node", "/linux/memoryPolicy/nodes")
+
+
+def test_no_memory_policy_is_left_out(runtime: Path) -> None:
+    """All that `pyrunc features` lists is tried above, and nothing else."""
+    printed = subprocess.run([runtime, "features"], capture_output=True, check=True).stdout
+    policy = json.loads(printed)["linux"]["memoryPolicy"]
+    assert set(policy["modes"]) == {config["mode"] for config, _ in MEMORY_POLICIES}
+    assert set(policy["flags"]) == {flag for config, _ in MEMORY_POLICIES for flag in config.get("flags", ())}
 
 
 @pytest.mark.parametrize(
@@ -321,7 +325,7 @@ def test_memory_policy_refused(bundle: MakeBundle, config: dict[str, Any], words
 two_cpus = pytest.mark.skipif(not {0, 1} <= os.sched_getaffinity(0), reason="the tests want CPUs 0 and 1")
 
 #: All that these tests may run on, and so the container.
-EVERY = status(os.getpid(), "Cpus_allowed_list")
+EVERY = status_of(os.getpid())["Cpus_allowed_list"]
 
 
 @two_cpus
@@ -336,8 +340,8 @@ def test_the_caller_s_affinity_is_not_the_container_s(bundle: MakeBundle, workpl
         pid = executed(box)
     finally:
         os.sched_setaffinity(0, before)
-    assert status(box.pid(), "Cpus_allowed_list") == EVERY
-    assert status(pid, "Cpus_allowed_list") == EVERY
+    assert status_of(box.pid())["Cpus_allowed_list"] == EVERY
+    assert status_of(pid)["Cpus_allowed_list"] == EVERY
     end(pid)
     stop(box)
 
@@ -347,9 +351,9 @@ def test_the_cpuset_still_counts(bundle: MakeBundle) -> None:
     box = bundle()
     box.config["linux"]["resources"]["cpu"] = {"cpus": "1"}
     pid = started(box)
-    assert status(pid, "Cpus_allowed_list") == "1"
+    assert status_of(pid)["Cpus_allowed_list"] == "1"
     box.call("update", "--cpuset-cpus", "0-1", box.id).ok()
-    assert status(pid, "Cpus_allowed_list") == "0-1"
+    assert status_of(pid)["Cpus_allowed_list"] == "0-1"
     stop(box)
 
 
@@ -370,14 +374,14 @@ def test_affinity_of_an_exec(bundle: MakeBundle, affinity: dict[str, str], cpus:
     box = bundle()
     box.config["process"]["execCPUAffinity"] = affinity
     # Not of the container's first process.
-    assert status(started(box), "Cpus_allowed_list") == EVERY
+    assert status_of(started(box))["Cpus_allowed_list"] == EVERY
     # From the container's config, for an exec without one and by the command line; and its own.
     shown = box.exec("grep", "Cpus_allowed_list", "/proc/self/status").ok().stdout
     assert shown.split()[1] == cpus
     del box.config["process"]["execCPUAffinity"]
     mine, other = executed(box), executed(box, execCPUAffinity={"final": "1"})
-    assert status(mine, "Cpus_allowed_list") == cpus
-    assert status(other, "Cpus_allowed_list") == "1"
+    assert status_of(mine)["Cpus_allowed_list"] == cpus
+    assert status_of(other)["Cpus_allowed_list"] == "1"
     end(mine, other)
     stop(box)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.faults.executions import GLIBC, elf
+from tests.support.elf import GLIBC, elf
 from tests.support.workplace import Bundle, MakeBundle, Result
 
 

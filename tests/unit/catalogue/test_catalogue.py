@@ -12,7 +12,7 @@ from pyrunc.catalogue import command_line, entry, steps
 from pyrunc.catalogue.entry import Case
 from pyrunc.cli import kill
 from pyrunc.errors import PyruncError, StateError
-from tests.lifecycle.launcher.test_launcher_errors import CAUSES, NOT_CAUSED
+from tests.support.launcher_failures import CAUSES, NOT_CAUSED
 from tools import launcher_errors, raises
 
 #: Places that hand the message of another error on: it is in the catalogue where it was raised.

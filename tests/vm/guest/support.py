@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import become_subreaper
+from tests.support.processes import become_subreaper, command
 from tests.support.workplace import Bundle, Result
 
 TOP = Path("/sys/fs/cgroup")
@@ -61,20 +60,6 @@ def writable_cgroups(box: Bundle) -> None:
     for mount in box.config["mounts"]:
         if mount["type"] == "cgroup":
             mount["options"].remove("ro")
-
-
-def refused(result: Result) -> str:
-    """The one line of an error, without what comes before the message."""
-    assert result.returncode == 1, result
-    assert result.stderr.count("\n") == 1 and "Traceback" not in result.stderr, result.stderr
-    return result.stderr
-
-
-def command(*argv: str, timeout: float = 120) -> str:
-    """Run a program that must succeed; what it wrote to standard output."""
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
-    assert done.returncode == 0, f"{shlex.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout
 
 
 def scopes(*flags: str) -> set[str]:
@@ -129,3 +114,28 @@ def grows(folder: Path) -> bool:
     before = table(folder, "cpu.stat")["usage_usec"]
     time.sleep(0.5)
     return table(folder, "cpu.stat")["usage_usec"] > before
+
+
+SYSTEMD = ("--systemd-cgroup",)
+
+
+def run(box: Bundle, *flags: str) -> Result:
+    return box.place.call("run", "--bundle", box.save(), *flags, box.id, flags=SYSTEMD,
+                          stdout=box.path / "stdout" if "--detach" in flags else None,
+                          stderr=box.path / "stderr" if "--detach" in flags else None)  # fmt: skip
+
+
+RUNTIMES = {"pyrunc": PYRUNC, "runc": "/usr/sbin/runc", "crun": "/usr/bin/crun"}
+
+
+PROFILE = """
+abi <abi/3.0>,
+profile pyrunc-test flags=(attach_disconnected) {
+  file,
+  capability,
+  mount,
+  signal,
+  unix,
+  deny /secret r,
+}
+"""

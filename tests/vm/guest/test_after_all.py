@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from tests.support.processes import command
 from tests.support.waiting import wait_until
 
-from .support import TOP, as_user, command, device_programs, scopes, user_scopes
+from .support import TOP, as_user, device_programs, scopes, user_scopes
 
 
 def test_no_device_program_is_left() -> None:

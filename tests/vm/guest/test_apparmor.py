@@ -7,23 +7,11 @@ import pytest
 
 from tests.support.containers import running
 from tests.support.namespaces import add_user_namespace, set_namespaces
-from tests.support.processes import reap
+from tests.support.processes import command, reap
 from tests.support.waiting import wait_until
-from tests.support.workplace import MakeBundle
+from tests.support.workplace import MakeBundle, one_line
 
-from .support import command, refused
-
-PROFILE = """
-abi <abi/3.0>,
-profile pyrunc-test flags=(attach_disconnected) {
-  file,
-  capability,
-  mount,
-  signal,
-  unix,
-  deny /secret r,
-}
-"""
+from .support import PROFILE
 
 
 @pytest.fixture
@@ -56,7 +44,7 @@ def test_a_profile_is_applied(profile: str, bundle: MakeBundle) -> None:
 def test_an_unknown_profile(profile: str, bundle: MakeBundle) -> None:
     box = bundle()
     box.config["process"]["apparmorProfile"] = "no-such-profile"
-    assert "no-such-profile" in refused(box.run())
+    assert "no-such-profile" in one_line(box.run(), 1)
 
 
 def test_in_the_pid_namespace_of_a_pod_with_users_of_its_own(profile: str, bundle: MakeBundle) -> None:

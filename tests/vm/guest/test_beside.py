@@ -9,9 +9,18 @@ from pathlib import Path
 from tests.support.waiting import wait_until
 from tests.support.workplace import Bundle, Workplace
 
-from .support import DISK, PYRUNC, RESULTS, cgroup, limit, properties, put_in_scope, read, table, writable_cgroups
-
-RUNTIMES = {"pyrunc": PYRUNC, "runc": "/usr/sbin/runc", "crun": "/usr/bin/crun"}
+from .support import (
+    DISK,
+    RESULTS,
+    RUNTIMES,
+    cgroup,
+    limit,
+    properties,
+    put_in_scope,
+    read,
+    table,
+    writable_cgroups,
+)
 
 
 def limits(box: Bundle) -> None:

@@ -14,73 +14,17 @@ from typing import Any
 
 import pytest
 
-from tests.support.descriptors import read_all, receiver
+from tests.support.descriptors import receiver
 from tests.support.mounts import mounts_of
 from tests.support.namespaces import add_user_namespace, namespaces_of
-from tests.support.processes import reap
+from tests.support.processes import command, reap
 from tests.support.rootfs import BUSYBOX
+from tests.support.terminals import read_all
 from tests.support.waiting import wait_until
-from tests.support.workplace import Bundle, MakeBundle, Result, one_line
+from tests.support.workplace import Bundle, MakeBundle, one_line
 
-from .support import PYRUNC, command, put_in_scope, scopes
-
-# CRIU is started four times, and every page is written by an emulated processor.
-LONG = 240.0
-NULL = Path("/dev/null")
-
-
-def counting(bundle: MakeBundle) -> Bundle:
-    """A container that counts in a variable of its shell and tells where it is; what it says at first is in `began`."""
-    script = "cat /proc/sys/kernel/random/uuid >/tmp/began; i=0; while :; do i=$((i+1)); echo $i >/tmp/new; "
-    box = bundle("sh", "-c", script + "mv /tmp/new /tmp/count; sleep 0.2; done")
-    box.config["root"]["readonly"] = False
-    return box
-
-
-def count(box: Bundle) -> int:
-    try:
-        return int((box.rootfs / "tmp/count").read_text())
-    except FileNotFoundError:
-        return 0
-
-
-def reach(box: Bundle, number: int) -> None:
-    wait_until(lambda: count(box) >= number, f"it counts to {number}", timeout=60)
-
-
-def start(box: Bundle) -> None:
-    box.run("--detach", stdout=NULL, stderr=NULL).ok()
-    reach(box, 5)
-
-
-def images(box: Bundle) -> Path:
-    return box.path / "images"
-
-
-def checkpoint(box: Bundle, *flags: str | Path, **how: Any) -> Result:
-    flags = flags if "--image-path" in flags else ("--image-path", images(box), *flags)
-    return box.call("checkpoint", *flags, box.id, timeout=LONG, **how)
-
-
-def restore(box: Bundle, *flags: str | Path, **how: Any) -> Result:
-    """In the background."""
-    flags = flags if "--image-path" in flags else ("--image-path", images(box), *flags)
-    how = {"stdout": NULL, "stderr": box.path / "restore-errors"} | how
-    return box.call("restore", "--detach", "--bundle", box.save(), *flags, box.id, timeout=LONG, **how)
-
-
-def said(box: Bundle, result: Result) -> Result:
-    """The result with CRIU's log, for whoever has to see why."""
-    if result.returncode:
-        for name in ("dump.log", "restore.log"):
-            log = images(box) / name
-            if log.exists():
-                result.stderr += f"{name}:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-40:])
-    return result
-
-
-def gone(box: Bundle) -> None:
-    one_line(box.call("state", box.id), 1, "container does not exist")
+from .checkpoints import LONG, NULL, checkpoint, count, counting, gone, images, reach, restore, said, start
+from .support import PYRUNC, put_in_scope, scopes
 
 
 def test_a_container_goes_on_under_its_name(bundle: MakeBundle, tmp_path: Path) -> None:

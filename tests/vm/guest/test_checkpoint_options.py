@@ -17,15 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.descriptors import read_all
 from tests.support.namespaces import add_user_namespace, namespaces_of
-from tests.support.processes import reap
+from tests.support.processes import command, reap
+from tests.support.terminals import read_all
 from tests.support.waiting import wait_until
 from tests.support.workplace import Bundle, MakeBundle, one_line
 
-from .support import cgroup, command
-from .test_apparmor import PROFILE
-from .test_checkpoint import LONG, NULL, checkpoint, count, counting, gone, images, reach, restore, said, start
+from .checkpoints import LONG, NULL, checkpoint, count, counting, gone, images, reach, restore, said, start
+from .support import PROFILE, cgroup
 
 #: flock(1), which busybox does not have, comes with the host's /usr.
 FLOCK = "/usr/bin/flock"

@@ -15,10 +15,10 @@ import pytest
 
 from tests.conformance import records
 from tests.conformance.suite import Verdict, execute, furnish
+from tests.support.processes import command
 from tests.support.waiting import wait_until
 
-from .support import RESULTS, TOP, command
-from .test_beside import RUNTIMES
+from .support import RESULTS, RUNTIMES, TOP
 
 #: Where the host's test has put it.
 SUITE = Path("/job/suite")

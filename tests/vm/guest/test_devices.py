@@ -12,8 +12,9 @@ from pyrunc.cgroups import device_rules
 from pyrunc.cgroups.device_rules import ACCESS, ANY
 from pyrunc.cgroups.v2 import device_program
 from tests.support.cgroups import CGROUP_ROOT
+from tests.support.processes import command
 
-from .support import DISK, TOP, cgroup, command, limit
+from .support import DISK, TOP, cgroup, limit
 
 # Devices that the kernel has, so that an open() asks the rules and then succeeds.
 CHARACTERS = ((1, 3), (1, 5), (1, 8), (1, 11), (5, 1))

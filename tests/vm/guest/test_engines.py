@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import command
 from tests.support.rootfs import make_rootfs
 from tests.support.waiting import wait_until
 
-from .support import PYRUNC, TOP, command, properties, scopes
+from .support import PYRUNC, TOP, properties, scopes
 
 IMAGE = "localhost/busybox"
 

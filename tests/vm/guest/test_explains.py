@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import has_ended
+from tests.support.processes import command, has_ended
 from tests.support.waiting import wait_until
 from tests.support.workplace import Bundle, MakeBundle
 
-from .support import PYRUNC, as_login, as_user, command, limit
+from .support import PYRUNC, as_login, as_user, limit
 
 PROFILE = """
 abi <abi/3.0>,

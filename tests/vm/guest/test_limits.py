@@ -8,9 +8,9 @@ from typing import Any
 
 from tests.support.cgroups import CGROUP_ROOT
 from tests.support.waiting import PATIENCE, wait_until
-from tests.support.workplace import MakeBundle
+from tests.support.workplace import MakeBundle, one_line
 
-from .support import DISK, TOP, cgroup, grows, limit, read, refused, table, writable_cgroups
+from .support import DISK, TOP, cgroup, grows, limit, read, table, writable_cgroups
 
 BUSY = ("sh", "-c", "while :; do :; done")
 
@@ -196,11 +196,11 @@ def test_a_limit_below_the_use_is_refused_when_asked_to_check(bundle: MakeBundle
     box.run("--detach").ok()
     wait_until(lambda: "full" in box.output(), "memory is used")
     asked = {"memory": {"limit": 8 << 20, "checkBeforeUpdate": True}}
-    message = refused(box.call("update", "--resources", "-", box.id, stdin=json.dumps(asked).encode()))
+    message = one_line(box.call("update", "--resources", "-", box.id, stdin=json.dumps(asked).encode()), 1)
     assert "rejecting memory limit" in message and "/memory/limit" not in message
     asked["memory"]["swap"] = 16 << 20
-    assert "rejecting memory+swap limit" in refused(
-        box.call("update", "--resources", "-", box.id, stdin=json.dumps(asked).encode())
+    assert "rejecting memory+swap limit" in one_line(
+        box.call("update", "--resources", "-", box.id, stdin=json.dumps(asked).encode()), 1
     )
     assert read(cgroup(box), "memory.max") == f"{64 << 20}"
     assert box.status() == "running"
@@ -212,7 +212,7 @@ def test_an_update_is_all_or_nothing(bundle: MakeBundle) -> None:
     limit(box, memory={"limit": 64 << 20}, pids={"limit": 7})
     box.run("--detach").ok()
     asked = {"memory": {"limit": 70 << 20}, "pids": {"limit": 9}, "cpu": {"cpus": "99"}}
-    refused(box.call("update", "--resources", "-", box.id, stdin=json.dumps(asked).encode()))
+    one_line(box.call("update", "--resources", "-", box.id, stdin=json.dumps(asked).encode()), 1)
     assert (read(cgroup(box), "memory.max"), read(cgroup(box), "pids.max")) == (f"{64 << 20}", "7")
     box.delete("--force").ok()
 
@@ -299,7 +299,7 @@ def test_bad_resources(bundle: MakeBundle) -> None:
     plain = dict(box.config["linux"].get("resources") or {})
     for name, (resources, words) in BAD.items():
         box.config["linux"]["resources"] = {**plain, **resources}
-        message = refused(box.run())
+        message = one_line(box.run(), 1)
         assert words in message and "/linux/resources" in message, name
         assert not cgroup(box).exists(), name
 
@@ -308,7 +308,7 @@ def test_bad_places(bundle: MakeBundle) -> None:
     box = bundle()
     for path in ("/a/../../b", "..", "/"):
         box.config["linux"]["cgroupsPath"] = path
-        assert "/linux/cgroupsPath" in refused(box.run())
+        assert "/linux/cgroupsPath" in one_line(box.run(), 1)
 
 
 def test_an_occupied_or_frozen_cgroup_is_refused_and_left(bundle: MakeBundle) -> None:
@@ -316,13 +316,13 @@ def test_an_occupied_or_frozen_cgroup_is_refused_and_left(bundle: MakeBundle) ->
     home = TOP / Path("/proc/self/cgroup").read_text().strip().removeprefix("0::/")
     try:
         _occupied(cgroup(box))
-        assert "not empty" in refused(box.run())
+        assert "not empty" in one_line(box.run(), 1)
         assert str(os.getpid()) in read(cgroup(box), "cgroup.procs").split()
     finally:
         (home / "cgroup.procs").write_text(str(os.getpid()))
     cgroup(box).rmdir()
     _frozen(cgroup(box))
-    assert "container's cgroup unexpectedly frozen" in refused(box.run())
+    assert "container's cgroup unexpectedly frozen" in one_line(box.run(), 1)
     assert read(cgroup(box), "cgroup.freeze") == "1"
     cgroup(box).rmdir()
 
@@ -341,7 +341,7 @@ def test_device_rules_refused_by_the_kernel(bundle: MakeBundle) -> None:
     os.close(fd)
     box = bundle()
     box.config["linux"]["cgroupsPath"] = f"{CGROUP_ROOT}/exclusive/{box.id}"
-    assert "apply device rules" in refused(box.run())
+    assert "apply device rules" in one_line(box.run(), 1)
     assert [path for path in parent.iterdir() if path.is_dir()] == []
     parent.rmdir()
 

@@ -2,68 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.rootfs import make_rootfs
 
+from .session import HOME, Session
 from .support import PYRUNC, TOP, USER, as_login, as_user, user_scopes
-
-HOME = Path("/home/user")
-
-
-class Session:
-    """The user's bundle, and a shell in which $B is its folder."""
-
-    def __init__(self) -> None:
-        self.path = HOME / "bundle"
-        shutil.rmtree(self.path, ignore_errors=True)
-        self.path.mkdir()
-        make_rootfs(self.path / "rootfs")
-        subprocess.run(["chown", "-R", f"{USER}:{USER}", self.path], check=True)
-        self.shell("cd $B && pyrunc spec --rootless")
-        self.config: Any = json.loads((self.path / "config.json").read_text())
-        self.config["process"]["terminal"] = False
-
-    def program(self, *args: str) -> None:
-        self.config["process"]["args"] = list(args)
-
-    def save(self) -> None:
-        (self.path / "config.json").write_text(json.dumps(self.config))
-
-    def shell(self, script: str, status: int = 0) -> str:
-        """Run it as the user; what it wrote."""
-        if hasattr(self, "config"):
-            self.save()
-        done = as_user(f"B={self.path}; cd $B; {script}")
-        assert done.returncode == status, f"{script}: {done.returncode}\n{done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
-
-    def map_range(self) -> None:
-        """Root is the user; the rest is from /etc/subuid and /etc/subgid."""
-        for kind in ("uidMappings", "gidMappings"):
-            self.config["linux"][kind] = [
-                {"containerID": 0, "hostID": USER, "size": 1},
-                {"containerID": 1, "hostID": 100000, "size": 65536},
-            ]
-
-
-@pytest.fixture
-def session() -> Iterator[Session]:
-    before = user_scopes()
-    yield Session()
-    assert user_scopes() <= before
-    state = Path(f"/run/user/{USER}/pyrunc")
-    assert [path.name for path in state.iterdir() if not path.name.startswith("@")] == []
-    manager = Path(f"/sys/fs/cgroup/user.slice/user-{USER}.slice/user@{USER}.service")
-    assert list(manager.rglob("rootless*")) == []
-
 
 SHOW = "id -u; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups /proc/self/cgroup"
 

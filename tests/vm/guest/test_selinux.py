@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import command
 from tests.support.waiting import wait_until
-from tests.support.workplace import Bundle, MakeBundle
+from tests.support.workplace import Bundle, MakeBundle, one_line
 
-from .support import cgroup, command, read, refused
+from .support import cgroup, read
 
 LABEL = "system_u:system_r:container_t:s0:c1,c2"
 OTHER = "system_u:system_r:container_t:s0:c7,c9"
@@ -166,7 +167,7 @@ def test_a_wrong_label(wrong: str, bundle: MakeBundle) -> None:
     box = bundle("sleep", "1000")
     for part, key in (("process", "selinuxLabel"), ("linux", "mountLabel")):
         box.config[part][key] = wrong
-        said = refused(box.create())
+        said = one_line(box.create(), 1)
         assert wrong in said and f"/{part}/{key}" in said, said
         assert not cgroup(box).exists() and box.call("state", box.id).returncode == 1
         box.config[part][key] = ""

@@ -6,18 +6,11 @@ import time
 
 import pytest
 
+from tests.support.processes import command
 from tests.support.waiting import wait_until
-from tests.support.workplace import Bundle, MakeBundle, Result
+from tests.support.workplace import MakeBundle, Result, one_line
 
-from .support import DISK, RESULTS, TOP, command, limit, properties, put_in_scope, read, refused, scopes, unit
-
-SYSTEMD = ("--systemd-cgroup",)
-
-
-def run(box: Bundle, *flags: str) -> Result:
-    return box.place.call("run", "--bundle", box.save(), *flags, box.id, flags=SYSTEMD,
-                          stdout=box.path / "stdout" if "--detach" in flags else None,
-                          stderr=box.path / "stderr" if "--detach" in flags else None)  # fmt: skip
+from .support import DISK, RESULTS, TOP, limit, properties, put_in_scope, read, run, scopes, unit
 
 
 def test_a_scope_and_what_it_knows(bundle: MakeBundle) -> None:
@@ -140,7 +133,7 @@ def test_bad_annotations(bundle: MakeBundle) -> None:
     folder = put_in_scope(box)
     for name, (key, text) in BAD_ANNOTATIONS.items():
         box.config["annotations"] = {key: text}
-        refused(run(box))
+        one_line(run(box), 1)
         assert not folder.exists(), name
 
 
@@ -159,7 +152,7 @@ def test_bad_places(bundle: MakeBundle) -> None:
     box = bundle()
     for path in ("/absolute", "a:b", "a/b.slice:x:y", "no-suffix:x:y", "-.slice:../x:y", "a--b.slice:x:y"):
         box.config["linux"]["cgroupsPath"] = path
-        assert "/linux/cgroupsPath" in refused(run(box)), path
+        assert "/linux/cgroupsPath" in one_line(run(box), 1), path
 
 
 def test_a_scope_of_that_name_is_left_alone(bundle: MakeBundle) -> None:
@@ -168,7 +161,7 @@ def test_a_scope_of_that_name_is_left_alone(bundle: MakeBundle) -> None:
     other = subprocess.Popen(["systemd-run", "--scope", "--quiet", f"--unit={unit(box)}", "sleep", "1000"])
     try:
         wait_until(lambda: unit(box) in scopes(), "the other's scope")
-        refused(run(box))
+        one_line(run(box), 1)
         assert properties(unit(box), "ActiveState") == {"ActiveState": "active"}
         assert other.poll() is None
     finally:
@@ -220,7 +213,7 @@ def test_without_dbus(what: str, bundle: MakeBundle) -> None:
         ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, timeout=100, check=False
     )
     assert time.monotonic() - began < 60
-    assert "D-Bus" in refused(Result([], done.returncode, done.stdout, done.stderr))
+    assert "D-Bus" in one_line(Result([], done.returncode, done.stdout, done.stderr), 1)
     assert not folder.exists()
 
 

@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.processes import command
 from tests.support.waiting import wait_until
-from tests.support.workplace import Bundle, MakeBundle
+from tests.support.workplace import Bundle, MakeBundle, one_line
 
-from .support import DISK, TOP, cgroup, command, limit, properties, put_in_scope, read, refused, scopes, unit
-from .test_rootless import Session
-from .test_rootless import session as session  # a fixture
-from .test_systemd import SYSTEMD, run
+from .session import Session
+from .support import DISK, SYSTEMD, TOP, cgroup, limit, properties, put_in_scope, read, run, scopes, unit
 
 #: Files that are written to, but hold no setting.
 ACTIONS = ("cgroup.procs", "cgroup.threads", "cgroup.kill", "memory.reclaim", "memory.peak", "cgroup.pressure")
@@ -174,7 +173,9 @@ def test_an_update_that_fails_changes_nothing_that_systemd_knows(bundle: MakeBun
     run(box, "--detach").ok()
     before = settings(folder)
     asked = {"memory": {"limit": 50 << 20}, "cpu": {"quota": 40000}, "unified": {"memory.nothing": "1"}}
-    assert "memory.nothing" in refused(box.call("update", "--resources", "-", box.id, stdin=json.dumps(asked).encode()))
+    assert "memory.nothing" in one_line(
+        box.call("update", "--resources", "-", box.id, stdin=json.dumps(asked).encode()), 1
+    )
     assert settings(folder) == before
     reload(folder)
     assert settings(folder) == before
@@ -340,7 +341,7 @@ def test_a_scope_of_that_name_elsewhere(bundle: MakeBundle) -> None:
     put_in_scope(box, f"pyruncelse{os.getpid()}.slice")
     other = scope_of_another(unit(box))
     try:
-        refused(run(box))
+        one_line(run(box), 1)
         assert other.poll() is None and properties(unit(box), "ActiveState") == {"ActiveState": "active"}
     finally:
         command("systemctl", "stop", unit(box))
