@@ -5,7 +5,12 @@
         assert box.run().returncode == 3
 
 Whatever takes `bundle` or `workplace` is followed by the leak check: no process, mount, cgroup or state that it made
-may be left. A test that wants leftovers takes them away itself (`box.delete("--force")`).
+may be left. `container` makes bundles too, and deletes their containers after the test:
+
+    def test_its_name(container: MakeBundle) -> None:
+        box = container("sleep", "1000")
+        box.run("--detach").ok()
+        assert Path(f"/proc/{box.pid()}/comm").read_text() == "sleep\\n"
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from tests.support import TOP
 from tests.support.accepted_skips import AcceptedSkips
 from tests.support.processes import become_subreaper
 from tests.support.rootfs import BUSYBOX
-from tests.support.workplace import MakeBundle, Workplace
+from tests.support.workplace import Bundle, MakeBundle, Workplace
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -108,3 +113,18 @@ def public_place(workplace: Workplace, public_runtime: Path) -> Workplace:
 def bundle(workplace: Workplace) -> MakeBundle:
     """Makes bundles in the test's workplace."""
     return workplace.bundle
+
+
+@pytest.fixture
+def container(workplace: Workplace) -> Iterator[MakeBundle]:
+    """Makes bundles in the test's workplace, and deletes by force what the test has made of them; that must work."""
+    made: list[Bundle] = []
+
+    def make(*args: str, name: str | None = None) -> Bundle:
+        made.append(workplace.bundle(*args, name=name))
+        return made[-1]
+
+    yield make
+    # Whoever joined another's namespaces was made after it.
+    for box in reversed(made):
+        box.delete("--force").ok()

@@ -1,6 +1,5 @@
 """One host a release, for all tests of it."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +8,7 @@ import pytest
 from tests.support.cgroups import remove_cgroups
 
 from . import host as hosts
-from .host import Host
-
-#: Parent of the containers' cgroups, which are the machine's.
-CGROUP = f"/pyrunc-test-hosts-{os.getpid()}"
-#: `make test` tries one release in full and the others in short; `make test-hosts` all in full.
-FULL = hosts.SUITES if os.environ.get("PYRUNC_HOSTS") == "all" else ("trixie",)
+from .host import CGROUP, Host
 
 
 @pytest.fixture(scope="module", params=hosts.SUITES)

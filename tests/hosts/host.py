@@ -20,6 +20,10 @@ SUITES = ("bookworm", "trixie", "testing")
 #: What a minimal Debian lacks of what somebody has who has come to a source tree.
 INCLUDED = "make,git,ca-certificates"
 MIRROR = os.environ.get("PYRUNC_MIRROR", "http://deb.debian.org/debian")
+#: Parent of the containers' cgroups, which are the machine's.
+CGROUP = f"/pyrunc-test-hosts-{os.getpid()}"
+#: `make test` tries one release in full and the others in short; `make test-hosts` all in full.
+FULL = SUITES if os.environ.get("PYRUNC_HOSTS") == "all" else ("trixie",)
 _CACHE = Path("~/.cache/pyrunc-tests/hosts").expanduser()
 #: Seconds that one command may take. Generous: only a hang reaches it.
 PATIENCE = 1800.0

@@ -10,8 +10,7 @@ import pytest
 
 from tests.support import TOP
 
-from .conftest import CGROUP, FULL
-from .host import PATIENCE, Host
+from .host import CGROUP, FULL, PATIENCE, Host
 
 TREE = "/root/pyrunc"
 #: Releases whose Python can be made an image of.

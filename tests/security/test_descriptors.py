@@ -34,9 +34,9 @@ def listed(text: str) -> set[str]:
     return {word for word in text.split() if word.isdecimal()}
 
 
-def test_what_the_caller_has_left_open(bundle: MakeBundle, leaked: tuple[int, ...]) -> None:
+def test_what_the_caller_has_left_open(container: MakeBundle, leaked: tuple[int, ...]) -> None:
     """CVE-2024-21626. The fourth is that of `ls` itself."""
-    box = bundle("sh", "-c", "ls /proc/self/fd; exec sleep 1000")
+    box = container("sh", "-c", "ls /proc/self/fd; exec sleep 1000")
     running(box)
     wait_until(lambda: len(listed(box.output())) > 3, "the program has told")
     assert listed(box.output()) <= {"0", "1", "2", "3"}
@@ -48,7 +48,6 @@ def test_what_the_caller_has_left_open(bundle: MakeBundle, leaked: tuple[int, ..
     assert listed(box.output()) <= {"0", "1", "2", "3"}
     assert listed(box.exec("ls", "/proc/self/fd", pass_fds=leaked).ok().stdout) <= {"0", "1", "2", "3"}
     assert set(os.listdir(f"/proc/{box.pid()}/fd")) == {"0", "1", "2"}
-    box.delete("--force").ok()
 
 
 def test_what_hooks_inherit(bundle: MakeBundle, leaked: tuple[int, ...]) -> None:
@@ -64,12 +63,12 @@ def test_what_hooks_inherit(bundle: MakeBundle, leaked: tuple[int, ...]) -> None
     assert listed((box.path / "seen").read_text()) <= {"0", "1", "2", "3"}
 
 
-def test_a_working_directory_through_a_descriptor(bundle: MakeBundle, leaked: tuple[int, ...]) -> None:
+def test_a_working_directory_through_a_descriptor(container: MakeBundle, leaked: tuple[int, ...]) -> None:
     """CVE-2024-21626: the program would start in a directory of the host's, and exec in one of its making.
 
     A directory below the rootfs counts too: from there the way up leads past the container's root.
     """
-    box = bundle("ls", "..")
+    box = container("ls", "..")
     within = os.open(box.rootfs / "etc", os.O_RDONLY | os.O_DIRECTORY)
     for number in NUMBERS:
         box.config["process"]["cwd"] = f"/proc/self/fd/{number}"
@@ -85,7 +84,6 @@ def test_a_working_directory_through_a_descriptor(bundle: MakeBundle, leaked: tu
     (box.rootfs / "way").symlink_to("/proc/self/fd/6")
     assert box.exec("--cwd", "/way", "ls", "..", pass_fds=(*leaked, within)).returncode == 255
     os.close(within)
-    box.delete("--force").ok()
 
 
 def test_a_working_directory_that_the_root_cannot_be_left_from(bundle: MakeBundle) -> None:
@@ -114,7 +112,7 @@ def test_more_is_asked_for_than_the_caller_has(flag: str, bundle: MakeBundle, wo
     assert call.returncode == 1 and b"file descriptor 3 does not exist" in errors and b"log" not in output, errors
 
 
-def test_keys(bundle: MakeBundle) -> None:
+def test_keys(container: MakeBundle) -> None:
     """The session keyring of the caller holds what it logs in with: neither the program nor exec's finds it."""
     libc = ctypes.CDLL(None, use_errno=True)
     add_key, keyctl, session, join, set_permission = 248, 250, -3, 1, 5
@@ -127,7 +125,7 @@ def test_keys(bundle: MakeBundle) -> None:
     # For its possessor alone: it is only listed to a process that could use it.
     libc.syscall(keyctl, set_permission, key, 0x3F000000)
     assert "secret-of-the-caller" in Path("/proc/keys").read_text()
-    box = bundle("sh", "-c", "cat /proc/keys; exec sleep 1000")
+    box = container("sh", "-c", "cat /proc/keys; exec sleep 1000")
     box.config["linux"]["maskedPaths"] = []
     running(box)
     wait_until(lambda: "_ses." in box.output(), "the program has told")
@@ -139,13 +137,12 @@ def test_keys(bundle: MakeBundle) -> None:
     box.run("--detach", "--no-new-keyring").ok()
     wait_until(lambda: "secret-of-the-caller" in box.output(), "the program has told")
     assert "secret-of-the-caller" in box.exec("cat", "/proc/keys").ok().stdout
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("uid", [0, 1000])
-def test_groups(uid: int, bundle: MakeBundle) -> None:
+def test_groups(uid: int, container: MakeBundle) -> None:
     """Groups of the caller give rights to its files."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     box.config["process"]["user"] = {"uid": uid, "gid": uid}
     call = box.place.spawn("run", "--detach", "--bundle", box.save(), box.id, extra_groups=[4242, 27])
     assert call.wait() == 0
@@ -154,12 +151,11 @@ def test_groups(uid: int, bundle: MakeBundle) -> None:
         "exec", box.id, "grep", "Groups", "/proc/self/status", extra_groups=[4242, 27], stdout=subprocess.PIPE
     )
     assert call.communicate()[0].partition(b":")[2].strip() == b""
-    box.delete("--force").ok()
 
 
-def test_umask(bundle: MakeBundle) -> None:
+def test_umask(container: MakeBundle) -> None:
     """The runtime sets up with none, which neither the program nor a hook may have."""
-    box = bundle("sh", "-c", "umask; exec sleep 1000")
+    box = container("sh", "-c", "umask; exec sleep 1000")
     box.config["root"]["readonly"] = False
     box.config["hooks"] = {"createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "echo > made-by-a-hook"]}]}
     old = os.umask(0)
@@ -172,7 +168,6 @@ def test_umask(bundle: MakeBundle) -> None:
     assert os.stat(box.rootfs / "made-by-a-hook").st_mode & 0o777 == 0o644
     for path in (box.place.root / box.id).iterdir():
         assert not path.stat().st_mode & 0o077, path
-    box.delete("--force").ok()
 
 
 def test_a_hook_that_does_not_read(bundle: MakeBundle) -> None:
@@ -189,9 +184,9 @@ def test_a_hook_that_does_not_read(bundle: MakeBundle) -> None:
     assert call.wait() == 0
 
 
-def test_a_user_that_is_no_number(bundle: MakeBundle) -> None:
+def test_a_user_that_is_no_number(container: MakeBundle) -> None:
     """CVE-2026-30892: text after the number made it another user's, root's for one."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     running(box)
     wrong = ["1000abc", "1000:", "1000:10x", ":10", " 1000", "1000 ", "-1", "+1", "0x3e8", "1e3", "1_000", "١٠٠٠"]
     wrong += ["4294967295", "4294967296", "18446744073709551616", "1000:4294967295", "1000:1:1", "root", "1000\n"]
@@ -200,7 +195,6 @@ def test_a_user_that_is_no_number(bundle: MakeBundle) -> None:
         assert done.returncode == 255 or done.returncode == 1, user
         assert not done.stdout.strip().isdecimal() and "bad" in done.stderr + done.stdout, (user, done)
     assert box.exec("--user", "1000:1001", "id").ok().stdout.startswith("uid=1000")
-    box.delete("--force").ok()
 
 
 def test_another_process_of_the_recorded_number(bundle: MakeBundle) -> None:
@@ -223,14 +217,13 @@ def test_another_process_of_the_recorded_number(bundle: MakeBundle) -> None:
         box.delete("--force").ok()
 
 
-def test_no_mount_namespace(bundle: MakeBundle) -> None:
+def test_no_mount_namespace(container: MakeBundle) -> None:
     """The container is in its root all the same, and so is a process that joins it."""
-    box = without_mount_namespace(bundle)
+    box = without_mount_namespace(container)
     running(box)
     assert "decoy-of-the-host" not in box.exec("ls", "/", f"{box.place.path}").stdout
     assert box.exec("sh", "-c", "cd ../../..; ls").ok().stdout.split() == sorted(os.listdir(box.rootfs))
     assert os.stat(f"/proc/{box.pid()}/root/").st_ino == os.stat(box.rootfs).st_ino
-    box.delete("--force").ok()
 
 
 def test_delete_and_mounts_of_the_host(bundle: MakeBundle) -> None:

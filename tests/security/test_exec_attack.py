@@ -241,16 +241,15 @@ def test_the_helper_that_opens_its_procfs(bundle: MakeBundle) -> None:
 
 
 @pytest.mark.parametrize("name", ["clone", "setsid", "ioctl", "write"])
-def test_a_filter_that_does_not_let_the_clone_be_last(name: str, bundle: MakeBundle) -> None:
+def test_a_filter_that_does_not_let_the_clone_be_last(name: str, container: MakeBundle) -> None:
     """Without no_new_privs it must be loaded after, with CAP_SYS_ADMIN (docs/security.md); exec works all the same."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     rule = {"names": [name, "clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
     box.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
     box.config["process"]["noNewPrivileges"] = False
     running(box)
     for user in ("0:0", "1000:1000"):
         box.exec("--user", user, "grep", "-q", "Seccomp:.2", "/proc/self/status").ok()
-    box.delete("--force").ok()
 
 
 def test_exec(bundle: MakeBundle) -> None:

@@ -91,9 +91,9 @@ def little_memory() -> None:
 
 
 @pytest.mark.parametrize("kind", ["huge-line", "huge", "fifo", "folder", "device", "zero", "proc", "terminal", "loop"])
-def test_the_users_file(kind: str, bundle: MakeBundle, workplace: Workplace) -> None:
+def test_the_users_file(kind: str, container: MakeBundle, workplace: Workplace) -> None:
     """CVE-2026-61801 and what else may stand at /etc/passwd: it is read up to a limit, once, and not waited for."""
-    box = bundle("sh", "-c", "echo HOME=$HOME; exec sleep 1000")
+    box = container("sh", "-c", "echo HOME=$HOME; exec sleep 1000")
     box.config["process"]["env"] = ["PATH=/bin"]
     passwd = box.rootfs / "etc/passwd"
     passwd.unlink()
@@ -118,7 +118,6 @@ def test_the_users_file(kind: str, bundle: MakeBundle, workplace: Workplace) -> 
     assert box.output() == "HOME=/\n"
     call = box.place.spawn("exec", box.id, "sh", "-c", "echo $HOME", stdout=subprocess.PIPE, preexec_fn=little_memory)
     assert call.communicate(timeout=20)[0] == b"/\n" and call.returncode == 0
-    box.delete("--force").ok()
 
 
 def test_a_home_of_the_image_s(bundle: MakeBundle) -> None:
@@ -131,9 +130,9 @@ def test_a_home_of_the_image_s(bundle: MakeBundle) -> None:
 
 
 @pytest.mark.parametrize("shape", ["files", "links"])
-def test_writes_to_a_procfs_that_is_none(shape: str, bundle: MakeBundle, workplace: Workplace) -> None:
+def test_writes_to_a_procfs_that_is_none(shape: str, container: MakeBundle, workplace: Workplace) -> None:
     """CVE-2019-16884, CVE-2025-52881, CVE-2025-62596: values for the kernel reach the kernel, and nothing else."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     without_mount(box, "/proc")
     box.config["linux"].pop("maskedPaths")
     box.config["linux"].pop("readonlyPaths")
@@ -154,7 +153,6 @@ def test_writes_to_a_procfs_that_is_none(shape: str, bundle: MakeBundle, workpla
     assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "777\n"
     value = subprocess.run(["nsenter", "-n", "-t", str(pid), "cat", "/" + name], capture_output=True, check=True).stdout
     assert value == b"1\n"
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("kind", ["bind", "tmpfs"])

@@ -45,22 +45,21 @@ HOW = pytest.mark.parametrize("how", ["config", "added"])
 @HOW
 @pytest.mark.parametrize("link", ["/proc", "proc", "/proc/self/root/proc"])
 def test_a_link_where_the_volume_was_leads_to_no_other_mount(
-    how: str, link: str, bundle: MakeBundle, volume: Path
+    how: str, link: str, container: MakeBundle, volume: Path
 ) -> None:
     """It would uncover /proc/sys: kernel.core_pattern is the whole host's."""
-    box = attacked(bundle, volume, f"mv /data /away; ln -s {link} /data", how, "/data/sys")
+    box = attacked(container, volume, f"mv /data /away; ln -s {link} /data", how, "/data/sys")
     before = mounts_of(box.pid())
     assert "ro" in before["/proc/sys"].options
     one_line(mounts(box, "remove", {"destination": "/data/sys"}), 1, "unmount /data/sys: ", "/mounts/0")
     assert mounts_of(box.pid()) == before
-    box.delete("--force").ok()
 
 
 @HOW
-def test_a_renamed_directory_brings_another_mount_to_the_place(how: str, bundle: MakeBundle, volume: Path) -> None:
+def test_a_renamed_directory_brings_another_mount_to_the_place(how: str, container: MakeBundle, volume: Path) -> None:
     """A mask is a mount of ours, too, but not the one that is to go."""
     script = "mv /data /away; mv /hidden /data"
-    box = bundle("sh", "-c", f"until [ -e /go ]; do sleep 0.05; done; {script}; touch /done; sleep 1000")
+    box = container("sh", "-c", f"until [ -e /go ]; do sleep 0.05; done; {script}; touch /done; sleep 1000")
     box.config["process"]["capabilities"] = {}
     box.config["root"]["readonly"] = False
     for name in ("secret", "folder"):
@@ -85,12 +84,11 @@ def test_a_renamed_directory_brings_another_mount_to_the_place(how: str, bundle:
     # A place that nothing was mounted on by its name.
     one_line(mounts(box, "remove", {"destination": "/away/secret"}), 1, "unmount /away/secret: ")
     assert mounts_of(box.pid()) == before
-    box.delete("--force").ok()
 
 
 @HOW
-def test_what_is_put_on_top_is_not_taken_for_the_mount(how: str, bundle: MakeBundle, volume: Path) -> None:
-    box = bundle("sleep", "1000")
+def test_what_is_put_on_top_is_not_taken_for_the_mount(how: str, container: MakeBundle, volume: Path) -> None:
+    box = container("sleep", "1000")
     box.config["root"]["readonly"] = False
     for kind in ("bounding", "effective", "permitted"):
         box.config["process"]["capabilities"][kind].append("CAP_SYS_ADMIN")
@@ -107,12 +105,11 @@ def test_what_is_put_on_top_is_not_taken_for_the_mount(how: str, bundle: MakeBun
     assert "/data" not in mounts_of(pid)
     # And once more, now that it is gone.
     one_line(mounts(box, "remove", wanted), 1, "unmount /data: ")
-    box.delete("--force").ok()
 
 
-def test_what_lies_on_procfs_and_sysfs_stays(bundle: MakeBundle) -> None:
+def test_what_lies_on_procfs_and_sysfs_stays(container: MakeBundle) -> None:
     """Masks and read-only paths there are not the config's mounts, and what is does not go either."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     box.config["mounts"].append({"destination": "/sys/firmware", "type": "tmpfs", "source": "tmpfs"})
     pid = running(box)
     before = mounts_of(pid)
@@ -120,11 +117,10 @@ def test_what_lies_on_procfs_and_sysfs_stays(bundle: MakeBundle) -> None:
         assert place in before, place
         one_line(mounts(box, "remove", {"destination": place}), 1, "/mounts/0")
     assert mounts_of(pid) == before
-    box.delete("--force").ok()
 
 
-def test_remove_makes_nothing_and_follows_nothing(bundle: MakeBundle, volume: Path) -> None:
-    box = bundle("sleep", "1000")
+def test_remove_makes_nothing_and_follows_nothing(container: MakeBundle, volume: Path) -> None:
+    box = container("sleep", "1000")
     box.config["root"]["readonly"] = False
     (box.rootfs / "run").mkdir()
     (box.rootfs / "var/run").symlink_to("../run")
@@ -139,11 +135,10 @@ def test_remove_makes_nothing_and_follows_nothing(bundle: MakeBundle, volume: Pa
     assert mounts_of(pid).keys() - before.keys() == {"/run/x"}
     mounts(box, "remove", {"destination": "/var/run/x"}).ok()
     assert mounts_of(pid) == before
-    box.delete("--force").ok()
 
 
-def test_the_mounts_that_are_known_are_in_the_state(bundle: MakeBundle, volume: Path) -> None:
-    box = bundle("sleep", "1000")
+def test_the_mounts_that_are_known_are_in_the_state(container: MakeBundle, volume: Path) -> None:
+    box = container("sleep", "1000")
     box.config["root"]["readonly"] = False
     pid = running(box)
 
@@ -160,4 +155,3 @@ def test_the_mounts_that_are_known_are_in_the_state(bundle: MakeBundle, volume: 
     # As before.
     one_line(mounts(box, "remove", one, {"destination": "/two"}), 1, "/mounts/1")
     assert "/one" not in mounts_of(pid) and known() == made
-    box.delete("--force").ok()

@@ -41,11 +41,11 @@ HARD = {"ro", "nosuid", "nodev", "noexec"}
 
 
 @pytest.mark.parametrize("user", [False, True], ids=["", "userns"])
-def test_a_bind_keeps_the_flags_of_its_source(user: bool, bundle: MakeBundle, hard: Path) -> None:
+def test_a_bind_keeps_the_flags_of_its_source(user: bool, container: MakeBundle, hard: Path) -> None:
     """All of them without options. With some, what they do not name is cleared, as by runc and crun, but never what the
     kernel has locked for a user namespace.
     """
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     if user:
         add_user_namespace(box)
     points(box, "mnt", "only-ro")
@@ -54,12 +54,14 @@ def test_a_bind_keeps_the_flags_of_its_source(user: bool, bundle: MakeBundle, ha
     found = mounts_of(running(box))
     assert found["/mnt"].options >= HARD
     assert found["/only-ro"].options & HARD == (HARD if user else {"ro"})
-    box.delete("--force").ok()
 
 
-def test_root_in_a_user_namespace_cannot_undo_the_host_s_flags(bundle: MakeBundle, hard: Path) -> None:
-    """The kernel locks them (mount_namespaces(7)): CAP_SYS_ADMIN there is not over the host's mounts."""
-    box = bundle("sleep", "1000")
+def test_root_in_a_user_namespace_cannot_undo_the_host_s_flags(container: MakeBundle, hard: Path) -> None:
+    """The kernel locks them (mount_namespaces(7)): CAP_SYS_ADMIN there is not over the host's mounts.
+
+    What the config itself makes there is the container's to change, as with runc.
+    """
+    box = container("sleep", "1000")
     add_user_namespace(box)
     may(box, "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_SYS_CHROOT")
     points(box, "mnt")
@@ -75,8 +77,6 @@ def test_root_in_a_user_namespace_cannot_undo_the_host_s_flags(bundle: MakeBundl
     assert box.exec("umount", "/mnt/secret").returncode
     assert box.exec("umount", "-l", "/mnt/secret").returncode
     assert box.exec("ls", "/mnt/secret").ok().stdout == ""
-    # What the config itself made there is the container's to change, as with runc.
-    box.delete("--force").ok()
 
 
 def test_a_read_only_root_keeps_its_other_flags(bundle: MakeBundle, workplace: Workplace) -> None:
@@ -157,9 +157,9 @@ def test_a_mask_that_cannot_be_made_is_an_error(where: str, bundle: MakeBundle) 
         assert done.returncode == 1 and f"/etc/{name}" in done.stderr, done.stderr
 
 
-def test_read_only_paths(bundle: MakeBundle) -> None:
+def test_read_only_paths(container: MakeBundle) -> None:
     """They keep the flags that they had, and what they hold cannot be written."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     box.config["root"]["readonly"] = False
     may(box, "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE")
     pid = running(box)
@@ -169,14 +169,13 @@ def test_read_only_paths(bundle: MakeBundle) -> None:
     for path in paths:
         assert "ro" in found[path].options, path
     assert box.exec("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward").returncode
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("user", [False, True], ids=["", "userns"])
 @pytest.mark.parametrize("host_network", [False, True], ids=["", "host-network"])
-def test_sys_stays_read_only(user: bool, host_network: bool, bundle: MakeBundle) -> None:
+def test_sys_stays_read_only(user: bool, host_network: bool, container: MakeBundle) -> None:
     """crun 1.29 made it writable where a user namespace cannot have a sysfs of its own."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     may(box, "CAP_DAC_OVERRIDE", "CAP_NET_ADMIN")
     if host_network:
         box.config["linux"]["namespaces"] = [
@@ -193,12 +192,11 @@ def test_sys_stays_read_only(user: bool, host_network: bool, bundle: MakeBundle)
     found = mounts_of(running(box))
     assert found["/sys"].options >= {"ro", "nosuid", "nodev", "noexec"}
     assert box.exec("sh", "-c", "echo x > /sys/class/net/lo/ifalias").returncode
-    box.delete("--force").ok()
 
 
-def test_devices_bound_in_a_user_namespace(bundle: MakeBundle) -> None:
+def test_devices_bound_in_a_user_namespace(container: MakeBundle) -> None:
     """crun 1.29 lost nosuid and noexec."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     add_user_namespace(box)
     box.config["linux"]["devices"] = [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]
     if not os.path.exists("/dev/fuse"):
@@ -207,13 +205,12 @@ def test_devices_bound_in_a_user_namespace(bundle: MakeBundle) -> None:
     for name in ("null", "zero", "full", "random", "urandom", "tty"):
         assert found[f"/dev/{name}"].options >= {"nosuid", "noexec"}, name
     assert box.exec("sh", "-c", "echo > /dev/null && head -c 1 /dev/zero").ok().stdout == "\0"
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["", "cgroup-namespace"])
-def test_the_cgroups_of_others_are_not_there(own: bool, bundle: MakeBundle) -> None:
+def test_the_cgroups_of_others_are_not_there(own: bool, container: MakeBundle) -> None:
     """CVE-2023-25809: without a cgroup namespace too, only the container's own is mounted, and as its options say."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     may(box, "CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN")
     spaces = [entry["type"] for entry in box.config["linux"]["namespaces"] if entry["type"] != "cgroup"]
     set_namespaces(box, *spaces, *(["cgroup"] if own else []))
@@ -224,7 +221,6 @@ def test_the_cgroups_of_others_are_not_there(own: bool, bundle: MakeBundle) -> N
     assert os.stat(seen).st_ino == os.stat(own_folder).st_ino
     assert os.stat(seen / "cgroup.procs").st_ino == os.stat(own_folder / "cgroup.procs").st_ino
     assert box.exec("sh", "-c", f"echo 0 > /sys/fs/cgroup/{'memory/' if seen != folder else ''}cgroup.procs").returncode
-    box.delete("--force").ok()
 
 
 def without_numbers(text: str) -> list[str]:

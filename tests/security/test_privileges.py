@@ -50,9 +50,9 @@ def call(box: Bundle, *args: str | Path, before: Callable[[], None] = generous_c
 
 @pytest.mark.parametrize("user", [False, True], ids=["", "userns"])
 @pytest.mark.parametrize("uid", [0, 1000])
-def test_inheritable_capabilities(uid: int, user: bool, bundle: MakeBundle) -> None:
+def test_inheritable_capabilities(uid: int, user: bool, container: MakeBundle) -> None:
     """CVE-2022-29162, CVE-2022-27650, CVE-2025-27612: a file's inheritable capabilities would be the program's."""
-    box = bundle("sh", "-c", "cat /proc/self/status; exec sleep 1000")
+    box = container("sh", "-c", "cat /proc/self/status; exec sleep 1000")
     may(box, "CAP_KILL", "CAP_CHOWN")
     box.config["process"]["user"] = {"uid": uid, "gid": uid}
     if user:
@@ -70,7 +70,6 @@ def test_inheritable_capabilities(uid: int, user: bool, bundle: MakeBundle) -> N
     held = mask("CAP_KILL", "CAP_CHOWN", "CAP_SYS_PTRACE") if uid == 0 else NONE
     limit = mask("CAP_KILL", "CAP_CHOWN", "CAP_SYS_PTRACE")
     assert more == {"CapInh": NONE, "CapPrm": held, "CapEff": held, "CapBnd": limit, "CapAmb": NONE}
-    box.delete("--force").ok()
 
 
 def generous_with_output(box: Bundle) -> None:
@@ -80,26 +79,25 @@ def generous_with_output(box: Bundle) -> None:
 
 
 @pytest.mark.parametrize("uid", [0, 1000])
-def test_no_capabilities_at_all(uid: int, bundle: MakeBundle) -> None:
+def test_no_capabilities_at_all(uid: int, container: MakeBundle) -> None:
     """A process object without the property has none, not the runtime's."""
-    box = bundle("sh", "-c", "cat /proc/self/status; exec sleep 1000")
+    box = container("sh", "-c", "cat /proc/self/status; exec sleep 1000")
     box.config["process"].pop("capabilities")
     box.config["process"]["user"] = {"uid": uid, "gid": uid}
     running(box)
     wait_until(lambda: "CapAmb" in box.output(), "the program has told")
     assert sets(box.output()) == dict.fromkeys(SETS, NONE)
     assert sets(box.exec("cat", "/proc/self/status").ok().stdout) == dict.fromkeys(SETS, NONE)
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("no_new_privileges", [False, True])
 @pytest.mark.parametrize("seccomp", [False, True])
 @pytest.mark.parametrize("uid", [0, 1000])
 def test_a_created_container_has_dropped_what_it_will_not_have(
-    uid: int, seccomp: bool, no_new_privileges: bool, bundle: MakeBundle
+    uid: int, seccomp: bool, no_new_privileges: bool, container: MakeBundle
 ) -> None:
     """Already while it waits: all it does then is execve. And nobody but root may look into it."""
-    box = bundle("true")
+    box = container("true")
     may(box, "CAP_KILL")
     box.config["process"]["user"] = {"uid": uid, "gid": uid}
     box.config["process"]["noNewPrivileges"] = no_new_privileges
@@ -120,12 +118,11 @@ def test_a_created_container_has_dropped_what_it_will_not_have(
     assert status["Groups"] == ""
     # Not dumpable: its files in /proc are root's.
     assert os.stat(f"/proc/{pid}/fd").st_uid == 0
-    box.delete("--force").ok()
 
 
-def test_nobody_else_may_trace_a_container_that_waits(bundle: MakeBundle) -> None:
+def test_nobody_else_may_trace_a_container_that_waits(container: MakeBundle) -> None:
     """Another process of the same user could give it other code, or take what it has open."""
-    box = bundle("true")
+    box = container("true")
     box.config["process"]["user"] = {"uid": 4321, "gid": 4321}
     may(box)
     box.create().ok()
@@ -133,7 +130,6 @@ def test_nobody_else_may_trace_a_container_that_waits(bundle: MakeBundle) -> Non
     for command in (["readlink", exe], ["ls", f"/proc/{box.pid()}/fd/"], ["cat", f"/proc/{box.pid()}/environ"]):
         done = subprocess.run(command, user=4321, group=4321, extra_groups=[], capture_output=True, check=False)
         assert done.returncode, command
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("rules", [None, [], [{"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rw"}]])

@@ -77,8 +77,8 @@ def test_the_agent_may_let_it_happen_or_answer_itself(bundle: MakeBundle, agent:
     assert (box.rootfs / "tmp/x").is_dir()
 
 
-def test_exec_connects_again(bundle: MakeBundle, agent: Agent) -> None:
-    box = notify(bundle("sleep", "1000"), agent.path)
+def test_exec_connects_again(container: MakeBundle, agent: Agent) -> None:
+    box = notify(container("sleep", "1000"), agent.path)
     box.create().ok()
     box.start().ok()
     done = box.exec("mkdir", "/tmp/x")
@@ -93,13 +93,12 @@ def test_exec_connects_again(bundle: MakeBundle, agent: Agent) -> None:
     assert third["fds"] == second["fds"] == ["seccompFd"]
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    box.delete("--force").ok()
 
 
-def test_below_a_user_namespace_and_with_a_joined_pid_namespace(bundle: MakeBundle, agent: Agent) -> None:
-    first = bundle("sleep", "1000")
+def test_below_a_user_namespace_and_with_a_joined_pid_namespace(container: MakeBundle, agent: Agent) -> None:
+    first = container("sleep", "1000")
     first.create().ok()
-    box = notify(bundle("mkdir", "/tmp/x"), agent.path)
+    box = notify(container("mkdir", "/tmp/x"), agent.path)
     for entry in box.config["linux"]["namespaces"]:
         if entry["type"] == "pid":
             entry["path"] = f"/proc/{first.pid()}/ns/pid"
@@ -110,12 +109,11 @@ def test_below_a_user_namespace_and_with_a_joined_pid_namespace(bundle: MakeBund
     assert agent.states[-1]["pid"] == agent.states[-1]["state"]["pid"] == box.pid()
     box.delete("--force").ok()
     reap()
-    box = notify(bundle("mkdir", "/tmp/x"), agent.path)
+    box = notify(container("mkdir", "/tmp/x"), agent.path)
     box.config["linux"]["namespaces"].append({"type": "user"})
     for kind in ("uidMappings", "gidMappings"):
         box.config["linux"][kind] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
     assert "cross-device link" in box.run().stderr.lower()
-    first.delete("--force").ok()
 
 
 def test_the_program_s_own_execve(bundle: MakeBundle, agent: Agent) -> None:
@@ -173,9 +171,9 @@ def test_nobody_listens(bundle: MakeBundle, workplace: Workplace) -> None:
         refused(notify(bundle(), workplace.path / "datagrams"), "/linux/seccomp/listenerPath")
 
 
-def test_an_exec_that_the_agent_is_not_there_for(bundle: MakeBundle, workplace: Workplace) -> None:
+def test_an_exec_that_the_agent_is_not_there_for(container: MakeBundle, workplace: Workplace) -> None:
     agent = Agent(workplace.path / "agent", deny)
-    box = notify(bundle("sleep", "1000"), agent.path)
+    box = notify(container("sleep", "1000"), agent.path)
     box.create().ok()
     box.start().ok()
     agent.close()
@@ -183,7 +181,6 @@ def test_an_exec_that_the_agent_is_not_there_for(bundle: MakeBundle, workplace: 
     assert (done.returncode, done.stderr.count("\n")) == (255, 1)
     assert "failed to connect with seccomp agent" in done.stderr
     assert box.status() == "running"
-    box.delete("--force").ok()
 
 
 def test_metadata_without_a_path(bundle: MakeBundle) -> None:

@@ -103,9 +103,9 @@ def test_a_criu_that_does_not_work(script: str, bundle: MakeBundle, tmp_path: Pa
     assert cgroups_below(box.cgroup, itself=True) == []
 
 
-def test_no_criu_at_all(bundle: MakeBundle) -> None:
+def test_no_criu_at_all(container: MakeBundle) -> None:
     pytest.importorskip("pycriu")
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     running(box)
     hide = (
         "for f in /usr/sbin/criu /usr/local/sbin/criu /usr/bin/criu; do [ ! -e $f ] || mount --bind /dev/null $f; done"
@@ -115,7 +115,6 @@ def test_no_criu_at_all(bundle: MakeBundle) -> None:
     got = subprocess.run(argv, cwd=box.path, capture_output=True, text=True, check=False)
     one_line(got, 1, "there is no program criu", "install the package criu")
     assert not (box.path / "checkpoint").exists()
-    box.delete("--force").ok()
 
 
 @pytest.mark.usefixtures("public_place")
@@ -143,8 +142,8 @@ def told(box: Bundle, pid: int) -> dict[str, str]:
     return found
 
 
-def test_names_are_the_config_s_and_points_are_the_kernel_s(bundle: MakeBundle, tmp_path: Path) -> None:
-    box = bundle("sleep", "1000")
+def test_names_are_the_config_s_and_points_are_the_kernel_s(container: MakeBundle, tmp_path: Path) -> None:
+    box = container("sleep", "1000")
     box.config["root"]["readonly"] = False
     (box.rootfs / "real").mkdir()
     (box.rootfs / "link").symlink_to("/real")
@@ -161,18 +160,16 @@ def test_names_are_the_config_s_and_points_are_the_kernel_s(bundle: MakeBundle, 
     assert "/proc/keys" in masks and "/proc/acpi" not in masks
     cgroups = {point for point, name in found.items() if name.startswith("pyrunc:cgroup:")}
     assert len(found) == 2 + len(masks) + len(cgroups)
-    box.delete("--force").ok()
 
 
-def test_a_destination_that_would_end_its_key(bundle: MakeBundle, tmp_path: Path) -> None:
+def test_a_destination_that_would_end_its_key(container: MakeBundle, tmp_path: Path) -> None:
     """crun's CVE-2026-115520: what follows "]:" would be the name."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     box.config["root"]["readonly"] = False
     bind(box, tmp_path, "/a]:pyrunc:mount:0")
     pid = running(box)
     with pytest.raises(PyruncError, match="cannot be checkpointed"):
         told(box, pid)
-    box.delete("--force").ok()
 
 
 def test_mounts_that_came_with_a_recursive_bind(bundle: MakeBundle, tmp_path: Path) -> None:
@@ -192,9 +189,9 @@ def test_mounts_that_came_with_a_recursive_bind(bundle: MakeBundle, tmp_path: Pa
         subprocess.run(["umount", below], check=True)
 
 
-def test_cgroups_that_are_bound(bundle: MakeBundle) -> None:
+def test_cgroups_that_are_bound(container: MakeBundle) -> None:
     """On cgroup v1 without a cgroup namespace; every other view of the cgroups is a new mount, which CRIU makes."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     if "unified" in hierarchies() and len(hierarchies()) == 1:
         pytest.skip("cgroup v2 alone")
     spaces = box.config["linux"]["namespaces"]
@@ -204,7 +201,6 @@ def test_cgroups_that_are_bound(bundle: MakeBundle) -> None:
     mounted = {point for point, entry in mounts_of(pid).items() if entry.fstype == "cgroup"}
     assert set(found) == mounted != set()
     assert all(name == "pyrunc:cgroup:" + point.replace(",", "%2c") for point, name in found.items())
-    box.delete("--force").ok()
 
 
 # --- what CRIU finds at restore
@@ -294,8 +290,8 @@ def test_mount_points_behind_links_are_refused(link: str, exists: bool, bundle: 
     assert [entry.name for entry in victim.iterdir()] == ["in"] and list((victim / "in").iterdir()) == []
 
 
-def test_restored_mounts_must_not_have_more_rights(bundle: MakeBundle, tmp_path: Path) -> None:
-    box = bundle("sleep", "1000")
+def test_restored_mounts_must_not_have_more_rights(container: MakeBundle, tmp_path: Path) -> None:
+    box = container("sleep", "1000")
     box.config["root"]["readonly"] = False
     source = tmp_path / "source"
     source.mkdir()
@@ -310,7 +306,6 @@ def test_restored_mounts_must_not_have_more_rights(bundle: MakeBundle, tmp_path:
     entry.options.remove("ro")
     with pytest.raises(PyruncError, match="/data without ro"):
         stage.check_restored(table, limits)
-    box.delete("--force").ok()
 
 
 def test_images_of_somebody_else_s_making() -> None:

@@ -50,17 +50,16 @@ def test_state_list_and_ps_of_a_container_s_life(bundle: MakeBundle) -> None:
     assert place.call("list", "-q").ok().stdout == ""
 
 
-def test_kernel_memory_is_warned_of_once(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_kernel_memory_is_warned_of_once(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     box.config["linux"]["resources"] = {"memory": {"kernel": 1 << 30}}
     words = "ernel memory settings are ignored"
     assert box.run("--detach").ok().stderr.count(words) == 1
     assert box.call("update", "--kernel-memory", "5M", box.id).ok().stderr.count(words) == 1
-    box.delete("--force").ok()
 
 
-def test_update_by_flags_by_file_and_by_standard_input(bundle: MakeBundle, tmp_path: Path) -> None:
-    box = bundle("sleep", "100")
+def test_update_by_flags_by_file_and_by_standard_input(container: MakeBundle, tmp_path: Path) -> None:
+    box = container("sleep", "100")
     box.create().ok()
     limit = box.cgroup_dir("memory") / "memory.limit_in_bytes"
     pids = box.cgroup_dir("pids") / "pids.max"
@@ -80,7 +79,6 @@ def test_update_by_flags_by_file_and_by_standard_input(bundle: MakeBundle, tmp_p
         assert ("/memory" in got.stderr) == (b"memory" in text) and ("empty" in got.stderr) == (not text)
     assert box.call("update", "-r", tmp_path / "nothing", box.id).returncode == 1
     assert (limit.read_text(), pids.read_text()) == (f"{32 << 20}\n", "9\n")
-    box.delete("--force").ok()
 
 
 def test_engines_spellings(bundle: MakeBundle, tmp_path: Path) -> None:
@@ -126,8 +124,8 @@ def test_a_program_that_cannot_be_executed(bundle: MakeBundle, tmp_path: Path) -
     assert "run failed: exec /bin/lost: exec format error" in log.read_text()
 
 
-def test_debug_tells_the_steps_of_both_processes(bundle: MakeBundle, tmp_path: Path) -> None:
-    box = bundle("sleep", "100")
+def test_debug_tells_the_steps_of_both_processes(container: MakeBundle, tmp_path: Path) -> None:
+    box = container("sleep", "100")
     log = tmp_path / "log"
     flags = ("--debug", "--log", log, "--log-format", "json")
     create = ("create", "--bundle", box.save(), box.id)
@@ -149,4 +147,3 @@ def test_debug_tells_the_steps_of_both_processes(bundle: MakeBundle, tmp_path: P
     got = box.place.call("exec", "--tty", box.id, "true", flags=("--debug",)).ok()
     assert 'level=debug msg="enter the joined pid namespace' in got.stderr
     assert "level=debug" not in got.stdout
-    box.delete("--force").ok()

@@ -19,11 +19,10 @@ from tests.support.workplace import Bundle, MakeBundle, Result, Workplace
 # --- --cgroup-manager, --config
 
 
-def test_cgroup_manager(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "100")
+def test_cgroup_manager(container: MakeBundle) -> None:
+    box = container("sleep", "100")
     box.place.call("--cgroup-manager", "cgroupfs", "run", "-d", "-b", box.save(), box.id).ok()
     assert box.cgroup_dir("memory").is_dir()
-    box.delete("--force").ok()
 
 
 def test_no_cgroup(bundle: MakeBundle) -> None:
@@ -117,8 +116,8 @@ def mounts(box: Bundle, verb: str, *wanted: dict[str, Any] | object) -> None:
 
 
 @pytest.mark.parametrize("user", [False, True], ids=["", "user namespace"])
-def test_mounts_in_a_container_that_runs(bundle: MakeBundle, tmp_path: Path, user: bool) -> None:
-    box = bundle("sleep", "100")
+def test_mounts_in_a_container_that_runs(container: MakeBundle, tmp_path: Path, user: bool) -> None:
+    box = container("sleep", "100")
     if user:
         mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
         box.config["linux"]["namespaces"].append({"type": "user"})
@@ -146,7 +145,6 @@ def test_mounts_in_a_container_that_runs(bundle: MakeBundle, tmp_path: Path, use
     mounts(box, "remove", {"destination": "/scratch"}, bind)
     mounts(box, "remove", proc, file)
     assert set(mounts_of(pid)) == set(before)
-    box.delete("--force").ok()
 
 
 def test_mounts_that_cannot_be(bundle: MakeBundle, tmp_path: Path) -> None:
@@ -179,8 +177,8 @@ def test_mounts_that_cannot_be(bundle: MakeBundle, tmp_path: Path) -> None:
     box.delete().ok()
 
 
-def test_a_mount_s_place_is_looked_up_inside(bundle: MakeBundle, tmp_path: Path) -> None:
-    box = bundle("sleep", "100")
+def test_a_mount_s_place_is_looked_up_inside(container: MakeBundle, tmp_path: Path) -> None:
+    box = container("sleep", "100")
     box.config["root"]["readonly"] = False
     (box.rootfs / "way").symlink_to(tmp_path)
     pid = running(box)
@@ -189,7 +187,6 @@ def test_a_mount_s_place_is_looked_up_inside(bundle: MakeBundle, tmp_path: Path)
     assert not list(tmp_path.iterdir())
     # The link leads to nothing inside: an error, or a directory of that name below the rootfs.
     assert got.returncode == 1 or str(tmp_path / "out") in mounts_of(pid)
-    box.delete("--force").ok()
 
 
 # --- annotations: without --trust-annotations they are not heeded (test_annotations.py)

@@ -65,9 +65,9 @@ def test_the_terminal_is_the_user_s(user: bool, bundle: MakeBundle, workplace: W
     box.delete().ok()
 
 
-def test_it_is_the_controlling_terminal(bundle: MakeBundle, workplace: Workplace) -> None:
+def test_it_is_the_controlling_terminal(container: MakeBundle, workplace: Workplace) -> None:
     """An interrupt typed goes to the process; its hang-up ends it."""
-    box = bundle("sh", "-c", "trap 'echo interrupted' INT; echo ready; while :; do sleep 0.05; done")
+    box = container("sh", "-c", "trap 'echo interrupted' INT; echo ready; while :; do sleep 0.05; done")
     box.config["process"]["terminal"] = True
     with receiver(workplace.path / "console") as socket:
         box.run("--detach", "--console-socket", socket.path).ok()
@@ -77,11 +77,10 @@ def test_it_is_the_controlling_terminal(bundle: MakeBundle, workplace: Workplace
         assert b"interrupted" in read_all(master, b"interrupted")
         fields = Path(f"/proc/{box.pid()}/stat").read_text().rsplit(") ", 1)[1].split()
         assert fields[4] != "0"  # tty_nr
-    box.delete("--force").ok()
 
 
-def test_an_exec_s_terminal(bundle: MakeBundle, workplace: Workplace) -> None:
-    box = bundle("sleep", "1000")
+def test_an_exec_s_terminal(container: MakeBundle, workplace: Workplace) -> None:
+    box = container("sleep", "1000")
     running(box)
     with receiver(workplace.path / "console") as socket:
         box.exec(
@@ -92,7 +91,6 @@ def test_an_exec_s_terminal(bundle: MakeBundle, workplace: Workplace) -> None:
         assert read_all(master) == b"/dev/pts/0\r\nx\r\n"
     wait_until(lambda: _commands(box) == {"sleep"}, "it has ended")
     reap()
-    box.delete("--force").ok()
 
 
 def test_without_a_terminal_there_is_no_console(bundle: MakeBundle) -> None:
@@ -255,8 +253,8 @@ def test_what_was_written_last_is_not_lost(shell: Bundle) -> None:
             assert us.process.wait(PATIENCE) == 3
 
 
-def test_exec_on_our_terminal(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_exec_on_our_terminal(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     running(box)
     argv = ["exec", "--tty", "--env", "PS1=prompt> ", box.id, "sh"]
     with on_terminal(box, *argv, rows=30, columns=100) as us:
@@ -265,7 +263,6 @@ def test_exec_on_our_terminal(bundle: MakeBundle) -> None:
         text = us.until(b"/dev/pts/0\r\n")
         assert b"30 100\r\n" in text
         assert us.process.wait(PATIENCE) == 9
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("stdin", ["/dev/null", "pipe"])

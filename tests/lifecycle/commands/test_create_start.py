@@ -50,12 +50,11 @@ def test_from_create_to_delete(bundle: MakeBundle) -> None:
     assert not folder.exists()
 
 
-def test_start_returns_when_the_program_runs(bundle: MakeBundle) -> None:
-    box = bundle("/bin/busybox", "sleep", "1000")
+def test_start_returns_when_the_program_runs(container: MakeBundle) -> None:
+    box = container("/bin/busybox", "sleep", "1000")
     box.create().ok()
     box.start().ok()
     assert Path(f"/proc/{box.pid()}/cmdline").read_text() == "/bin/busybox\0sleep\x001000\0"
-    box.delete("--force").ok()
 
 
 def test_the_config_is_read_once(bundle: MakeBundle) -> None:
@@ -71,25 +70,23 @@ def test_the_config_is_read_once(bundle: MakeBundle) -> None:
     box.delete().ok()
 
 
-def test_the_second_of_a_name_is_refused_and_the_first_lives_on(bundle: MakeBundle) -> None:
-    box, other = bundle("sleep", "1000"), bundle("sleep", "1000")
+def test_the_second_of_a_name_is_refused_and_the_first_lives_on(container: MakeBundle) -> None:
+    box, other = container("sleep", "1000"), container("sleep", "1000")
     pid = running(box)
     other.id = box.id
     one_line(other.create(), 1, "container with given ID already exists")
     assert box.status() == "running" and box.pid() == pid
     assert not other.cgroup_dir("memory").exists()
-    box.delete("--force").ok()
 
 
-def test_the_second_in_a_cgroup_is_refused_and_the_first_lives_on(bundle: MakeBundle) -> None:
-    box, other = bundle("sleep", "1000"), bundle("sleep", "1000")
+def test_the_second_in_a_cgroup_is_refused_and_the_first_lives_on(container: MakeBundle) -> None:
+    box, other = container("sleep", "1000"), container("sleep", "1000")
     pid = running(box)
     other.config["linux"]["cgroupsPath"] = box.cgroup
     one_line(other.create(), 1, box.cgroup)
     one_line(other.call("state", other.id), 1, "container does not exist")
     other.delete("--force").ok()
     assert box.status() == "running" and box.pid() == pid
-    box.delete("--force").ok()
 
 
 def test_start_in_other_states(bundle: MakeBundle) -> None:
@@ -126,8 +123,8 @@ def test_without_a_process_it_can_be_created_not_started(bundle: MakeBundle) -> 
     box.delete().ok()
 
 
-def test_a_paused_container_is_not_started(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_a_paused_container_is_not_started(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     box.create().ok()
     box.call("pause", box.id).ok()
     assert box.status() == "paused"
@@ -135,7 +132,6 @@ def test_a_paused_container_is_not_started(bundle: MakeBundle) -> None:
     box.call("resume", box.id).ok()
     assert box.status() == "created"
     box.start().ok()
-    box.delete("--force").ok()
 
 
 def test_the_creator_may_end(bundle: MakeBundle) -> None:
@@ -148,9 +144,9 @@ def test_the_creator_may_end(bundle: MakeBundle) -> None:
     box.delete().ok()
 
 
-def test_a_start_that_was_killed(bundle: MakeBundle) -> None:
+def test_a_start_that_was_killed(container: MakeBundle) -> None:
     """It left exec.fifo behind; the state tells from the process, not from the file."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     box.create().ok()
     fifo = box.place.root / box.id / "exec.fifo"
     # What start does first.
@@ -161,7 +157,6 @@ def test_a_start_that_was_killed(bundle: MakeBundle) -> None:
     assert fifo.exists()
     assert box.status() == "running"
     one_line(box.start(), 1, "cannot start an already running container")
-    box.delete("--force").ok()
 
 
 def _has_reader(fifo: Path) -> bool:
@@ -221,9 +216,9 @@ KINDS = pytest.mark.parametrize(
 
 
 @KINDS
-def test_nothing_of_the_host_is_within_reach(change: Any, bundle: MakeBundle, launcher: Path) -> None:
+def test_nothing_of_the_host_is_within_reach(change: Any, container: MakeBundle, launcher: Path) -> None:
     """Its program is a sealed copy in memory (CVE-2019-5736), and it holds no directory of the host's."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     change(box)
     box.create().ok()
     pid = box.pid()
@@ -244,7 +239,6 @@ def test_nothing_of_the_host_is_within_reach(change: Any, bundle: MakeBundle, la
     assert os.readlink(f"/proc/{pid}/cwd") in ("/", str(box.rootfs))
     box.start().ok()
     assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"]
-    box.delete("--force").ok()
 
 
 @KINDS

@@ -108,12 +108,11 @@ def test_limits_above_the_caller_s(doctor: Doctor, bundle: MakeBundle) -> None:
     assert ("rlimits", "/process/rlimits/0/hard") in problems(found)
 
 
-def test_a_cgroup_that_is_taken(doctor: Doctor, bundle: MakeBundle) -> None:
-    first, second = bundle("sleep", "100"), bundle("/bin/true")
+def test_a_cgroup_that_is_taken(doctor: Doctor, container: MakeBundle) -> None:
+    first, second = container("sleep", "100"), container("/bin/true")
     first.create().ok()
     second.config["linux"]["cgroupsPath"] = first.cgroup
     assert ("cgroup", "/linux/cgroupsPath") in problems(of_bundle(doctor, second))
-    first.delete("--force").ok()
 
 
 @pytest.mark.usefixtures("public_place")

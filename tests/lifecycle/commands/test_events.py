@@ -37,8 +37,8 @@ def read(stream: subprocess.Popen[bytes]) -> dict[str, Any]:
     return found
 
 
-def test_stats_once(bundle: MakeBundle) -> None:
-    box = bundle("sh", "-c", "while :; do :; done")
+def test_stats_once(container: MakeBundle) -> None:
+    box = container("sh", "-c", "while :; do :; done")
     box.config["linux"]["resources"] = {"memory": {"limit": 64 << 20}, "pids": {"limit": 30}}
     running(box)
     wait_until(lambda: int((box.cgroup_dir("cpuacct") / "cpuacct.usage").read_text()) > 0, "time is counted")
@@ -63,11 +63,10 @@ def test_stats_once(bundle: MakeBundle) -> None:
     assert data["pids"] == {"current": 1, "limit": 30}
     # Nothing but lo in its network namespace.
     assert data["network_interfaces"] is None
-    box.delete("--force").ok()
 
 
-def test_the_counters_of_its_interfaces(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "100")
+def test_the_counters_of_its_interfaces(container: MakeBundle) -> None:
+    box = container("sleep", "100")
     pid = running(box)
     subprocess.run(["nsenter", "-t", str(pid), "-n", "ip", "link", "add", "eth7", "type", "bridge"], check=True)
     subprocess.run(["nsenter", "-t", str(pid), "-n", "ip", "link", "set", "eth7", "up"], check=True)
@@ -75,7 +74,6 @@ def test_the_counters_of_its_interfaces(bundle: MakeBundle) -> None:
     names = [direction + what for direction in ("Rx", "Tx") for what in ("Bytes", "Packets", "Errors", "Dropped")]
     assert list(found) == ["Name", *names]
     assert (found["Name"], found["RxBytes"]) == ("eth7", 0)
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("flag", ["--interval=100ms", "-interval=0.1s"])

@@ -87,8 +87,8 @@ def test_it_is_in_the_container_s_everything(box: Bundle) -> None:
         gone(pid)
 
 
-def test_defaults_are_the_container_s_process(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_defaults_are_the_container_s_process(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     process = box.config["process"]
     process["user"] = {"uid": 1000, "gid": 1001, "additionalGids": [7, 8], "umask": 0o27}
     process["cwd"] = "/tmp"
@@ -108,7 +108,6 @@ def test_defaults_are_the_container_s_process(bundle: MakeBundle) -> None:
         assert Path(f"/proc/{pid}/limits").read_text() == Path(f"/proc/{box.pid()}/limits").read_text()
     finally:
         gone(pid)
-    box.delete("--force").ok()
 
 
 def test_env_adds_to_the_container_s(box: Bundle) -> None:
@@ -160,8 +159,8 @@ def test_a_capability_that_is_none_is_warned_of(box: Bundle) -> None:
     assert "warning" not in box.exec("--cap", "CAP_NET_ADMIN", "true").ok().stderr
 
 
-def test_ambient_only_where_something_is_inheritable(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_ambient_only_where_something_is_inheritable(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     box.config["process"]["capabilities"]["inheritable"] = ["CAP_KILL"]
     running(box)
     pid = detached(box, "--cap", "CAP_NET_RAW", "sleep", "1000")
@@ -170,16 +169,14 @@ def test_ambient_only_where_something_is_inheritable(bundle: MakeBundle) -> None
     assert int(found["CapInh"], 16) == 1 << 5
     # Not inheritable, so it cannot be ambient.
     assert int(found["CapAmb"], 16) == 0
-    box.delete("--force").ok()
 
 
-def test_no_new_privs(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_no_new_privs(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     box.config["process"]["noNewPrivileges"] = False
     running(box)
     assert "NoNewPrivs:\t0\n" in box.exec("cat", "/proc/self/status").ok().stdout
     assert "NoNewPrivs:\t1\n" in box.exec("--no-new-privs", "cat", "/proc/self/status").ok().stdout
-    box.delete("--force").ok()
 
 
 def test_a_process_of_its_own(box: Bundle) -> None:
@@ -241,8 +238,8 @@ def test_seccomp_is_the_container_s(bundle: MakeBundle) -> None:
         box.delete("--force").ok()
 
 
-def test_in_a_user_namespace(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_in_a_user_namespace(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     add_user_namespace(box)
     running(box)
     pid = detached(box, "--user", "5:6", "sleep", "1000")
@@ -252,13 +249,12 @@ def test_in_a_user_namespace(bundle: MakeBundle) -> None:
         assert namespaces_of(pid) == namespaces_of(box.pid())
     finally:
         gone(pid)
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("kinds", [("mount",), ("mount", "pid", "cgroup", "time"), ("pid",)], ids="+".join)
-def test_with_some_namespaces_only(kinds: tuple[str, ...], bundle: MakeBundle) -> None:
+def test_with_some_namespaces_only(kinds: tuple[str, ...], container: MakeBundle) -> None:
     """A new cgroup or time namespace is joined, what the container shares with the host is shared by exec too."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     set_namespaces(box, *kinds)
     if "mount" not in kinds:
         for name in ("maskedPaths", "readonlyPaths"):
@@ -269,31 +265,28 @@ def test_with_some_namespaces_only(kinds: tuple[str, ...], bundle: MakeBundle) -
     assert namespaces_of(pid) == namespaces_of(box.pid())
     assert os.stat(f"/proc/{pid}/root").st_ino == os.stat(box.rootfs).st_ino
     gone(pid)
-    box.delete("--force").ok()
 
 
-def test_in_a_full_cgroup(bundle: MakeBundle) -> None:
+def test_in_a_full_cgroup(container: MakeBundle) -> None:
     """A cgroup that has no room for a clone takes a process all the same, so that one can look into it."""
-    box = bundle("sh", "-c", "sleep 1000 & sleep 1000 & wait")
+    box = container("sh", "-c", "sleep 1000 & sleep 1000 & wait")
     box.config["linux"]["resources"]["pids"] = {"limit": 3}
     pid = running(box)
     wait_until(lambda: (box.cgroup_dir("pids") / "pids.current").read_text() == "3\n", "it is full")
     got = box.exec("grep", "pids:", "/proc/self/cgroup").ok()
     assert got.stdout.rstrip().endswith(box.cgroup)
     assert box.pid() == pid
-    box.delete("--force").ok()
 
 
 # ---- states, errors ----
 
 
-def test_in_a_created_container(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_in_a_created_container(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     box.create().ok()
     assert box.exec("echo", "hello").ok().stdout == "hello\n"
     assert box.status() == "created"
     box.start().ok()
-    box.delete("--force").ok()
 
 
 def test_in_a_stopped_or_missing_container(bundle: MakeBundle) -> None:
@@ -428,14 +421,13 @@ def test_a_runtime_in_the_foreground_that_is_killed(box: Bundle) -> None:
     gone(left)
 
 
-def test_an_engine_s_profile(bundle: MakeBundle) -> None:
+def test_an_engine_s_profile(container: MakeBundle) -> None:
     """With docker's filter and without no_new_privs, as any user."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     box.config["process"]["noNewPrivileges"] = False
     box.config["linux"]["seccomp"] = json.loads((TOP / "tests/data/profiles/docker.json").read_text())
     running(box)
     assert box.exec("--user", "1000:1000", "id", "-u").ok().stdout == "1000\n"
-    box.delete("--force").ok()
 
 
 def test_a_container_that_goes_away_meanwhile(box: Bundle) -> None:

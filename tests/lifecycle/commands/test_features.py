@@ -24,10 +24,6 @@ def features(runtime: Path) -> Features:
     return found
 
 
-def stop(box: Bundle) -> None:
-    box.delete("--force").ok()
-
-
 def test_both_versions_and_those_between_are_accepted(bundle: MakeBundle, features: Features) -> None:
     box = bundle()
     for version in (features["ociVersionMin"], "1.2.1", features["ociVersionMax"]):
@@ -56,9 +52,9 @@ def test_mount_options(features: Features) -> None:
     assert {"idmap", "ridmap"} <= set(features["mountOptions"])
 
 
-def test_namespaces(bundle: MakeBundle, features: Features) -> None:
+def test_namespaces(container: MakeBundle, features: Features) -> None:
     kinds = features["linux"]["namespaces"]
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     box.config["linux"]["namespaces"] = [{"type": kind} for kind in kinds]
     for kind in ("uidMappings", "gidMappings"):
         box.config["linux"][kind] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
@@ -70,7 +66,6 @@ def test_namespaces(bundle: MakeBundle, features: Features) -> None:
     assert {NAMESPACE_FILES[kind] for kind in kinds} == {
         name.removesuffix("_for_children") for name in os.listdir("/proc/self/ns")
     }
-    stop(box)
 
 
 def test_capabilities(bundle: MakeBundle, features: Features) -> None:
@@ -91,19 +86,18 @@ def test_capabilities(bundle: MakeBundle, features: Features) -> None:
             assert int(lines[kind], 16) == mask, kind
 
 
-def test_cgroups(bundle: MakeBundle, features: Features) -> None:
+def test_cgroups(container: MakeBundle, features: Features) -> None:
     """v1 here; v2 and systemd have a virtual machine of their own (tests/vm)."""
     cgroup = features["linux"]["cgroup"]
     assert cgroup == {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
     if "memory" not in hierarchies():
         pytest.skip("no cgroup v1")
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     box.config["linux"]["resources"] = {"memory": {"limit": 64 << 20}, "pids": {"limit": 7}}
     box.create().ok()
     assert f":{box.cgroup}\n" in Path(f"/proc/{box.pid()}/cgroup").read_text()
     assert (box.cgroup_dir("memory") / "memory.limit_in_bytes").read_text() == f"{64 << 20}\n"
     assert (box.cgroup_dir("pids") / "pids.max").read_text() == "7\n"
-    stop(box)
 
 
 # ---- seccomp ----
@@ -179,7 +173,7 @@ def test_seccomp_architectures(bundle: MakeBundle, features: Features) -> None:
             assert arch not in ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64")
         else:
             assert "Seccomp:\t2" in Path(f"/proc/{box.pid()}/status").read_text()
-            stop(box)
+            box.delete("--force").ok()
     box.config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_PDP11"]}
     assert "SCMP_ARCH_PDP11" in box.create().stderr
 
@@ -195,7 +189,7 @@ def test_seccomp_flags(bundle: MakeBundle, features: Features) -> None:
         done = box.create()
         assert (done.returncode == 0) == (flag in seccomp["supportedFlags"]), flag
         if done.returncode == 0:
-            stop(box)
+            box.delete("--force").ok()
 
 
 def test_seccomp_default_errno(bundle: MakeBundle) -> None:

@@ -115,8 +115,8 @@ def test_what_nobody_has_changed_does_not_differ(status: str, full: Bundle) -> N
     full.delete("--force").ok()
 
 
-def test_a_user_namespace_is_understood(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_a_user_namespace_is_understood(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     add_user_namespace(box)
     box.config["process"]["user"] = {"uid": 5, "gid": 6, "additionalGids": [7]}
     box.config["process"]["capabilities"] = {"bounding": ["CAP_CHOWN"]}
@@ -125,7 +125,6 @@ def test_a_user_namespace_is_understood(bundle: MakeBundle) -> None:
     assert differing(found) == {}
     assert row(found, "ids", "uid")["effective"] == 5
     assert row(found, "ids", "uidMappings")["effective"] == ["0 100000 65536"]
-    box.delete("--force").ok()
 
 
 CHANGES = {
@@ -157,8 +156,8 @@ def test_what_was_changed_from_outside_differs(full: Bundle) -> None:
     full.delete("--force").ok()
 
 
-def test_mounts_from_outside_differ(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_mounts_from_outside_differ(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     options = ["nosuid", "nodev", "size=1m"]
     for name in ("/gone", "/again", "/covered"):
         box.config["mounts"].append({"destination": name, "type": "tmpfs", "source": "tmpfs", "options": options})
@@ -176,7 +175,6 @@ def test_mounts_from_outside_differ(bundle: MakeBundle) -> None:
         "nodev is missing; ro is not asked for",
         "another mount is on top of it",
     ]
-    box.delete("--force").ok()
 
 
 def test_a_process_that_was_moved_to_another_cgroup(full: Bundle) -> None:
@@ -208,9 +206,9 @@ def test_update_and_mounts_are_no_differences(full: Bundle) -> None:
     full.delete("--force").ok()
 
 
-def test_what_execve_makes_of_capabilities(bundle: MakeBundle) -> None:
+def test_what_execve_makes_of_capabilities(container: MakeBundle) -> None:
     """A user who is not root keeps only ambient ones: it differs, and the reason is said."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     box.config["process"]["user"] = {"uid": 1000, "gid": 1000}
     names = ["CAP_KILL"]
     box.config["process"]["capabilities"] = {"bounding": names, "permitted": names, "effective": names}
@@ -218,7 +216,6 @@ def test_what_execve_makes_of_capabilities(bundle: MakeBundle) -> None:
     found = inspect(box)
     assert differing(found) == {"/process/capabilities/effective": [], "/process/capabilities/permitted": []}
     assert "execve(2)" in row(found, "capabilities", "effective")["note"]
-    box.delete("--force").ok()
 
 
 def test_system_calls_are_asked_of_the_kernel_s_filter(full: Bundle) -> None:

@@ -70,8 +70,8 @@ def test_kill_in_every_state(bundle: MakeBundle) -> None:
     box.delete().ok()
 
 
-def test_a_signal_for_a_paused_container_waits(bundle: MakeBundle) -> None:
-    box = bundle()
+def test_a_signal_for_a_paused_container_waits(container: MakeBundle) -> None:
+    box = container()
     box.config["process"]["args"] = [script(box, TRAPS)]
     running(box)
     wait_until(lambda: box.output() == "ready\n", "it is ready")
@@ -81,7 +81,6 @@ def test_a_signal_for_a_paused_container_waits(bundle: MakeBundle) -> None:
     assert box.output() == "ready\n"
     box.call("resume", box.id).ok()
     wait_until(lambda: box.output() == "ready\nUSR1\n", "it arrives")
-    box.delete("--force").ok()
 
 
 def test_kill_goes_to_the_first_process_alone(bundle: MakeBundle) -> None:
@@ -111,15 +110,14 @@ def test_without_a_pid_namespace_sigkill_is_for_all(bundle: MakeBundle) -> None:
     box.delete().ok()
 
 
-def test_all_with_another_signal(bundle: MakeBundle) -> None:
-    box = bundle("sh", "-c", "sleep 1000 & sleep 1000 & trap : TERM; while :; do wait; sleep 0.01; done")
+def test_all_with_another_signal(container: MakeBundle) -> None:
+    box = container("sh", "-c", "sleep 1000 & sleep 1000 & trap : TERM; while :; do wait; sleep 0.01; done")
     running(box)
     wait_until(lambda: sum(_arguments(pid) == ["sleep", "1000"] for pid in box_pids(box)) == 2, "all run")
     pids = [pid for pid in box_pids(box) if _arguments(pid) == ["sleep", "1000"]]
     box.kill("TERM", "--all").ok()
     wait_until(lambda: all(has_ended(pid) for pid in pids), "they end")
     assert box.status() == "running"
-    box.delete("--force").ok()
 
 
 def box_pids(box: Bundle) -> list[int]:
@@ -228,12 +226,11 @@ def test_child_cgroups_that_the_container_made(stopped: bool, bundle: MakeBundle
         assert not box.cgroup_dir(controller).exists()
 
 
-def test_a_container_that_runs_on_while_it_forks(bundle: MakeBundle) -> None:
-    box = bundle("sh", "-c", "while :; do sleep 0.001 & done")
+def test_a_container_that_runs_on_while_it_forks(container: MakeBundle) -> None:
+    box = container("sh", "-c", "while :; do sleep 0.001 & done")
     set_namespaces(box, "mount")
     box.config["linux"]["resources"]["pids"] = {"limit": 50}
     running(box)
-    box.delete("--force").ok()
 
 
 def test_a_cgroup_that_somebody_else_removed(bundle: MakeBundle) -> None:
@@ -319,9 +316,9 @@ def test_a_container_whose_creator_was_killed_at_the_end(bundle: MakeBundle) -> 
     assert box.delete().ok().stderr == ""
 
 
-def test_a_format_that_is_not_known(bundle: MakeBundle) -> None:
+def test_a_format_that_is_not_known(container: MakeBundle) -> None:
     """That of a newer pyrunc: an error, and nothing is taken for something else."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     running(box)
     file = box.place.root / box.id / "state.json"
     recorded = json.loads(file.read_text())
@@ -330,7 +327,6 @@ def test_a_format_that_is_not_known(bundle: MakeBundle) -> None:
         one_line(got, 1, "format")
     file.write_text(json.dumps(recorded))
     assert box.status() == "running"
-    box.delete("--force").ok()
 
 
 def test_in_a_user_namespace(bundle: MakeBundle) -> None:

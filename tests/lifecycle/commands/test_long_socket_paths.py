@@ -24,8 +24,8 @@ def long(request: pytest.FixtureRequest, workplace: Workplace) -> Iterator[Path]
     yield folder / "socket"
 
 
-def test_console_and_pidfd_sockets(long: Path, bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_console_and_pidfd_sockets(long: Path, container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     box.config["process"]["terminal"] = True
     second = long.with_name("p" * 105)
     with receiver(long) as console, receiver(second) as pidfd:
@@ -38,7 +38,6 @@ def test_console_and_pidfd_sockets(long: Path, bundle: MakeBundle) -> None:
         pidfd.take()
     wait_until(lambda: len((box.cgroup_dir("pids") / "cgroup.procs").read_text().split()) == 1, "exec's has ended")
     reap()
-    box.delete("--force").ok()
 
 
 def test_the_agent_of_a_listener(long: Path, bundle: MakeBundle) -> None:

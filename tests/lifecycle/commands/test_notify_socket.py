@@ -91,8 +91,8 @@ def waiting(box: Bundle, *argv: str, manager: Manager) -> subprocess.Popen[bytes
 
 
 @pytest.mark.parametrize("user", [False, True], ids=["", "user namespace"])
-def test_start_waits_until_the_container_is_ready(bundle: MakeBundle, manager: Manager, user: bool) -> None:
-    box = bundle("sleep", "100")
+def test_start_waits_until_the_container_is_ready(container: MakeBundle, manager: Manager, user: bool) -> None:
+    box = container("sleep", "100")
     if user:
         add_user_namespace(box)
         subprocess.run(["chown", "-R", f"{MAPPED}:{MAPPED}", box.rootfs], check=True)
@@ -108,7 +108,6 @@ def test_start_waits_until_the_container_is_ready(bundle: MakeBundle, manager: M
     assert [manager.hear() for _ in range(3)] == ["READY=1\n", f"MAINPID={pid}\n", "BARRIER=1"]
     assert start.wait(PATIENCE) == 0
     assert manager.heard_nothing()
-    box.delete("--force").ok()
 
 
 def test_start_does_not_wait_for_one_that_ends(bundle: MakeBundle, manager: Manager) -> None:
@@ -120,14 +119,13 @@ def test_start_does_not_wait_for_one_that_ends(bundle: MakeBundle, manager: Mana
     box.delete().ok()
 
 
-def test_a_manager_that_goes_away(bundle: MakeBundle, manager: Manager) -> None:
-    box = bundle("sleep", "100")
+def test_a_manager_that_goes_away(container: MakeBundle, manager: Manager) -> None:
+    box = container("sleep", "100")
     box.create(env=manager.env).ok()
     start = waiting(box, "start", box.id, manager=manager)
     manager.sock.close()
     say(box.pid(), b"READY=1")
     assert start.wait(PATIENCE) == 0
-    box.delete("--force").ok()
 
 
 def test_a_manager_that_reads_nothing(bundle: MakeBundle, tmp_path: Path) -> None:
@@ -148,13 +146,12 @@ def test_a_manager_that_reads_nothing(bundle: MakeBundle, tmp_path: Path) -> Non
     manager.sock.close()
 
 
-def test_run_detached(bundle: MakeBundle, manager: Manager) -> None:
-    box = bundle("sleep", "100")
+def test_run_detached(container: MakeBundle, manager: Manager) -> None:
+    box = container("sleep", "100")
     run = waiting(box, "run", "--detach", "--bundle", str(box.save()), box.id, manager=manager)
     say(box.pid(), b"READY=1\n")
     assert [manager.hear() for _ in range(3)] == ["READY=1\n", f"MAINPID={box.pid()}\n", "BARRIER=1"]
     assert run.wait(PATIENCE) == 0
-    box.delete("--force").ok()
 
 
 def test_run_in_the_foreground(bundle: MakeBundle, manager: Manager) -> None:

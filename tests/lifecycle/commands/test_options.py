@@ -22,29 +22,27 @@ from tests.support.workplace import MakeBundle, Workplace, one_line
 # ---- descriptors ----
 
 
-def test_no_descriptor_is_passed_unless_asked_for(bundle: MakeBundle) -> None:
+def test_no_descriptor_is_passed_unless_asked_for(container: MakeBundle) -> None:
     """CVE-2024-21626: not the caller's, not the runtime's."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     with_descriptors(box, f"3<{box.path} 4</dev/zero 9<{box.path}")
     pid = running(box)
     assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"]
-    box.delete("--force").ok()
 
 
-def test_preserve_fds(bundle: MakeBundle) -> None:
-    box = bundle("sh", "-c", "echo three >&3; read line <&4; echo $line; exec sleep 1000")
+def test_preserve_fds(container: MakeBundle) -> None:
+    box = container("sh", "-c", "echo three >&3; read line <&4; echo $line; exec sleep 1000")
     (box.path / "four").write_text("from four\n")
     with_descriptors(box, f"3>>{box.path}/three 4<{box.path}/four 5</dev/zero 6</dev/zero")
     box.run("--detach", "--preserve-fds", "2").ok()
     assert sorted(os.listdir(f"/proc/{box.pid()}/fd")) == ["0", "1", "2", "3", "4"]
     wait_until(lambda: box.output() == "from four\n", "it reads")
     assert (box.path / "three").read_text() == "three\n"
-    box.delete("--force").ok()
 
 
-def test_many_preserved_descriptors(bundle: MakeBundle) -> None:
+def test_many_preserved_descriptors(container: MakeBundle) -> None:
     """Where the runtime's own would be."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     with_descriptors(box, " ".join(f"{fd}<{box.path}/fd{fd}" for fd in range(3, 10)))
     for fd in range(3, 10):
         (box.path / f"fd{fd}").touch()
@@ -54,7 +52,6 @@ def test_many_preserved_descriptors(bundle: MakeBundle) -> None:
         assert os.readlink(f"/proc/{pid}/fd/{fd}") == str(box.path / f"fd{fd}")
     box.start().ok()
     assert sorted(map(int, os.listdir(f"/proc/{pid}/fd"))) == list(range(10))
-    box.delete("--force").ok()
 
 
 def test_a_descriptor_that_is_missing(bundle: MakeBundle) -> None:
@@ -103,11 +100,10 @@ def test_the_pid_file(bundle: MakeBundle) -> None:
     box.delete().ok()
 
 
-def test_a_relative_pid_file_is_of_the_caller_s_directory(bundle: MakeBundle, workplace: Workplace) -> None:
-    box = bundle("sleep", "1000")
+def test_a_relative_pid_file_is_of_the_caller_s_directory(container: MakeBundle, workplace: Workplace) -> None:
+    box = container("sleep", "1000")
     box.run("--detach", "--pid-file", "pid", cwd=workplace.path).ok()
     assert (workplace.path / "pid").read_text() == str(box.pid())
-    box.delete("--force").ok()
 
 
 def test_a_pid_file_that_cannot_be_written(bundle: MakeBundle) -> None:

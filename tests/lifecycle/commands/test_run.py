@@ -71,9 +71,9 @@ def test_streams_that_are_closed(bundle: MakeBundle) -> None:
     assert lines[1:] == ["0", "1", "2", "3"]
 
 
-def test_the_caller_ignores_its_children(bundle: MakeBundle) -> None:
+def test_the_caller_ignores_its_children(container: MakeBundle) -> None:
     """With SIGCHLD ignored, as it is after nohup-like wrappers, the kernel keeps no status for whoever waits."""
-    box = bundle("sh", "-c", "exit 3")
+    box = container("sh", "-c", "exit 3")
     box.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "exit 0"]}]}
     argv = ["env", "--ignore-signal=CHLD", str(box.place.runtime), "--root", str(box.place.root)]
     assert subprocess.run([*argv, "run", "--bundle", box.save(), box.id], check=False).returncode == 3
@@ -81,7 +81,6 @@ def test_the_caller_ignores_its_children(bundle: MakeBundle) -> None:
     running(box)
     done = subprocess.run([*argv, "exec", box.id, "sh", "-c", "exit 4"], check=False)
     assert done.returncode == 4
-    box.delete("--force").ok()
 
 
 def test_nothing_is_left_after_it(bundle: MakeBundle) -> None:
@@ -99,14 +98,13 @@ def test_keep_leaves_it_stopped(bundle: MakeBundle) -> None:
     box.delete().ok()
 
 
-def test_detached_it_returns_when_the_program_runs(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_detached_it_returns_when_the_program_runs(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     file = box.path / "pid"
     box.run("--detach", "--pid-file", file).ok()
     assert box.status() == "running"
     assert file.read_text() == str(box.pid())
     assert Path(f"/proc/{box.pid()}/cmdline").read_text().startswith("sleep\0")
-    box.delete("--force").ok()
 
 
 def test_what_it_leaves_running_goes_with_it(bundle: MakeBundle) -> None:
@@ -134,9 +132,9 @@ HOOK = "cat >/dev/null; echo >{0}/begun; while [ ! -e {0}/go ]; do sleep 0.02; d
 
 
 @pytest.mark.parametrize("end", ["a program that cannot be executed", "deleted by somebody else"])
-def test_who_has_its_name_meanwhile_is_left_alone(end: str, bundle: MakeBundle, tmp_path: Path) -> None:
+def test_who_has_its_name_meanwhile_is_left_alone(end: str, container: MakeBundle, tmp_path: Path) -> None:
     """A run takes its own container away, and no other that has got its name and cgroup while poststop hooks run."""
-    first, second = bundle("sleep", "1000"), bundle("sleep", "1000")
+    first, second = container("sleep", "1000"), container("sleep", "1000")
     first.config["hooks"] = {"poststop": [{"path": "/bin/sh", "args": ["sh", "-c", HOOK.format(tmp_path)]}]}
     if end != "deleted by somebody else":
         (first.rootfs / "bin/nonsense").write_bytes(b"\1\2")
@@ -155,7 +153,6 @@ def test_who_has_its_name_meanwhile_is_left_alone(end: str, bundle: MakeBundle, 
     for call in calls:
         call.wait(60)
     assert first.status() == "running"
-    first.delete("--force").ok()
 
 
 # ---- signals ----
@@ -270,9 +267,8 @@ def test_output_of_a_process_that_outlives_the_first(bundle: MakeBundle) -> None
         assert process.stdout and process.stdout.read() == b"done\n"
 
 
-def test_a_container_in_a_container_s_name(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_a_container_in_a_container_s_name(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     running(box)
     one_line(box.run(), 1, "container with given ID already exists")
     assert box.status() == "running"
-    box.delete("--force").ok()

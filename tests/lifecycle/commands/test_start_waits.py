@@ -131,20 +131,19 @@ def test_a_hook_of_create_that_hangs(kind: str, bundle: MakeBundle) -> None:
 # ---- by what start knows that the program runs ----
 
 
-def test_exec_fifo_in_a_neighbour_s_hands(bundle: MakeBundle) -> None:
+def test_exec_fifo_in_a_neighbour_s_hands(container: MakeBundle) -> None:
     """One with CAP_SYS_PTRACE in a shared pid namespace can take the process's descriptors."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     seen = poststart(box)
     box.create().ok()
     fd = os.open(box.place.root / box.id / "exec.fifo", os.O_RDWR | os.O_NONBLOCK)
     box.call("start", box.id, timeout=10).ok()
     assert seen.exists() and box.status() == "running"
     os.close(fd)
-    box.delete("--force").ok()
 
 
-def test_what_a_neighbour_says_in_the_process_s_place(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_what_a_neighbour_says_in_the_process_s_place(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     box.create().ok()
     pid = box.pid()
     fd = os.open(box.place.root / box.id / "exec.fifo", os.O_RDWR | os.O_NONBLOCK)
@@ -155,12 +154,11 @@ def test_what_a_neighbour_says_in_the_process_s_place(bundle: MakeBundle) -> Non
     assert end_of(start) == (0, "")
     os.close(fd)
     assert box.status() == "running"
-    box.delete("--force").ok()
 
 
-def test_a_neighbour_that_has_filled_exec_fifo(bundle: MakeBundle) -> None:
+def test_a_neighbour_that_has_filled_exec_fifo(container: MakeBundle) -> None:
     """It has let the process go by that: there is nothing to start any more, and no hang."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     box.create().ok()
     pid = box.pid()
     os.kill(pid, signal.SIGSTOP)
@@ -171,7 +169,6 @@ def test_a_neighbour_that_has_filled_exec_fifo(bundle: MakeBundle) -> None:
     assert "internal" not in one_line(box.call("start", box.id, timeout=10), 1, "exec.fifo")
     os.kill(pid, signal.SIGCONT)
     os.close(fd)
-    box.delete("--force").ok()
 
 
 @HOWS
@@ -282,8 +279,8 @@ os.execv("/bin/sleep", ["sleep", "1000"])
 """
 
 
-def test_every_wait_for_a_lock_has_a_limit_and_names_the_holder(bundle: MakeBundle, tmp_path: Path) -> None:
-    box, other = bundle("sleep", "1000"), bundle("sleep", "1000")
+def test_every_wait_for_a_lock_has_a_limit_and_names_the_holder(container: MakeBundle, tmp_path: Path) -> None:
+    box, other = container("sleep", "1000"), container("sleep", "1000")
     running(box)
     running(other)
     mounts = tmp_path / "mounts.json"
@@ -307,8 +304,6 @@ def test_every_wait_for_a_lock_has_a_limit_and_names_the_holder(bundle: MakeBund
             assert status == 1, command
             assert f"container {command[-1] if command[0] != 'mounts' else box.id} is busy: {who}" in errors, errors
     os.kill(heir, signal.SIGKILL)
-    box.delete("--force").ok()
-    other.delete("--force").ok()
 
 
 def test_delete_force_kills_before_it_waits(bundle: MakeBundle) -> None:

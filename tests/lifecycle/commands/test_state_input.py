@@ -131,16 +131,15 @@ def test_every_value_that_is_none_of_ours(bundle: MakeBundle) -> None:
     box.delete().ok()
 
 
-def test_numbers_of_the_host_and_of_the_config_may_be_large(bundle: MakeBundle) -> None:
+def test_numbers_of_the_host_and_of_the_config_may_be_large(container: MakeBundle) -> None:
     """An inode may have all 64 bits (an overlay's, a hash), and a hook's timeout any number of them."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     box.config["hooks"] = {"poststop": [{"path": "/bin/true", "timeout": 1 << 63}]}
     box.create().ok()
     fields = json.loads(file_of(box).read_text())
     mount = {"destination": "/a", "path": "/a", "id": 1, "unique": True, "device": 1, "inode": (1 << 64) - 1}
     file_of(box).write_text(json.dumps({**fields, "mounts": [mount]}))
     assert box.status() == "created"
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"format":1,"pid":"1","cgroup":{}}', '{"format":1,"pid":1}', "", "\0"])
@@ -180,15 +179,14 @@ def test_delete_force_ends_no_other(start: str, bundle: MakeBundle, decoy: subpr
     assert decoy.poll() is None and not file_of(box).parent.exists()
 
 
-def test_what_else_lies_there_is_not_removed(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_what_else_lies_there_is_not_removed(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     folder = file_of(box).parent
     (folder / "precious").mkdir(parents=True)
     file_of(box).write_text("{}")
     one_line(box.delete("--force"), 1, f"{folder} is no container's: there is a precious in it")
     assert (folder / "precious").exists()
     (folder / "precious").rmdir()
-    box.delete("--force").ok()
 
 
 # ---- a file that is not ours alone ----
@@ -237,9 +235,9 @@ CHANGES = (
 
 
 @pytest.mark.parametrize("number", range(len(CHANGES)))
-def test_a_file_that_others_may_have_made(number: int, bundle: MakeBundle) -> None:
+def test_a_file_that_others_may_have_made(number: int, container: MakeBundle) -> None:
     """Nothing is believed of it, not even for delete --force, and nothing is waited for."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     pid = running(box)
     folder = file_of(box).parent
     text = file_of(box).read_text()
@@ -257,7 +255,6 @@ def test_a_file_that_others_may_have_made(number: int, bundle: MakeBundle) -> No
     (folder / "elsewhere").unlink(missing_ok=True)
     file_of(box).touch(0o600)
     file_of(box).write_text(text)
-    box.delete("--force").ok()
 
 
 # ---- what a file names ----
@@ -284,9 +281,9 @@ def test_a_cgroup_that_is_none(bundle: MakeBundle, tmp_path: Path, decoy: subpro
     remove_cgroups()
 
 
-def test_too_many_open_files_are_no_end_of_a_container(bundle: MakeBundle) -> None:
+def test_too_many_open_files_are_no_end_of_a_container(container: MakeBundle) -> None:
     """A process is gone when the kernel says so (ENOENT, ESRCH), and not when we cannot look."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     running(box)
     said = set()
     for limit in range(3, 24):
@@ -299,7 +296,6 @@ def test_too_many_open_files_are_no_end_of_a_container(bundle: MakeBundle) -> No
         said.add(json.loads(done.stdout)["status"] if done.returncode == 0 else "an error")
         assert "internal error" not in done.stderr, (limit, done.stderr)
     assert said == {"running", "an error"}
-    box.delete("--force").ok()
 
 
 def test_a_state_directory_that_is_deep(bundle: MakeBundle) -> None:
@@ -320,8 +316,8 @@ def test_a_state_directory_that_is_deep(bundle: MakeBundle) -> None:
 # ---- files that a caller names ----
 
 
-def test_a_fifo_is_never_waited_for_without_a_limit(bundle: MakeBundle, workplace: Workplace) -> None:
-    box = bundle("sleep", "1000")
+def test_a_fifo_is_never_waited_for_without_a_limit(container: MakeBundle, workplace: Workplace) -> None:
+    box = container("sleep", "1000")
     pid = running(box)
     empty, silent = workplace.path / "empty", workplace.path / "silent"
     os.mkfifo(empty)
@@ -360,12 +356,11 @@ def test_a_fifo_is_never_waited_for_without_a_limit(bundle: MakeBundle, workplac
     assert not has_ended(pid)
     wait_until(lambda: has_ended(int(empty.read_text())), "the other process ends")
     reap()  # or the pid namespace could not end
-    box.delete("--force").ok()
 
 
-def test_a_fifo_that_is_written_to_in_time_is_read_whole(bundle: MakeBundle, tmp_path: Path) -> None:
+def test_a_fifo_that_is_written_to_in_time_is_read_whole(container: MakeBundle, tmp_path: Path) -> None:
     """As `--process <(generate)` in a shell, slowly."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     running(box)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -374,4 +369,3 @@ def test_a_fifo_that_is_written_to_in_time_is_read_whole(bundle: MakeBundle, tmp
     writer = subprocess.Popen(["/bin/sh", "-c", f"sleep 0.3; ({script}) >{fifo}"])
     assert box.exec("--process", fifo).ok().stdout == "hello\n"
     assert writer.wait() == 0
-    box.delete("--force").ok()

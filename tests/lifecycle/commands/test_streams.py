@@ -369,9 +369,9 @@ def test_output_while_a_poststart_hook_runs(tty: bool, bundle: MakeBundle) -> No
     assert got.stdout.replace("^D\b\b", "") == "".join(f"{number}\n" for number in range(1, 50001))
 
 
-def test_output_of_one_that_exec_leaves_behind(bundle: MakeBundle) -> None:
+def test_output_of_one_that_exec_leaves_behind(container: MakeBundle) -> None:
     """It is waited for, as with runc; a signal ends that."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     running(box)
     text = "(sleep 0.3; echo late; exec sleep 1000 >/dev/null 2>&1) & echo first; exit 3"
     process = box.place.spawn("exec", box.id, "sh", "-c", text, stdout=subprocess.PIPE)
@@ -386,7 +386,6 @@ def test_output_of_one_that_exec_leaves_behind(bundle: MakeBundle) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE) == 3
     process.stdout.close()
-    box.delete("--force").ok()
 
 
 def _children(pid: int) -> str:

@@ -76,9 +76,9 @@ def on_a_disk() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_bytes_that_are_written(bundle: MakeBundle, on_a_disk: Path) -> None:
+def test_bytes_that_are_written(container: MakeBundle, on_a_disk: Path) -> None:
     """Counted only where the host's block devices are: then it is what the cgroup's own files say."""
-    box = bundle("sh", "-c", "while :; do dd if=/dev/zero of=/disk/file bs=1M count=4 conv=fsync 2>/dev/null; done")
+    box = container("sh", "-c", "while :; do dd if=/dev/zero of=/disk/file bs=1M count=4 conv=fsync 2>/dev/null; done")
     box.config["mounts"].append({"destination": "/disk", "source": str(on_a_disk), "options": ["bind"]})
     running(box)
     file = box.cgroup_dir("blkio") / "blkio.throttle.io_service_bytes_recursive"
@@ -91,7 +91,6 @@ def test_bytes_that_are_written(bundle: MakeBundle, on_a_disk: Path) -> None:
         pytest.skip("no blkio.throttle files")
     wait_until(written, "something is written")
     wait_until(lambda: rows(box.place)[0]["written"] > 0, "it is told")
-    box.delete("--force").ok()
 
 
 def test_the_states_of_containers(bundle: MakeBundle) -> None:
@@ -201,27 +200,25 @@ def test_a_terminal_is_refreshed(bundle: MakeBundle) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_it_and_the_terminal_is_as_before(number: signal.Signals, bundle: MakeBundle) -> None:
-    box = idle(bundle)
+def test_a_signal_ends_it_and_the_terminal_is_as_before(number: signal.Signals, container: MakeBundle) -> None:
+    box = idle(container)
     with terminal(box.place, "xterm", "--interval=1h") as screen:
         screen.await_("idle")
         screen.process.send_signal(number)
         assert screen.ends() == 0
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("term", ["dumb", "no-such-terminal", ""])
-def test_a_terminal_that_cannot_be_drawn_on_is_once(term: str, bundle: MakeBundle) -> None:
-    box = idle(bundle)
+def test_a_terminal_that_cannot_be_drawn_on_is_once(term: str, container: MakeBundle) -> None:
+    box = idle(container)
     with terminal(box.place, term, "--interval=1ms") as screen:
         screen.await_("idle  running")
         assert screen.ends() == 0
     assert "order:" not in screen.text
-    box.delete("--force").ok()
 
 
-def test_a_terminal_that_goes_away_ends_it(bundle: MakeBundle) -> None:
-    box = idle(bundle)
+def test_a_terminal_that_goes_away_ends_it(container: MakeBundle) -> None:
+    box = idle(container)
     master, slave = pty.openpty()
     environment = {**os.environ, "TERM": "xterm"}
     process: subprocess.Popen[bytes] = box.place.spawn(
@@ -231,4 +228,3 @@ def test_a_terminal_that_goes_away_ends_it(bundle: MakeBundle) -> None:
     assert select.select([master], [], [], PATIENCE)[0]
     os.close(master)
     assert process.wait(PATIENCE) in (0, 1)
-    box.delete("--force").ok()

@@ -92,8 +92,8 @@ def test_hooks_are_slices_of_the_process_that_runs_them(bundle: MakeBundle) -> N
     assert all(one["duration"] >= SHORT_NS for one in hooks)
 
 
-def test_create_start_and_exec_each_by_themselves(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "100")
+def test_create_start_and_exec_each_by_themselves(container: MakeBundle) -> None:
+    box = container("sleep", "100")
     box.config["hooks"] = {"createRuntime": [hook()], "poststart": [hook()]}
     files: dict[str, Any] = {"stdout": box.path / "stdout", "stderr": box.path / "stderr"}
     got, found = trace(box, "create", "--bundle", box.save(), box.id, **files)
@@ -122,7 +122,6 @@ def test_create_start_and_exec_each_by_themselves(bundle: MakeBundle) -> None:
     assert (got.returncode, got.stdout) == (5, "hello\n")
     check(found)
     assert {"join namespaces: network, ipc, uts, mount"} <= {one["does"] for one in steps(found, "container")}
-    box.delete("--force").ok()
 
 
 def test_a_failing_step_is_the_last_and_has_the_error(bundle: MakeBundle) -> None:
@@ -141,8 +140,8 @@ def test_a_failing_step_is_the_last_and_has_the_error(bundle: MakeBundle) -> Non
     assert undone == [name for name in reversed(done) if name in undone] and "cgroup" in undone
 
 
-def test_the_same_line_and_status_as_without(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "100")
+def test_the_same_line_and_status_as_without(container: MakeBundle) -> None:
+    box = container("sleep", "100")
     box.run("--detach").ok()
     bad = box.path / "none"
     for words in (
@@ -154,7 +153,6 @@ def test_the_same_line_and_status_as_without(bundle: MakeBundle) -> None:
         plainly, traced = box.call(*map(str, words)), trace(box, *words)[0]
         assert (traced.returncode, traced.stdout) == (plainly.returncode, plainly.stdout)
         assert re.sub("time=\\S+", "", traced.stderr) == re.sub("time=\\S+", "", plainly.stderr)
-    box.delete("--force").ok()
 
 
 def test_what_a_process_that_was_killed_had_measured(bundle: MakeBundle) -> None:
@@ -200,9 +198,9 @@ def test_nothing_of_it_is_left_in_the_program(bundle: MakeBundle) -> None:
     assert [event["imported"] for event in events if event["event"] == "finish"] == [[]]
 
 
-def test_a_second_clone(bundle: MakeBundle) -> None:
+def test_a_second_clone(container: MakeBundle) -> None:
     """Where the container process is made in two turns, both measure into one trace."""
-    box, other = bundle("sleep", "100"), bundle("true")
+    box, other = container("sleep", "100"), container("true")
     add_user_namespace(box)
     box.run("--detach").ok()
     namespaces = [{"type": "user", "path": f"/proc/{box.pid()}/ns/user"}, {"type": "mount"}, {"type": "pid"}]
@@ -217,7 +215,6 @@ def test_a_second_clone(bundle: MakeBundle) -> None:
     check(found)
     assert [one["step"] for one in steps(found, "container")].count("clone") == 1
     assert steps(found, "container")[-1]["step"] == "process"
-    box.delete("--force").ok()
 
 
 # ---- where it goes ----
@@ -346,11 +343,10 @@ def test_perfetto_of_a_failure(bundle: MakeBundle) -> None:
     assert failed and all(event["cname"] == "terrible" for event in failed)
 
 
-def test_a_detached_run_and_its_trace_end_with_the_start(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "100")
+def test_a_detached_run_and_its_trace_end_with_the_start(container: MakeBundle) -> None:
+    box = container("sleep", "100")
     got, found = trace(box, "run", "--detach", "--bundle", box.save(), box.id)
     got.ok()
     check(found)
     assert not has_ended(box.pid())
     assert found["events"][-1]["does"] == "the process is seen to have executed its program"
-    box.delete("--force").ok()

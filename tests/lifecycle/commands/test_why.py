@@ -161,9 +161,9 @@ def test_delete_keeps_that_memory_ran_out(bundle: MakeBundle) -> None:
         assert f"tail, process {victim['pid']} of user 0" in why(box)
 
 
-def test_when_it_was_started(bundle: MakeBundle) -> None:
+def test_when_it_was_started(container: MakeBundle) -> None:
     """Not known before `start`, nor after an `update`, which writes to the same directory."""
-    box = bundle("sleep", "100")
+    box = container("sleep", "100")
     box.create().ok()
     created = json.loads(why(box, "--json"))["now"]
     assert "started" not in created and created["created"]
@@ -184,12 +184,11 @@ def test_when_it_was_started(bundle: MakeBundle) -> None:
     box.start().ok()
     box.call("update", "--pids-limit", "50", box.id).ok()
     assert "started" not in json.loads(why(box, "--json"))["now"]
-    box.delete("--force").ok()
 
 
-def test_another_process_that_a_signal_ended(bundle: MakeBundle) -> None:
+def test_another_process_that_a_signal_ended(container: MakeBundle) -> None:
     """Of `exec`, while the container goes on; a status is its caller's affair."""
-    box = bundle("sleep", "100")
+    box = container("sleep", "100")
     running(box)
     assert box.call("exec", box.id, "sh", "-c", "exit 3").returncode == 3
     assert json.loads(why(box, "--json"))["events"] == []
@@ -201,7 +200,6 @@ def test_another_process_that_a_signal_ended(bundle: MakeBundle) -> None:
     assert [one["signal"] for one in events(box)] == [signal.SIGSEGV, signal.SIGKILL]
     text = why(box)
     assert f"{box.id} is running" in text and "exec of sh: killed by signal 11 (SIGSEGV)" in text
-    box.delete("--force").ok()
 
 
 def test_a_number_that_another_process_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -269,9 +267,9 @@ def test_a_hook_and_what_it_said(bundle: MakeBundle) -> None:
     assert "createRuntime hook #0: /bin/sh: exit status 4\n" in why(box)
 
 
-def test_a_program_that_is_not_there(bundle: MakeBundle) -> None:
+def test_a_program_that_is_not_there(container: MakeBundle) -> None:
     """By start, by run in the foreground as a shell says it, and by exec."""
-    box = bundle("/bin/no-program")
+    box = container("/bin/no-program")
     (box.rootfs / "bin/no-program").write_text("#!/no/interpreter\n")
     (box.rootfs / "bin/no-program").chmod(0o755)
     box.create().ok()
@@ -284,18 +282,16 @@ def test_a_program_that_is_not_there(bundle: MakeBundle) -> None:
     running(box)
     assert box.exec("/no/such").returncode == 255
     assert last(box)["command"] == "exec" and "/no/such" in last(box)["message"]
-    box.delete("--force").ok()
 
 
-def test_the_same_again_and_again(bundle: MakeBundle) -> None:
+def test_the_same_again_and_again(container: MakeBundle) -> None:
     """A health check that fails every few seconds pushes nothing else out."""
-    box = bundle("sleep", "100")
+    box = container("sleep", "100")
     running(box)
     for _ in range(3):
         box.exec("/no/such")
     assert [event.get("times") for event in events(box)] == [3]
     assert "(3 times, this is the last)" in why(box)
-    box.delete("--force").ok()
 
 
 def test_what_is_not_its_failure(bundle: MakeBundle) -> None:
@@ -310,15 +306,14 @@ def test_what_is_not_its_failure(bundle: MakeBundle) -> None:
     assert not folder(box.place).exists()
 
 
-def test_a_name_again(bundle: MakeBundle) -> None:
+def test_a_name_again(container: MakeBundle) -> None:
     """What became of one container is still told when there is another one of its name."""
-    box = bundle("sh", "-c", "exit 3")
+    box = container("sh", "-c", "exit 3")
     box.run()
     box.config["process"]["args"] = ["sleep", "100"]
     running(box)
     found = json.loads(why(box, "--json"))
     assert found["now"]["status"] == "running" and found["events"][0]["exitStatus"] == 3
-    box.delete("--force").ok()
 
 
 # ---- the list, and names ----
@@ -336,14 +331,13 @@ def test_all_that_is_kept(bundle: MakeBundle, workplace: Workplace) -> None:
     assert [entry["id"] for entry in found] == ["three", "never"]
 
 
-def test_a_name_that_is_not_known(bundle: MakeBundle, workplace: Workplace) -> None:
-    box = bundle("sleep", "100", name="webserver")
+def test_a_name_that_is_not_known(container: MakeBundle, workplace: Workplace) -> None:
+    box = container("sleep", "100", name="webserver")
     running(box)
     refused(workplace, "database")
     one_line(workplace.call("why", "webserwer"), 1, "nothing is known of a container webserwer", "webserver")
     one_line(workplace.call("why", "databaze"), 1, "hint: known are database")
     one_line(workplace.call("why", "../state"), 1, "invalid container ID format")
-    box.delete("--force").ok()
 
 
 def test_the_folder_is_no_container(bundle: MakeBundle, workplace: Workplace) -> None:

@@ -33,8 +33,8 @@ def test_an_additional_group(bundle: MakeBundle) -> None:
     assert "/process/user/additionalGids" in text and "become" not in text
 
 
-def test_those_of_exec(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_those_of_exec(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     add_user_namespace(box)
     running(box)
     for flags, words in (
@@ -47,7 +47,6 @@ def test_those_of_exec(bundle: MakeBundle) -> None:
     ):
         assert one_line(box.exec(*flags, "true"), 255, f"{words} (container {box.id}")
     box.exec("--user", "65535:65535", "--additional-gids", "65535", "true").ok()
-    box.delete("--force").ok()
 
 
 # ---- limits ----
@@ -59,32 +58,30 @@ def few(box: Bundle, number: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("number", [8, 9, 12, 16])
-def test_few_descriptors_are_enough(bundle: MakeBundle, number: int) -> None:
+def test_few_descriptors_are_enough(container: MakeBundle, number: int) -> None:
     """The runtime needs little more than the program (runc and crun 13 with exec, 17 with create)."""
-    box = bundle()
+    box = container()
     box.config["process"] = few(box, number)
     assert box.run().ok().stdout == f"{number}\n"
-    other = bundle("sleep", "1000")
+    other = container("sleep", "1000")
     running(other)
     (other.path / "process.json").write_text(json.dumps(few(other, number)))
     assert other.exec("--process", other.path / "process.json").ok().stdout == f"{number}\n"
-    other.delete("--force").ok()
 
 
 @pytest.mark.parametrize("number", [0, 1, 3, 4])
-def test_too_few_descriptors(bundle: MakeBundle, number: int) -> None:
+def test_too_few_descriptors(container: MakeBundle, number: int) -> None:
     words = "arrange the descriptors of the process: too many open files"
     hint = f"RLIMIT_NOFILE allows {number}"
-    box = bundle()
+    box = container()
     box.config["process"] = few(box, number)
     one_line(box.run(), 1, words, hint)
-    other = bundle("sleep", "1000")
+    other = container("sleep", "1000")
     running(other)
     (other.path / "process.json").write_text(json.dumps(few(other, number)))
     got = other.exec("--process", other.path / "process.json")
     if number < 4:
         one_line(got, 255, words, hint)
-    other.delete("--force").ok()
 
 
 def test_too_few_descriptors_of_the_runtime_s(bundle: MakeBundle) -> None:

@@ -66,9 +66,9 @@ def test_commands_start_from_it(command: tuple[str, ...], image: Path, runtime: 
     assert starts_from(image, runtime, tmp_path, command) == "image"
 
 
-def test_a_created_container_has_nothing_of_it_open(bundle: MakeBundle, image: Path) -> None:
+def test_a_created_container_has_nothing_of_it_open(container: MakeBundle, image: Path) -> None:
     """Its program is a few kilobytes of sealed memory; the image is mapped privately, and no descriptor leads to it."""
-    box = bundle("true")
+    box = container("true")
     box.create().ok()
     proc = Path(f"/proc/{box.pid()}")
     assert os.readlink(proc / "exe").startswith("/memfd:pyrunc")
@@ -77,7 +77,6 @@ def test_a_created_container_has_nothing_of_it_open(bundle: MakeBundle, image: P
     assert lines and all(line.split()[1].endswith("p") for line in lines)
     assert not [line for line in (proc / "maps").read_text().splitlines() if "wx" in line.split()[1]]
     assert not [fd for fd in (proc / "fd").iterdir() if os.readlink(fd) == str(image)]
-    box.delete("--force").ok()
 
 
 def test_only_root_may_read_it(image: Path) -> None:
@@ -255,9 +254,9 @@ def test_no_room_for_it(limit: str, command: tuple[str, ...], image: Path, runti
     assert done.stderr.count("\n") >= 1
 
 
-def test_a_filter_is_compiled_by_a_child(bundle: MakeBundle, image: Path) -> None:
+def test_a_filter_is_compiled_by_a_child(container: MakeBundle, image: Path) -> None:
     """One that is in no cache: the container is as it should be, and made by what runs from the image all the same."""
-    box = bundle("sh", "-c", "grep Seccomp: /proc/self/status; mkdir /tmp/x || echo refused")
+    box = container("sh", "-c", "grep Seccomp: /proc/self/status; mkdir /tmp/x || echo refused")
     box.config["linux"]["seccomp"] = {
         "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
@@ -271,7 +270,6 @@ def test_a_filter_is_compiled_by_a_child(bundle: MakeBundle, image: Path) -> Non
     box.create().ok()
     maps = Path(f"/proc/{box.pid()}/maps").read_text()
     assert str(image) in maps and "libpython" not in maps
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("words", [(), ("--debug",)], ids=" ".join)
@@ -326,16 +324,15 @@ def test_the_ticket_is_where_it_is_looked_for() -> None:
     assert data.count(magic) == 1 and data.index(magic) % 8 == 0
 
 
-def test_a_signal_ends_it(image: Path, runtime: Path, bundle: MakeBundle) -> None:
+def test_a_signal_ends_it(image: Path, runtime: Path, container: MakeBundle) -> None:
     """As any program: libc's own state is new, handlers are as the caller left them."""
-    box = bundle("sleep", "100")
+    box = container("sleep", "100")
     process = box.place.spawn("run", "--bundle", box.save(), box.id)
     deadline = time.monotonic() + 20
     while box.place.call("state", box.id).returncode and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait(20)
-    box.delete("--force").ok()
 
 
 def test_every_kind_of_training_works_here(image: Path, runtime: Path, tmp_path: Path) -> None:

@@ -42,13 +42,12 @@ def test_the_container_is_in_the_unified_hierarchy_too(bundle: MakeBundle, top: 
     assert not folder.exists()
 
 
-def test_with_a_small_limit_it_moves_there(bundle: MakeBundle, top: Path) -> None:
+def test_with_a_small_limit_it_moves_there(container: MakeBundle, top: Path) -> None:
     """The process is not born in its cgroup, so that its own pages are not charged."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     box.config["linux"].setdefault("resources", {})["memory"] = {"limit": 2 << 20}
     box.create().ok()
     assert unified(box.pid()) == box.cgroup
-    box.delete("--force").ok()
 
 
 def test_a_process_in_the_unified_hierarchy_alone_occupies_the_cgroup(bundle: MakeBundle, top: Path) -> None:

@@ -37,8 +37,8 @@ def test_the_largest_and_none(bundle: MakeBundle, workplace: Workplace) -> None:
             box.delete("--force").ok()
 
 
-def test_an_exec_s_own(bundle: MakeBundle, workplace: Workplace) -> None:
-    box = terminal(bundle("sleep", "1000"), height=33, width=99)
+def test_an_exec_s_own(container: MakeBundle, workplace: Workplace) -> None:
+    box = terminal(container("sleep", "1000"), height=33, width=99)
     with receiver(workplace.path / "socket") as socket:
         box.create("--console-socket", socket.path).ok()
         socket.take()
@@ -50,7 +50,6 @@ def test_an_exec_s_own(bundle: MakeBundle, workplace: Workplace) -> None:
         master, _ = socket.take()
         assert read_all(master).split() == [b"7", b"8"]
         os.waitpid(int(pid.read_text()), 0)
-    box.delete("--force").ok()
 
 
 def test_without_a_terminal_it_is_ignored(bundle: MakeBundle) -> None:

@@ -119,18 +119,17 @@ def test_mappings_of_the_mount_in_a_user_namespace(bundle: MakeBundle, folder: P
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_in_a_user_namespace_that_is_joined(bundle: MakeBundle, folder: Path, own: bool) -> None:
-    first = bundle("sleep", "1000")
+def test_in_a_user_namespace_that_is_joined(container: MakeBundle, folder: Path, own: bool) -> None:
+    first = container("sleep", "1000")
     in_user_namespace(first, runs((0, 100000, 1000)), runs((0, 100000, 1000)))
     first.create().ok()
-    box = shared(bundle, folder, ["rbind", "idmap"])
+    box = shared(container, folder, ["rbind", "idmap"])
     if own:
         box.config["mounts"][-1].update(uidMappings=runs((0, 100007, 10)), gidMappings=runs((0, 100007, 10)))
     box.config["linux"]["namespaces"].append({"type": "user", "path": f"/proc/{first.pid()}/ns/user"})
     give(box)
     add = 7 if own else 0
     assert owners(box, "zero", "one") == {"zero": f"{add}:{add}", "one": f"{add + 1}:{add + 2}"}
-    first.delete("--force").ok()
 
 
 def test_a_new_file_system_can_be_mapped_too(bundle: MakeBundle) -> None:

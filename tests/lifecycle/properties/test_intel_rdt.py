@@ -46,10 +46,10 @@ def test_without_resctrl_it_is_an_error(bundle: MakeBundle, rdt: dict[str, Any])
     assert "/linux/intelRdt" in refused.stderr
 
 
-def test_update_without_resctrl(bundle: MakeBundle, workplace: Workplace) -> None:
+def test_update_without_resctrl(container: MakeBundle, workplace: Workplace) -> None:
     if mounted():
         pytest.skip("this kernel has resctrl")
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     box.create().ok()
     for flag, words in (
         ("--l3-cache-schema", "Intel RDT/CAT: l3 cache schema is not enabled"),
@@ -58,7 +58,6 @@ def test_update_without_resctrl(bundle: MakeBundle, workplace: Workplace) -> Non
         refused = workplace.call("update", flag, "X:0=1", box.id)
         assert refused.returncode == 1
         assert words in refused.stderr
-    box.delete("--force").ok()
 
 
 # ---- the rules, in a folder ----

@@ -35,9 +35,9 @@ def test_small_limits_work(limit: int, change: Any, bundle: MakeBundle) -> None:
 
 
 @pytest.mark.parametrize("change", [no_change, as_engines_ask], ids=lambda change: change.__name__)
-def test_exec_in_a_small_container(change: Any, bundle: MakeBundle) -> None:
+def test_exec_in_a_small_container(change: Any, container: MakeBundle) -> None:
     """The pages that the process copies on its way are not the container's to pay."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     change(box)
     box.config["linux"]["resources"]["memory"] = {"limit": 768 * KIB}
     running(box)
@@ -45,16 +45,14 @@ def test_exec_in_a_small_container(change: Any, bundle: MakeBundle) -> None:
         got = box.exec("true")
         assert (got.returncode, got.stderr) == (0, "")
     assert box.status() == "running"
-    box.delete("--force").ok()
 
 
-def test_the_limit_is_the_kernel_s(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_the_limit_is_the_kernel_s(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     box.config["linux"]["resources"]["memory"] = {"limit": 256 * KIB}
     running(box)
     assert (box.cgroup_dir("memory") / "memory.limit_in_bytes").read_text() == f"{256 * KIB}\n"
     assert int((box.cgroup_dir("memory") / "memory.max_usage_in_bytes").read_text()) <= 256 * KIB
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("limit", [64 * KIB, 16 * KIB, 4 * KIB])

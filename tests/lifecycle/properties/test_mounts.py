@@ -32,8 +32,8 @@ def own(rootfs: Path, uid: int) -> None:
 
 
 @pytest.mark.parametrize("user", [False, True])
-def test_spec_s_mounts(user: bool, bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_spec_s_mounts(user: bool, container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     if user:
         add_user_namespace(box)
     pid = running(box)
@@ -60,7 +60,6 @@ def test_spec_s_mounts(user: bool, bundle: MakeBundle) -> None:
     for point, mode in modes.items():
         assert stat.S_IMODE(os.stat(root + point).st_mode) == mode, point
     assert (found["/dev/pts"].superblock & {"gid=5", f"gid={MAPPED + 5}", "ptmxmode=666", "mode=620"}) > {"mode=620"}
-    box.delete("--force").ok()
 
 
 def test_anybody_may_write_to_shm(bundle: MakeBundle) -> None:
@@ -118,8 +117,8 @@ def test_a_mount_point_that_may_not_be_made(bundle: MakeBundle) -> None:
     one_line(box.create(), 1, words, "/mounts/7")
 
 
-def test_devices(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_devices(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     box.config["linux"]["devices"] = [
         {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o640, "uid": 7, "gid": 8},
         {"path": "/dev/deep/er/loop", "type": "b", "major": 7, "minor": 3},
@@ -150,12 +149,11 @@ def test_devices(bundle: MakeBundle) -> None:
     links["ptmx"] = "pts/ptmx"
     for name, target in links.items():
         assert os.readlink(dev / name) == target
-    box.delete("--force").ok()
 
 
-def test_devices_in_a_user_namespace_are_the_host_s(bundle: MakeBundle) -> None:
+def test_devices_in_a_user_namespace_are_the_host_s(container: MakeBundle) -> None:
     """Bound, since they cannot be made; nosuid and noexec, as crun 1.29 forgot."""
-    box = bundle("sh", "-c", "echo x >/dev/null && exec sleep 1000")
+    box = container("sh", "-c", "echo x >/dev/null && exec sleep 1000")
     add_user_namespace(box)
     pid = running(box)
     found = mounts_of(pid)
@@ -163,14 +161,13 @@ def test_devices_in_a_user_namespace_are_the_host_s(bundle: MakeBundle) -> None:
         status = os.stat(f"/proc/{pid}/root/dev/{name}")
         assert stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(*number), name
         assert found[f"/dev/{name}"].options >= {"nosuid", "noexec"}, name
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("path", ["/dev/ptmx", "/dev//./ptmx"])
 @pytest.mark.parametrize("user", [False, True])
-def test_ptmx_among_the_devices(path: str, user: bool, bundle: MakeBundle) -> None:
+def test_ptmx_among_the_devices(path: str, user: bool, container: MakeBundle) -> None:
     """podman run --privileged lists the host's: its terminals would be the host's. It stays the container's own."""
-    box = bundle("sh", "-c", "exec 3<>/dev/ptmx; ls /dev/pts; exec sleep 1000")
+    box = container("sh", "-c", "exec 3<>/dev/ptmx; ls /dev/pts; exec sleep 1000")
     if user:
         add_user_namespace(box)
     box.config["linux"]["devices"] = [{"path": path, "type": "c", "major": 5, "minor": 2, "fileMode": 0o666}]
@@ -178,7 +175,6 @@ def test_ptmx_among_the_devices(path: str, user: bool, bundle: MakeBundle) -> No
     assert os.readlink(f"/proc/{pid}/root/dev/ptmx") == "pts/ptmx"
     assert "/dev/ptmx" not in mounts_of(pid)
     wait_until(lambda: box.output() == "0\nptmx\n", "a terminal of its own devpts")
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("joined", [False, True])
@@ -413,15 +409,14 @@ def test_the_root_keeps_its_mount_s_flags(user: bool, bundle: MakeBundle) -> Non
         box.delete("--force").ok()
 
 
-def test_no_pivot(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_no_pivot(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     box.create("--no-pivot").ok()
     box.start().ok()
     root = f"/proc/{box.pid()}/root"
     assert os.stat(root).st_ino == os.stat(box.rootfs).st_ino
     assert box.exec("ls", "/").ok().stdout.split() == sorted(os.listdir(box.rootfs))
     assert box.exec("sh", "-c", "cd /..; ls").ok().stdout.split() == sorted(os.listdir(box.rootfs))
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("user", [False, True])
@@ -458,9 +453,9 @@ def test_a_readonly_path_that_is_the_root(bundle: MakeBundle) -> None:
     assert not (box.rootfs / "file").exists()
 
 
-def test_masks_share_one_file_system(bundle: MakeBundle) -> None:
+def test_masks_share_one_file_system(container: MakeBundle) -> None:
     """Kubernetes masks directories by the hundred (runc 1.5.0)."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     for number in range(5):
         (box.rootfs / f"folder{number}").mkdir()
     box.config["linux"]["maskedPaths"] = [f"/folder{number}" for number in range(5)]
@@ -468,14 +463,12 @@ def test_masks_share_one_file_system(bundle: MakeBundle) -> None:
     devices = {os.stat(f"/proc/{pid}/root/folder{number}").st_dev for number in range(5)}
     assert len(devices) == 1
     assert mounts_of(pid)["/folder3"].options >= {"ro"}
-    box.delete("--force").ok()
 
 
-def test_the_host_does_not_see_the_container_s_mounts(bundle: MakeBundle) -> None:
-    box = bundle("sh", "-c", "mount -t tmpfs tmpfs /tmp && exec sleep 1000")
+def test_the_host_does_not_see_the_container_s_mounts(container: MakeBundle) -> None:
+    box = container("sh", "-c", "mount -t tmpfs tmpfs /tmp && exec sleep 1000")
     for kind in ("bounding", "effective", "permitted"):
         box.config["process"]["capabilities"][kind].append("CAP_SYS_ADMIN")
     before = mounts_of(os.getpid())
     running(box)
     assert mounts_of(os.getpid()).keys() == before.keys()
-    box.delete("--force").ok()

@@ -56,13 +56,12 @@ def test_none_at_all(bundle: MakeBundle) -> None:
     assert not [point for point in mounts_of(os.getpid()) if point.startswith(str(box.path))]
 
 
-def test_all_of_them(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_all_of_them(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     set_namespaces(box, *ALL_BUT_USER)
     own = namespaces_of("self")
     found = namespaces_of(running(box))
     assert {one for one in KINDS if found[one] != own[one]} == set(ALL_BUT_USER)
-    box.delete("--force").ok()
 
 
 def test_pid_namespace(bundle: MakeBundle) -> None:
@@ -140,8 +139,8 @@ def test_time_offsets_that_are_none(offsets: Any, new: bool, pointer: str, bundl
 # ---- user namespaces ----
 
 
-def test_user_namespace(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_user_namespace(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     add_user_namespace(box)
     box.config["linux"]["uidMappings"] = [
         {"containerID": 0, "hostID": MAPPED, "size": 1000},
@@ -158,7 +157,6 @@ def test_user_namespace(bundle: MakeBundle) -> None:
     assert status_of(pid)["Gid"].split() == ["200000"] * 4
     assert box.exec("--user", "1000:9", "id", "-u").ok().stdout == "1000\n"
     assert box.exec("--user", "1001", "id", "-u").returncode == 255
-    box.delete("--force").ok()
 
 
 def test_user_namespace_with_everything(bundle: MakeBundle) -> None:

@@ -52,11 +52,7 @@ def box_with(bundle: MakeBundle, devices: dict[str, Any], *args: str) -> Bundle:
     return box
 
 
-def stop(box: Bundle) -> None:
-    box.delete("--force").ok()
-
-
-def test_a_device_moves_with_its_addresses_and_is_up(bundle: MakeBundle) -> None:
+def test_a_device_moves_with_its_addresses_and_is_up(container: MakeBundle) -> None:
     veth("one", "two")
     command("ip", "link", "set", "one", "address", "02:00:00:00:00:17", "mtu", "1400")
     command("ip", "link", "set", "one", "up")
@@ -67,7 +63,7 @@ def test_a_device_moves_with_its_addresses_and_is_up(bundle: MakeBundle) -> None
     command("ip", "address", "add", "10.77.1.1/24", "scope", "link", "dev", "one")
     command("ip", "address", "add", "10.77.2.1/24", "valid_lft", "1000", "preferred_lft", "1000", "dev", "one")
     command("ip", "address", "add", "fd00:78::1/64", "nodad", "valid_lft", "1000", "preferred_lft", "500", "dev", "one")
-    box = box_with(bundle, {"one": {}})
+    box = box_with(container, {"one": {}})
     box.create().ok()
     assert set(links()) == {"two"}
     moved = links(box.pid())
@@ -81,7 +77,6 @@ def test_a_device_moves_with_its_addresses_and_is_up(bundle: MakeBundle) -> None
     assert by_address["10.77.0.1"]["broadcast"] == "10.77.0.255"
     assert by_address["10.77.0.2"]["address"] == "10.77.9.9"
     assert by_address["10.77.0.1"]["valid_life_time"] == 0xFFFFFFFF
-    stop(box)
 
 
 def test_the_moved_device_carries_packets(bundle: MakeBundle) -> None:
@@ -94,22 +89,21 @@ def test_the_moved_device_carries_packets(bundle: MakeBundle) -> None:
     assert "1 packets received" in box.run().ok().stdout
 
 
-def test_renamed_and_several_at_once(bundle: MakeBundle) -> None:
+def test_renamed_and_several_at_once(container: MakeBundle) -> None:
     veth("one", "two")
     veth("three", "four")
-    box = box_with(bundle, {"one": {"name": "eth0"}, "three": {"name": "eth1"}, "four": {}})
+    box = box_with(container, {"one": {"name": "eth0"}, "three": {"name": "eth1"}, "four": {}})
     box.create().ok()
     assert set(links()) == {"two"}
     assert set(links(box.pid())) == {"eth0", "eth1", "four"}
     assert all(up(link) for link in links(box.pid()).values())
-    stop(box)
 
 
-def test_the_kernel_completes_a_name_with_percent_d(bundle: MakeBundle) -> None:
+def test_the_kernel_completes_a_name_with_percent_d(container: MakeBundle) -> None:
     veth("one", "two")
     veth("three", "four")
     command("ip", "address", "add", "10.77.0.1/24", "dev", "three")
-    box = box_with(bundle, {"one": {"name": "eth%d"}, "three": {"name": "eth%d"}, "four": {"name": "eth0"}})
+    box = box_with(container, {"one": {"name": "eth%d"}, "three": {"name": "eth%d"}, "four": {"name": "eth0"}})
     # eth0 is taken by the first.
     refused = box.create()
     assert refused.returncode == 1
@@ -120,7 +114,6 @@ def test_the_kernel_completes_a_name_with_percent_d(bundle: MakeBundle) -> None:
     moved = links(box.pid())
     assert set(moved) == {"eth0", "eth1"}
     assert addresses(moved["eth1"]) == {"10.77.0.1/24"}
-    stop(box)
 
 
 def test_the_index_of_the_device_may_be_taken_in_there(bundle: MakeBundle, workplace: Workplace) -> None:
@@ -136,7 +129,7 @@ def test_the_index_of_the_device_may_be_taken_in_there(bundle: MakeBundle, workp
         assert set(moved) == {"first", "net0"}
         assert addresses(moved["net0"]) == {"10.77.0.1/24"}
         assert up(moved["net0"]) and not up(moved["first"])
-        stop(box)
+        box.delete("--force").ok()
 
 
 class other_network:
@@ -173,7 +166,7 @@ def test_delete_moves_nothing_back(bundle: MakeBundle, workplace: Workplace) -> 
         box = box_with(bundle, {"one": {}})
         join(box, there)
         box.create().ok()
-        stop(box)
+        box.delete("--force").ok()
         assert set(links()) == {"two"}
         assert "one" in inside(there, "ip", "-brief", "link")
 
@@ -232,31 +225,28 @@ def with_user_namespace(box: Bundle) -> None:
     command("chown", "-R", "100000:100000", str(box.rootfs))
 
 
-def test_below_a_user_namespace(bundle: MakeBundle) -> None:
+def test_below_a_user_namespace(container: MakeBundle) -> None:
     veth("one", "two")
     command("ip", "address", "add", "10.77.0.1/24", "dev", "one")
-    box = box_with(bundle, {"one": {"name": "eth0"}})
+    box = box_with(container, {"one": {"name": "eth0"}})
     with_user_namespace(box)
     box.create().ok()
     moved = links(box.pid())
     assert set(moved) == {"eth0"} and up(moved["eth0"]) and addresses(moved["eth0"]) == {"10.77.0.1/24"}
-    stop(box)
 
 
-def test_below_a_user_namespace_that_is_joined(bundle: MakeBundle) -> None:
+def test_below_a_user_namespace_that_is_joined(container: MakeBundle) -> None:
     """The new network namespace is made by the second clone, so the device moves only then."""
     veth("one", "two")
-    first = bundle("sleep", "1000")
+    first = container("sleep", "1000")
     with_user_namespace(first)
     first.create().ok()
-    box = box_with(bundle, {"one": {"name": "eth0"}})
+    box = box_with(container, {"one": {"name": "eth0"}})
     with_user_namespace(box)
     del box.config["linux"]["uidMappings"], box.config["linux"]["gidMappings"]
     box.config["linux"]["namespaces"][-1]["path"] = f"/proc/{first.pid()}/ns/user"
     box.create().ok()
     assert set(links(box.pid())) == {"eth0"}
-    stop(box)
-    stop(first)
 
 
 def test_sysctls_and_hooks_find_the_device(bundle: MakeBundle) -> None:

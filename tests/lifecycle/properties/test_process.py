@@ -38,15 +38,14 @@ def sets_of(pid: int) -> dict[str, int]:
 # ---- identity ----
 
 
-def test_user_group_groups_and_umask(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_user_group_groups_and_umask(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     box.config["process"]["user"] = {"uid": 1000, "gid": 1001, "additionalGids": [5, 4000000000, 6], "umask": 0o37}
     found = status_of(running(box))
     assert found["Uid"].split() == ["1000"] * 4
     assert found["Gid"].split() == ["1001"] * 4
     assert sorted(map(int, found["Groups"].split())) == [5, 6, 4000000000]
     assert found["Umask"] == "0037"
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("umask", [0o7777, 0o10022, 2**32 - 1])
@@ -57,8 +56,8 @@ def test_an_umask_of_more_bits_than_there_are(umask: int, bundle: MakeBundle) ->
     assert int(box.run().ok().stdout.split()[1], 8) == umask & 0o777
 
 
-def test_groups_of_the_caller_are_not_the_container_s(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_groups_of_the_caller_are_not_the_container_s(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     old = os.getgroups()
     os.setgroups([7, 8])
     try:
@@ -66,7 +65,6 @@ def test_groups_of_the_caller_are_not_the_container_s(bundle: MakeBundle) -> Non
     finally:
         os.setgroups(old)
     assert found["Groups"] == "" and found["Umask"] == "0022"
-    box.delete("--force").ok()
 
 
 def test_the_largest_numbers(bundle: MakeBundle) -> None:
@@ -78,27 +76,25 @@ def test_the_largest_numbers(bundle: MakeBundle) -> None:
     one_line(box.create(), 1, "/process/user/uid")
 
 
-def test_in_a_user_namespace(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_in_a_user_namespace(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     add_user_namespace(box)
     box.config["process"]["user"] = {"uid": 1000, "gid": 1001, "additionalGids": [5]}
     found = status_of(running(box))
     assert found["Uid"].split() == [str(MAPPED + 1000)] * 4
     assert found["Gid"].split() == [str(MAPPED + 1001)] * 4
     assert found["Groups"] == str(MAPPED + 5)
-    box.delete("--force").ok()
 
 
 # ---- environment, working directory ----
 
 
-def test_environment(bundle: MakeBundle) -> None:
+def test_environment(container: MakeBundle) -> None:
     """Of duplicates the last counts; order and odd characters stay; nothing of the caller's is there."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     box.config["process"]["env"] = ["PATH=/bin", "A=1", "EMPTY=", "B=x=y z\nü", "A=2", "HOME=/somewhere"]
     box.run("--detach", env={"LEAK": "1"}).ok()
     assert environment_of(box.pid()) == ["PATH=/bin", "EMPTY=", "B=x=y z\nü", "A=2", "HOME=/somewhere"]
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize(
@@ -161,14 +157,13 @@ def test_a_working_directory_that_is_none(bundle: MakeBundle) -> None:
         one_line(box.create(), 1, words, "/process/cwd")
 
 
-def test_a_working_directory_that_only_the_user_may_enter(bundle: MakeBundle) -> None:
+def test_a_working_directory_that_only_the_user_may_enter(container: MakeBundle) -> None:
     """Entered as root, which needs no permission; the user could not enter it, and gets it all the same, as in runc."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     (box.rootfs / "closed").mkdir(mode=0o700)
     box.config["process"]["cwd"] = "/closed"
     box.config["process"]["user"] = {"uid": 1000, "gid": 1000}
     assert os.readlink(f"/proc/{running(box)}/cwd") == "/closed"
-    box.delete("--force").ok()
 
 
 def test_args_are_looked_up_in_path_as_the_user(bundle: MakeBundle) -> None:
@@ -220,13 +215,12 @@ def test_five_sets_of_capabilities(bundle: MakeBundle) -> None:
     box.delete().ok()
 
 
-def test_as_root_the_bounding_set_and_the_inheritable_count(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_as_root_the_bounding_set_and_the_inheritable_count(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     names = ["CAP_CHOWN", "CAP_KILL"]
     box.config["process"]["capabilities"] = dict.fromkeys(("bounding", "permitted", "effective"), names)
     expected = {**dict.fromkeys(SETS, bits(*names)), "inheritable": 0, "ambient": 0}
     assert sets_of(running(box)) == expected
-    box.delete("--force").ok()
 
 
 def test_what_cannot_be_given_is_one_warning_of_each_kind(bundle: MakeBundle) -> None:
@@ -262,9 +256,9 @@ def test_no_capabilities(sets: Any, bundle: MakeBundle) -> None:
         box.delete("--force").ok()
 
 
-def test_capabilities_that_cannot_be_had_are_warnings(bundle: MakeBundle) -> None:
+def test_capabilities_that_cannot_be_had_are_warnings(container: MakeBundle) -> None:
     """config.md: they should not be errors. buildah asks for ambient ones that are not inheritable."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     box.config["process"]["capabilities"] = {
         "bounding": ["CAP_CHOWN", "CAP_OF_TOMORROW"],
         "permitted": ["CAP_CHOWN"],
@@ -280,12 +274,11 @@ def test_capabilities_that_cannot_be_had_are_warnings(bundle: MakeBundle) -> Non
         "inheritable": 0,
         "ambient": 0,
     }
-    box.delete("--force").ok()
 
 
-def test_capabilities_that_cannot_be_given_are_told_of(bundle: MakeBundle) -> None:
+def test_capabilities_that_cannot_be_given_are_told_of(container: MakeBundle) -> None:
     """config.md: what cannot be granted MUST be logged as a warning, and should be no error."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     # By a runtime that has lost one, and whose containers cannot have it.
     wrapper = box.path / "runtime-without-a-capability"
     wrapper.write_text(f'#!/bin/sh\nexec setpriv --bounding-set=-sys_time {box.place.runtime} "$@"\n')
@@ -308,7 +301,6 @@ def test_capabilities_that_cannot_be_given_are_told_of(bundle: MakeBundle) -> No
     lines = box.errors().splitlines()
     assert all("level=warning" in line for line in lines)
     assert re.findall("CAP_[A-Z_]+", box.errors()) == ["CAP_SYS_TIME", "CAP_KILL", "CAP_NET_RAW"]
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("call", ["read", "close", "capset"])
@@ -323,21 +315,20 @@ def test_a_filter_that_forbids_what_the_last_steps_need(call: str, bundle: MakeB
 
 
 @pytest.mark.parametrize("no_new_privs", [True, False, None])
-def test_no_new_privs(no_new_privs: bool | None, bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_no_new_privs(no_new_privs: bool | None, container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     if no_new_privs is None:
         del box.config["process"]["noNewPrivileges"]
     else:
         box.config["process"]["noNewPrivileges"] = no_new_privs
     assert status_of(running(box))["NoNewPrivs"] == str(int(bool(no_new_privs)))
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("profile", ["docker", "podman"])
 @pytest.mark.parametrize("no_new_privs", [True, False])
-def test_an_engine_s_filter(no_new_privs: bool, profile: str, bundle: MakeBundle) -> None:
+def test_an_engine_s_filter(no_new_privs: bool, profile: str, container: MakeBundle) -> None:
     """As a user without any capability: the filter was loaded while the process had them, or after no_new_privs."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     process = box.config["process"]
     process["user"] = {"uid": 1000, "gid": 1000}
     del process["capabilities"]
@@ -346,7 +337,6 @@ def test_an_engine_s_filter(no_new_privs: bool, profile: str, bundle: MakeBundle
     found = status_of(running(box))
     assert (found["Seccomp"], found["Seccomp_filters"]) == ("2", "1")
     assert int(found["CapEff"], 16) == int(found["CapBnd"], 16) == 0
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("no_new_privs", [True, False])
@@ -413,14 +403,14 @@ def limits_of(pid: int | str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("joined", [False, True])
-def test_one_process_is_allowed(joined: bool, bundle: MakeBundle) -> None:
+def test_one_process_is_allowed(joined: bool, container: MakeBundle) -> None:
     """RLIMIT_NPROC counts the processes of a user: the program is the first, whatever the runtime needs to get there.
 
     Who becomes the user by setresuid(2) is not counted yet when the kernel looks: two get in, with runc as well.
     """
-    holder = bundle("sleep", "1000")
+    holder = container("sleep", "1000")
     pid = running(holder)
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     if joined:
         set_namespaces(box, "mount", "ipc", "uts", pid=pid)
     box.config["process"]["user"] = {"uid": 34567, "gid": 34567}
@@ -435,11 +425,10 @@ def test_one_process_is_allowed(joined: bool, bundle: MakeBundle) -> None:
     os.waitpid(second, 0)
     box.delete("--force").ok()
     reap()
-    holder.delete("--force").ok()
 
 
-def test_every_rlimit_has_its_name(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_every_rlimit_has_its_name(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     limits = {}
     for number, (name, words) in enumerate(RLIMITS.items()):
         # Not above ours: raising a hard limit needs a capability that root may lack here.
@@ -449,7 +438,6 @@ def test_every_rlimit_has_its_name(bundle: MakeBundle) -> None:
     box.config["process"]["rlimits"] = [{"type": name, "soft": value, "hard": value} for name, value in limits.values()]
     found = limits_of(running(box))
     assert found == {words: [str(value)] * 2 for words, (_, value) in limits.items()}
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize(
@@ -468,8 +456,8 @@ def test_rlimits_that_are_none(limits: Any, pointer: str, bundle: MakeBundle) ->
 
 
 @pytest.mark.parametrize("value", [0, 500, 1000, -500])
-def test_oom_score_adj(value: int, bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_oom_score_adj(value: int, container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     box.config["process"]["oomScoreAdj"] = value
     before = Path("/proc/self/oom_score_adj").read_text()
     Path("/proc/self/oom_score_adj").write_text("77")
@@ -482,11 +470,10 @@ def test_oom_score_adj(value: int, bundle: MakeBundle) -> None:
         return
     got.ok()
     assert Path(f"/proc/{box.pid()}/oom_score_adj").read_text() == f"{value}\n"
-    box.delete("--force").ok()
 
 
-def test_oom_score_adj_unset_is_left_alone(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_oom_score_adj_unset_is_left_alone(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     before = Path("/proc/self/oom_score_adj").read_text()
     Path("/proc/self/oom_score_adj").write_text("77")
     try:
@@ -494,7 +481,6 @@ def test_oom_score_adj_unset_is_left_alone(bundle: MakeBundle) -> None:
     finally:
         Path("/proc/self/oom_score_adj").write_text(before)
     assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "77\n"
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("value", [1001, -1001, 1.5, "1"])

@@ -39,7 +39,7 @@ def inside(box: Bundle, *argv: str) -> None:
     command("nsenter", f"--mount=/proc/{box.pid()}/ns/mnt", f"--root=/proc/{box.pid()}/root", *argv)
 
 
-def container(bundle: MakeBundle, word: str | None) -> Bundle:
+def with_propagation(bundle: MakeBundle, word: str | None) -> Bundle:
     """A container whose rootfs is a shared mount of the host."""
     box = bundle("sleep", "1000")
     if word is not None:
@@ -70,7 +70,7 @@ def to_host(box: Bundle) -> bool:
 
 @pytest.mark.parametrize("word", ["private", "rprivate", "unbindable", "runbindable"])
 def test_private_and_unbindable(bundle: MakeBundle, word: str) -> None:
-    box = container(bundle, word)
+    box = with_propagation(bundle, word)
     box.create().ok()
     expected = {"unbindable": ""} if "unbindable" in word else {}
     assert fields(box.pid(), "/") == expected
@@ -87,17 +87,16 @@ def test_private_and_unbindable(bundle: MakeBundle, word: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["slave", "rslave"])
-def test_slave(bundle: MakeBundle, word: str) -> None:
-    box = container(bundle, word)
+def test_slave(container: MakeBundle, word: str) -> None:
+    box = with_propagation(container, word)
     box.create().ok()
     assert fields(box.pid(), "/") == {"master": host_group(box)}
     assert from_host(box) and not to_host(box)
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("word", ["shared", "rshared"])
-def test_shared(bundle: MakeBundle, word: str) -> None:
-    box = container(bundle, word)
+def test_shared(container: MakeBundle, word: str) -> None:
+    box = with_propagation(container, word)
     box.create().ok()
     group = fields(box.pid(), "/")
     # A new peer group, not the host's.
@@ -119,29 +118,27 @@ def test_shared(bundle: MakeBundle, word: str) -> None:
     finally:
         nested.kill()
         nested.wait()
-    box.delete("--force").ok()
 
 
-def test_nothing_said(bundle: MakeBundle) -> None:
-    box = container(bundle, None)
+def test_nothing_said(container: MakeBundle) -> None:
+    box = with_propagation(container, None)
     box.create().ok()
     assert not to_host(box)
     assert "shared" not in fields(box.pid(), "/")
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize("word", ["shared", "slave", "private", "unbindable", None])
 def test_the_host_s_own_mounts_stay_as_they_are(bundle: MakeBundle, word: str | None) -> None:
-    box = container(bundle, word)
+    box = with_propagation(bundle, word)
     before = Path("/proc/self/mountinfo").read_text()
     box.config["process"]["args"] = ["true"]
     box.run().ok()
     assert Path("/proc/self/mountinfo").read_text() == before
 
 
-def test_a_shared_volume_spreads_both_ways_with_a_shared_root(bundle: MakeBundle) -> None:
+def test_a_shared_volume_spreads_both_ways_with_a_shared_root(container: MakeBundle) -> None:
     """What Kubernetes calls bidirectional: rshared on the mount, rootfsPropagation shared."""
-    box = container(bundle, "shared")
+    box = with_propagation(container, "shared")
     volume = box.path / "volume"
     (volume / "made").mkdir(parents=True)
     (volume / "seen").mkdir()
@@ -155,12 +152,11 @@ def test_a_shared_volume_spreads_both_ways_with_a_shared_root(bundle: MakeBundle
     assert there("self", str(volume / "made"))
     command("mount", "-t", "tmpfs", "tmpfs", str(volume / "seen"))
     assert there(box.pid(), "/v/seen")
-    box.delete("--force").ok()
 
 
 @pytest.mark.parametrize(("option", "comes"), [("rslave", True), ("rprivate", False)])
-def test_a_volume_that_takes_from_the_host_or_not(bundle: MakeBundle, option: str, comes: bool) -> None:
-    box = container(bundle, "slave")
+def test_a_volume_that_takes_from_the_host_or_not(container: MakeBundle, option: str, comes: bool) -> None:
+    box = with_propagation(container, "slave")
     volume = box.path / "volume"
     volume.mkdir()
     command("mount", "-t", "tmpfs", "tmpfs", str(volume))
@@ -170,11 +166,10 @@ def test_a_volume_that_takes_from_the_host_or_not(bundle: MakeBundle, option: st
     box.create().ok()
     command("mount", "-t", "tmpfs", "tmpfs", str(volume / "seen"))
     assert there(box.pid(), "/v/seen") == comes
-    box.delete("--force").ok()
 
 
 def test_an_unknown_word_and_no_mount_namespace(bundle: MakeBundle) -> None:
-    box = container(bundle, "sideways")
+    box = with_propagation(bundle, "sideways")
     refused = box.create()
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1

@@ -64,10 +64,6 @@ def started(box: Bundle) -> int:
     return box.pid()
 
 
-def stop(box: Bundle) -> None:
-    box.delete("--force").ok()
-
-
 def executed(box: Bundle, **more: Any) -> int:
     """exec --process with an object that has `more`: the number of the process."""
     pid, error = in_process_file(box, **more)
@@ -112,8 +108,8 @@ def in_process_file(box: Bundle, **more: Any) -> tuple[int, str]:
         ),
     ],
 )
-def test_scheduler(bundle: MakeBundle, config: dict[str, Any], policy: int, values: dict[str, int]) -> None:
-    box = bundle()
+def test_scheduler(container: MakeBundle, config: dict[str, Any], policy: int, values: dict[str, int]) -> None:
+    box = container()
     box.config["process"]["scheduler"] = config
     if policy in (FIFO, RR):
         allow_realtime(box)
@@ -122,7 +118,6 @@ def test_scheduler(bundle: MakeBundle, config: dict[str, Any], policy: int, valu
     assert found.policy == policy
     for name, value in values.items():
         assert getattr(found, name) == value, name
-    stop(box)
 
 
 def allow_realtime(box: Bundle) -> None:
@@ -134,9 +129,9 @@ def allow_realtime(box: Bundle) -> None:
         box.config["linux"]["resources"]["cpu"] = {"realtimeRuntime": 4000, "realtimePeriod": 1000000}
 
 
-def test_scheduler_of_an_exec(bundle: MakeBundle) -> None:
+def test_scheduler_of_an_exec(container: MakeBundle) -> None:
     """Its own, or where it has none the container's (as in runc)."""
-    box = bundle()
+    box = container()
     box.config["process"]["scheduler"] = {"policy": "SCHED_BATCH", "nice": 3}
     box.config["process"]["ioPriority"] = {"class": "IOPRIO_CLASS_BE", "priority": 6}
     started(box)
@@ -148,28 +143,26 @@ def test_scheduler_of_an_exec(bundle: MakeBundle) -> None:
     pid = executed(box)
     assert (scheduler(pid).policy, scheduler(pid).nice, io_priority(pid)) == (BATCH, 3, (2, 6))
     end(pid)
-    stop(box)
 
 
-def test_a_policy_that_a_clone_would_end(bundle: MakeBundle) -> None:
+def test_a_policy_that_a_clone_would_end(container: MakeBundle) -> None:
     """In a joined pid namespace, and exec's is one, the process is cloned last; only then it gets its policy."""
-    box = bundle()
+    box = container()
     started(box)
     times = {"runtime": 1000000, "deadline": 5000000, "period": 10000000}
     wanted = {"policy": "SCHED_DEADLINE", **times, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}
     pid = executed(box, scheduler=wanted)
     assert (scheduler(pid).policy, scheduler(pid).runtime) == (DEADLINE, 1000000)
     end(pid)
-    other = bundle()
+    other = container()
     set_namespaces(other, "mount", "ipc", "uts", pid=box.pid())
     other.config["process"]["scheduler"] = wanted
     assert scheduler(started(other)).policy == DEADLINE
-    stop(other)
+    other.delete("--force").ok()
     other.config["process"]["scheduler"] = {**wanted, "runtime": 9000000}
     one_line(other.create(), 1, "set scheduler SCHED_DEADLINE: invalid argument")
     assert "invalid argument" in in_process_file(box, scheduler={**wanted, "runtime": 9000000})[1]
     reap()  # the other's process: the pid namespace ends with the last that is in it
-    stop(box)
 
 
 @pytest.mark.parametrize(
@@ -204,11 +197,10 @@ def refused(box: Bundle, words: str, pointer: str) -> None:
 
 @pytest.mark.parametrize(("name", "number"), [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)])
 @pytest.mark.parametrize("priority", [0, 5, 7])
-def test_io_priority(bundle: MakeBundle, name: str, number: int, priority: int) -> None:
-    box = bundle()
+def test_io_priority(container: MakeBundle, name: str, number: int, priority: int) -> None:
+    box = container()
     box.config["process"]["ioPriority"] = {"class": name, "priority": priority}
     assert io_priority(started(box)) == (number, priority)
-    stop(box)
 
 
 @pytest.mark.parametrize("config", [{"class": "IOPRIO_CLASS_BE", "priority": 8}, {"class": "X", "priority": 1}])
@@ -222,14 +214,13 @@ def test_io_priority_refused(bundle: MakeBundle, config: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(("domain", "number"), [("LINUX", 0), ("LINUX32", 8)])
-def test_personality(bundle: MakeBundle, domain: str, number: int) -> None:
-    box = bundle()
+def test_personality(container: MakeBundle, domain: str, number: int) -> None:
+    box = container()
     box.config["linux"]["personality"] = {"domain": domain}
     pid = started(box)
     assert int(Path(f"/proc/{pid}/personality").read_text(), 16) & 0xFF == number
     machine = box.exec("uname", "-m").ok().stdout.strip()
     assert (machine == platform.machine()) == (domain == "LINUX")
-    stop(box)
 
 
 def test_personality_refused(bundle: MakeBundle) -> None:
@@ -265,11 +256,11 @@ MEMORY_POLICIES: list[tuple[dict[str, Any], str]] = [
 
 @needs_numa
 @pytest.mark.parametrize(("config", "words"), MEMORY_POLICIES)
-def test_memory_policy(bundle: MakeBundle, config: dict[str, Any], words: str) -> None:
+def test_memory_policy(container: MakeBundle, config: dict[str, Any], words: str) -> None:
     release = tuple(map(int, os.uname().release.split(".")[:2]))
     if "WEIGHTED" in config["mode"] and release < (6, 9):
         pytest.skip("weighted interleaving is of Linux 6.9")
-    box = bundle()
+    box = container()
     box.config["linux"]["memoryPolicy"] = config
     pid = started(box)
     lines = Path(f"/proc/{pid}/numa_maps").read_text().splitlines()
@@ -279,7 +270,6 @@ def test_memory_policy(bundle: MakeBundle, config: dict[str, Any], words: str) -
     other = executed(box)
     assert words.split(" ")[0] in memory_policies(other)
     end(other)
-    stop(box)
 
 
 @needs_numa
@@ -329,8 +319,8 @@ EVERY = status_of(os.getpid())["Cpus_allowed_list"]
 
 
 @two_cpus
-def test_the_caller_s_affinity_is_not_the_container_s(bundle: MakeBundle, workplace: Workplace) -> None:
-    box = bundle("sleep", "1000")
+def test_the_caller_s_affinity_is_not_the_container_s(container: MakeBundle, workplace: Workplace) -> None:
+    box = container("sleep", "1000")
     box.save()
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {1})
@@ -343,18 +333,16 @@ def test_the_caller_s_affinity_is_not_the_container_s(bundle: MakeBundle, workpl
     assert status_of(box.pid())["Cpus_allowed_list"] == EVERY
     assert status_of(pid)["Cpus_allowed_list"] == EVERY
     end(pid)
-    stop(box)
 
 
 @two_cpus
-def test_the_cpuset_still_counts(bundle: MakeBundle) -> None:
-    box = bundle()
+def test_the_cpuset_still_counts(container: MakeBundle) -> None:
+    box = container()
     box.config["linux"]["resources"]["cpu"] = {"cpus": "1"}
     pid = started(box)
     assert status_of(pid)["Cpus_allowed_list"] == "1"
     box.call("update", "--cpuset-cpus", "0-1", box.id).ok()
     assert status_of(pid)["Cpus_allowed_list"] == "0-1"
-    stop(box)
 
 
 @two_cpus
@@ -370,8 +358,8 @@ def test_the_cpuset_still_counts(bundle: MakeBundle) -> None:
         ({"final": "1,9999"}, "1"),
     ],
 )
-def test_affinity_of_an_exec(bundle: MakeBundle, affinity: dict[str, str], cpus: str) -> None:
-    box = bundle()
+def test_affinity_of_an_exec(container: MakeBundle, affinity: dict[str, str], cpus: str) -> None:
+    box = container()
     box.config["process"]["execCPUAffinity"] = affinity
     # Not of the container's first process.
     assert status_of(started(box))["Cpus_allowed_list"] == EVERY
@@ -383,13 +371,12 @@ def test_affinity_of_an_exec(bundle: MakeBundle, affinity: dict[str, str], cpus:
     assert status_of(mine)["Cpus_allowed_list"] == cpus
     assert status_of(other)["Cpus_allowed_list"] == "1"
     end(mine, other)
-    stop(box)
 
 
 @two_cpus
 @pytest.mark.skipif(shutil.which("strace") is None, reason="no strace")
-def test_initial_is_before_the_cgroup_and_final_after(bundle: MakeBundle, workplace: Workplace) -> None:
-    box = bundle()
+def test_initial_is_before_the_cgroup_and_final_after(container: MakeBundle, workplace: Workplace) -> None:
+    box = container()
     box.config["process"]["execCPUAffinity"] = {"initial": "0", "final": "1"}
     started(box)
     trace = box.path / "trace"
@@ -399,12 +386,11 @@ def test_initial_is_before_the_cgroup_and_final_after(bundle: MakeBundle, workpl
     text = trace.read_text()
     joins = [text.index("/tasks>"), text.rindex("/tasks>")]
     assert text.index("[0]") < joins[0] and joins[1] < text.index("[1]")
-    stop(box)
 
 
 @two_cpus
-def test_affinity_refused(bundle: MakeBundle) -> None:
-    box = bundle()
+def test_affinity_refused(container: MakeBundle) -> None:
+    box = container()
     started(box)
     for affinity, words in (
         ({"initial": "x"}, "execCPUAffinity/initial"),
@@ -415,4 +401,3 @@ def test_affinity_refused(bundle: MakeBundle) -> None:
         _, error = in_process_file(box, execCPUAffinity=affinity)
         assert error.count("\n") == 1
         assert words in error
-    stop(box)

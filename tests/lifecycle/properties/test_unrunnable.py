@@ -186,8 +186,8 @@ def test_what_lies_on_a_mount(bundle: MakeBundle, tmp_path: Path) -> None:
     assert run(box, "/on-a-tmpfs", phrase=NOT_THERE) == ""
 
 
-def test_working_directories(bundle: MakeBundle) -> None:
-    box = bundle("sleep", "1000")
+def test_working_directories(container: MakeBundle) -> None:
+    box = container("sleep", "1000")
     (box.rootfs / "file").touch()
     box.create().ok()
     box.start().ok()
@@ -198,7 +198,6 @@ def test_working_directories(bundle: MakeBundle) -> None:
     (box.rootfs / "home").mkdir(exist_ok=True)
     for flags, (phrase, words) in said.items():
         assert hint_of(box.exec(*flags, "true"), phrase).startswith(words)
-    box.delete("--force").ok()
 
 
 def test_the_rootfs_itself(bundle: MakeBundle) -> None:
@@ -331,16 +330,15 @@ def test_a_filter_in_the_way(name: str, action: str, no_new_privileges: bool, bu
     )
 
 
-def test_a_filter_in_the_way_of_exec(bundle: MakeBundle) -> None:
+def test_a_filter_in_the_way_of_exec(container: MakeBundle) -> None:
     """A container of before, whose filter is another's now: as an engine may give exec a process of its own."""
-    box = bundle("sleep", "1000")
+    box = container("sleep", "1000")
     box.create().ok()
     box.start().ok()
     rule(box, "execve", "SCMP_ACT_ERRNO")
     (box.place.root / box.id / "config.json").write_text(json.dumps(box.config))
     hint = hint_of(box.exec("true"), "operation not permitted")
     assert hint.startswith("the filter answers execve")
-    box.delete("--force").ok()
 
 
 def test_a_filter_that_allows_too_little(bundle: MakeBundle) -> None:
