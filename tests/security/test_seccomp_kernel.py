@@ -26,7 +26,7 @@ import seccomp as bindings
 from pyrunc import _linux
 from pyrunc.steps.seccomp import cache
 from pyrunc.steps.seccomp.step import compile_filter
-from tests.support import TOP, bpf
+from tests.support import TOP, bpf, finish
 from tests.support.processes import become_subreaper
 from tests.support.rootfs import BUSYBOX
 from tests.support.workplace import Workplace
@@ -495,7 +495,7 @@ def test_what_the_runtime_calls_after_the_listener_is_known_can_be_notified(firs
         try:
             os.dup2(theirs.fileno(), 3, inheritable=False)
             caps = _linux.capget()
-            ready = _linux.prepare(
+            ready = finish.prepare(
                 b"/bin/busybox",
                 [b"true"],
                 [],
@@ -503,15 +503,6 @@ def test_what_the_runtime_calls_after_the_listener_is_known_can_be_notified(firs
                 filter_flags=found.flags,
                 filter_first=first,
                 caps=caps,
-                ambient=0,
-                keep=3,
-                fifo=False,
-                report=False,
-                again=False,
-                terminal=False,
-                extra=0,
-                real_user=-1,
-                filter_cloned=False,
             )
             _linux.finish(ready)
         finally:

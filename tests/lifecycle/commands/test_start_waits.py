@@ -72,6 +72,16 @@ def poststart(box: Bundle) -> Path:
     return seen
 
 
+def in_its_hook(box: Bundle) -> tuple[int, subprocess.Popen[bytes]]:
+    """The process, which sleeps in its startContainer hook, and the start that waits for it."""
+    box.config["hooks"]["startContainer"] = SLEEP
+    box.create().ok()
+    pid = box.pid()
+    start = start_of(box)
+    wait_until(lambda: children_of(pid) == ["sleep"], "the hook runs")
+    return pid, start
+
+
 # ---- what hangs, and what can be done meanwhile ----
 
 
@@ -79,11 +89,7 @@ def test_a_start_container_hook_that_hangs(bundle: MakeBundle) -> None:
     """The container can be asked for, limited and ended, as with runc."""
     box = bundle("sleep", "1000")
     seen = poststart(box)
-    box.config["hooks"]["startContainer"] = SLEEP
-    box.create().ok()
-    pid = box.pid()
-    start = start_of(box)
-    wait_until(lambda: children_of(pid) == ["sleep"], "the hook runs")
+    _, start = in_its_hook(box)
     assert box.status() == "running"
     box.call("update", "--pids-limit", "33", box.id).ok()
     box.call("pause", box.id).ok()
@@ -188,11 +194,7 @@ def test_a_process_that_is_killed_when_it_is_to_start(how: str, bundle: MakeBund
 def test_a_process_that_is_killed_in_its_hooks(how: str, bundle: MakeBundle) -> None:
     box = bundle("sleep", "1000")
     seen = poststart(box)
-    box.config["hooks"]["startContainer"] = SLEEP
-    box.create().ok()
-    pid = box.pid()
-    start = start_of(box)
-    wait_until(lambda: children_of(pid) == ["sleep"], "the hook runs")
+    pid, start = in_its_hook(box)
     with ended(pid, how):
         box.kill("KILL").ok()
     has_not_begun(box, start, seen)

@@ -18,6 +18,7 @@ import pytest
 from pyrunc import _linux
 from pyrunc.cli.table import GLOBAL
 from pyrunc.steps.seccomp import cache
+from tests.support import finish
 from tests.support.debug import debug, loaded
 from tests.support.workplace import MakeBundle
 
@@ -284,23 +285,10 @@ def test_no_arguments(runtime: Path) -> None:
 
 def test_an_empty_argument_vector(runtime: Path) -> None:
     """execve with no argv at all, as exploits do: nothing is read past its end."""
-    none = _linux.prepare(
+    none = finish.prepare(
         os.fsencode(runtime),
         [],
         [],
-        filter=None,
-        filter_flags=0,
-        filter_first=False,
-        caps=None,
-        ambient=0,
-        keep=3,
-        fifo=False,
-        report=False,
-        again=False,
-        terminal=False,
-        extra=0,
-        real_user=-1,
-        filter_cloned=False,
     )
     pid = os.fork()
     if pid == 0:

@@ -15,6 +15,7 @@ import pytest
 import seccomp
 
 from pyrunc import _linux
+from tests.support import finish
 
 KEEP = 20  # where the harness puts finish()'s descriptors
 ENOENT_RECORD = b"E" + bytes([_linux.STAGES.index("execve")]) + struct.pack("=I", errno.ENOENT)
@@ -62,7 +63,7 @@ class Container:
         self.out = tmp_path / "out"
         os.mkfifo(self.fifo)
         self.sync, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        prepared = _linux.prepare(
+        prepared = finish.prepare(
             (path or argv[0]).encode(),
             [word.encode() for word in argv],
             [b"ONLY=this"],
@@ -74,11 +75,6 @@ class Container:
             keep=keep,
             fifo=fifo,
             report=report,
-            again=False,
-            terminal=False,
-            extra=0,
-            real_user=-1,
-            filter_cloned=False,
         )
         self.pid, self.pidfd = _linux.clone(0)
         if self.pid:
@@ -308,23 +304,12 @@ def test_prepare_refuses_nonsense() -> None:
     def prepare(
         path: bytes = b"/x", program: bytes | None = None, keep: int = 3, argv: list[bytes] | None = None
     ) -> None:
-        _linux.prepare(
+        finish.prepare(
             path,
             argv or [b"x"],
             [],
             filter=program,
-            filter_flags=0,
-            filter_first=False,
-            caps=None,
-            ambient=0,
             keep=keep,
-            fifo=False,
-            report=False,
-            again=False,
-            terminal=False,
-            extra=0,
-            real_user=-1,
-            filter_cloned=False,
         )
 
     prepare()

@@ -6,8 +6,12 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.processes import become_subreaper, command
 from tests.support.workplace import Bundle, Result
@@ -139,3 +143,15 @@ profile pyrunc-test flags=(attach_disconnected) {
   deny /secret r,
 }
 """
+
+
+@contextmanager
+def apparmor(profile: str, folder: Path) -> Iterator[None]:
+    """The kernel has this profile until the end."""
+    if Path("/sys/module/apparmor/parameters/enabled").read_text().strip() != "Y":
+        pytest.skip("AppArmor is not enabled in this kernel")
+    file = folder / "profile"
+    file.write_text(profile)
+    command("apparmor_parser", "--replace", "--skip-cache", str(file))
+    yield
+    command("apparmor_parser", "--remove", str(file))

@@ -7,22 +7,18 @@ import pytest
 
 from tests.support.containers import running
 from tests.support.namespaces import add_user_namespace, set_namespaces
-from tests.support.processes import command, reap
+from tests.support.processes import reap
 from tests.support.waiting import wait_until
 from tests.support.workplace import MakeBundle, one_line
+from tests.vm.guest.support import apparmor
 
 from .support import PROFILE
 
 
 @pytest.fixture
 def profile(tmp_path: Path) -> Iterator[str]:
-    if Path("/sys/module/apparmor/parameters/enabled").read_text().strip() != "Y":
-        pytest.skip("AppArmor is not enabled in this kernel")
-    file = tmp_path / "profile"
-    file.write_text(PROFILE)
-    command("apparmor_parser", "--replace", "--skip-cache", str(file))
-    yield "pyrunc-test"
-    command("apparmor_parser", "--remove", str(file))
+    with apparmor(PROFILE, tmp_path):
+        yield "pyrunc-test"
 
 
 def test_a_profile_is_applied(profile: str, bundle: MakeBundle) -> None:

@@ -14,6 +14,7 @@ import pytest
 from tests.support.processes import command, has_ended
 from tests.support.waiting import wait_until
 from tests.support.workplace import Bundle, MakeBundle
+from tests.vm.guest.support import apparmor
 
 from .support import PYRUNC, as_login, as_user, limit
 
@@ -73,13 +74,8 @@ def test_out_of_memory_found_by_delete(bundle: MakeBundle) -> None:
 
 @pytest.fixture
 def profile(tmp_path: Path) -> Iterator[str]:
-    if Path("/sys/module/apparmor/parameters/enabled").read_text().strip() != "Y":
-        pytest.skip("AppArmor is not enabled in this kernel")
-    file = tmp_path / "profile"
-    file.write_text(PROFILE)
-    command("apparmor_parser", "--replace", "--skip-cache", str(file))
-    yield "pyrunc-test-why"
-    command("apparmor_parser", "--remove", str(file))
+    with apparmor(PROFILE, tmp_path):
+        yield "pyrunc-test-why"
 
 
 def test_what_apparmor_has_denied(profile: str, bundle: MakeBundle) -> None:
