@@ -85,7 +85,7 @@ struct text {
 static void put(struct text *to, const char *from)
 {
 	for (; *from && to->at < to->end; from++)
-		*to->at++ = *from >= 0 && *from < ' ' && *from != '\n' ? ' ' : *from;
+		*to->at++ = (unsigned char)*from < ' ' && *from != '\n' ? ' ' : *from;
 }
 
 static void put_quoted(struct text *to, const char *from)
@@ -93,7 +93,7 @@ static void put_quoted(struct text *to, const char *from)
 	for (; *from && to->at + 1 < to->end; from++) {
 		if (*from == '"' || *from == '\\')
 			*to->at++ = '\\';
-		*to->at++ = *from >= 0 && *from < ' ' ? ' ' : *from;
+		*to->at++ = (unsigned char)*from < ' ' ? ' ' : *from;
 	}
 }
 
