@@ -88,7 +88,9 @@ def tell(image: Path, seen: Seen) -> None:
     data = bytearray(image.read_bytes())
     at = len(data) - 2 * RUNS * _RUN.size
     for kind in (seen.short, seen.long):
-        entries = runs(set.intersection(*kind) if kind else set())
+        # One that did not come to rest in time, on a busy machine, says nothing.
+        known = [pages for pages in kind if pages]
+        entries = runs(set.intersection(*known) if known else set())
         for first, count in entries + [(0, 0)] * (RUNS - len(entries)):
             _RUN.pack_into(data, at, first, count)
             at += _RUN.size
