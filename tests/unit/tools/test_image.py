@@ -229,6 +229,13 @@ def test_runs_of_pages() -> None:
     assert len(many) == warm.RUNS and (500, 5) in many and many == sorted(many)
 
 
+def test_pages_of_nearly_all_commands() -> None:
+    """One command of a busy machine that was seen too early, or never, changes nothing."""
+    assert warm.nearly_all([{1, 2}, {1, 2, 3}, {1}, {1, 2}]) == {1, 2}
+    assert warm.nearly_all([{1}, {1}, {1}, set()]) == {1}
+    assert warm.nearly_all([{1}, {1}, {2}, {2}]) == warm.nearly_all([]) == set()
+
+
 def test_doctor_knows_the_record() -> None:
     """It looks at the same places of an image's end as stage one."""
     from pyrunc.doctor import programs
