@@ -163,10 +163,7 @@ def asked(hole: int, otherwise: str) -> Callable[[Case], str]:
     """
 
     def hint(case: Case) -> str:
-        place = case.holes[hole]
-        parts = place.split("/")
-        # The names of namespaces are the kernel's. The command has entered the bundle.
-        is_kernels = len(parts) == 5 and parts[1] == "proc" and parts[3] == "ns"
-        return walked(place, "/" if is_kernels else posix.getcwd()) or otherwise
+        # The command has entered the bundle.
+        return walked(case.holes[hole], posix.getcwd()) or otherwise
 
     return hint
