@@ -168,7 +168,8 @@ static void raise_ambient(struct prepared *p)
 }
 
 /* The process that those of a joined pid namespace see: born with no more than its program will have, or with what
- * little `cloned` has besides (steps/process/init.py says when). Its creator takes it over before it goes on. A full cgroup takes no new process: this one is moved out of it then, the new one in. */
+ * little `cloned` has besides (steps/process/last_steps.py says when). Its creator takes it over before it goes on. A full
+ * cgroup takes no new process: this one is moved out of it then, the new one in. */
 static void second_clone(struct prepared *p)
 {
 	unsigned char message[6] = {MESSAGE_CLONED, 0, 0, 0, 0, MESSAGE_INSIDE};

@@ -1,6 +1,7 @@
 """The errors pyrunc reports: each is one line, and says which step failed on what.
 
-Imported by every command, so it imports next to nothing.
+Imported by every command, so it imports next to nothing. Which step it was, and where in config.json its words stand,
+is added where a plan is carried out (plan/failures.py).
 """
 
 from __future__ import annotations

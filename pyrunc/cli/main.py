@@ -80,10 +80,10 @@ def _unforeseen(raised: BaseException) -> PyruncError:
 
 def _keep(call: Call, error: PyruncError) -> None:
     """What `why` will tell of the container. Raises nothing."""
-    from pyrunc.lifecycle import endings
+    from pyrunc.lifecycle import why_record
 
-    if call.command in endings.COMMANDS:
-        endings.failed(call.root, call.args[0], call.command, error)
+    if call.command in why_record.COMMANDS:
+        why_record.failed(call.root, call.args[0], call.command, error)
 
 
 def _read(program: str, argv: list[str]) -> Call | int:

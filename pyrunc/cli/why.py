@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pyrunc import log
 from pyrunc.cli import paint
 from pyrunc.errors import PyruncError, StateError, reason
-from pyrunc.lifecycle import endings, remains
+from pyrunc.lifecycle import remains, why_record
 
 if TYPE_CHECKING:
     from pyrunc.cli.parse import Call
@@ -65,20 +65,20 @@ def _list(call: Call) -> int:
 def _entries(root: str, only: str | None = None) -> dict[str, dict[str, Any]]:
     """What is kept, by container: all of it, or one's. Raises PyruncError when it cannot be read or is not believed."""
     try:
-        folder = endings.open_folder(root)
+        folder = why_record.open_folder(root)
     except FileNotFoundError:
         return {}
     except OSError as error:
         why = error.strerror or reason(error)
-        raise PyruncError(f"open {root}/{endings.FOLDER}: {why.lower()}", errno=error.errno) from None
+        raise PyruncError(f"open {root}/{why_record.FOLDER}: {why.lower()}", errno=error.errno) from None
     found = {}
     try:
         for name in posix.listdir(folder) if only is None else [only]:
-            entry = endings.read(folder, name)
+            entry = why_record.read(folder, name)
             if entry is not None and entry["events"]:
                 found[name] = entry
     except OSError as error:
-        raise PyruncError(f"read {root}/{endings.FOLDER}: {reason(error)}", errno=error.errno) from None
+        raise PyruncError(f"read {root}/{why_record.FOLDER}: {reason(error)}", errno=error.errno) from None
     finally:
         posix.close(folder)
     return found

@@ -8,17 +8,10 @@ from typing import Final
 
 from pyrunc import _linux
 from pyrunc.doctor.finding import NOTE, OK, PROBLEM, Finding, attempt, program, text, words
+from pyrunc.steps.namespaces import TYPES
 
-# Type: (its flag, its file in /proc/PID/ns, its part of the sysctl user.max_*_namespaces).
-_KINDS: Final = {
-    "mount": (_linux.CLONE_NEWNS, "mnt", "mnt"),
-    "pid": (_linux.CLONE_NEWPID, "pid", "pid"),
-    "network": (_linux.CLONE_NEWNET, "net", "net"),
-    "ipc": (_linux.CLONE_NEWIPC, "ipc", "ipc"),
-    "uts": (_linux.CLONE_NEWUTS, "uts", "uts"),
-    "cgroup": (_linux.CLONE_NEWCGROUP, "cgroup", "cgroup"),
-    "time": (_linux.CLONE_NEWTIME, "time", "time"),
-}
+# Type: flag, and name in /proc/PID/ns, in the sysctl user.max_*_namespaces and in the kernel's CONFIG_*_NS.
+_KINDS: Final = {kind: found for kind, found in TYPES.items() if kind != "user"}
 # What nearly every container has.
 _NEEDED: Final = ("mount", "pid", "network", "ipc", "uts")
 # Ids that an engine's user namespace maps.
@@ -31,10 +24,10 @@ def check() -> list[Finding]:
     with_user = 0 if posix.geteuid() == 0 else _linux.CLONE_NEWUSER
     found = []
     good = []
-    for kind, (flag, file, name) in _KINDS.items():
+    for kind, (flag, file) in _KINDS.items():
         if with_user and user.level == PROBLEM:
             break  # none of the others can be tried
-        problem = _problem(flag | with_user, file, name)
+        problem = _problem(flag | with_user, file)
         if problem is None:
             good.append(kind)
         else:
@@ -50,15 +43,15 @@ def can_make(kind: str) -> tuple[str, str] | None:
     if kind == "user":
         user = _user()
         return None if user.level == OK else (user.found, user.remedy)
-    flag, file, name = _KINDS[kind]
-    return _problem(flag | (0 if posix.geteuid() == 0 else _linux.CLONE_NEWUSER), file, name)
+    flag, file = _KINDS[kind]
+    return _problem(flag | (0 if posix.geteuid() == 0 else _linux.CLONE_NEWUSER), file)
 
 
-def _problem(flags: int, file: str, name: str) -> tuple[str, str] | None:
+def _problem(flags: int, name: str) -> tuple[str, str] | None:
     try:
-        posix.stat("/proc/self/ns/" + file)
+        posix.stat("/proc/self/ns/" + name)
     except OSError:
-        return "this kernel has none", f"a kernel with CONFIG_{file.upper()}_NS"
+        return "this kernel has none", f"a kernel with CONFIG_{name.upper()}_NS"
     limit = f"/proc/sys/user/max_{name}_namespaces"
     if text(limit) == "0":
         return f"user.max_{name}_namespaces is 0", f"sysctl user.max_{name}_namespaces=10000"
@@ -75,7 +68,7 @@ def _user() -> Finding:
     """User namespaces: an ordinary user can do nothing without them."""
     level = NOTE if posix.geteuid() == 0 else PROBLEM
     subject = "user namespaces"
-    told = _problem(_linux.CLONE_NEWUSER | _linux.CLONE_NEWNS, "user", "user")
+    told = _problem(_linux.CLONE_NEWUSER | _linux.CLONE_NEWNS, "user")
     restricted = text(_APPARMOR) == "1"
     if told is None:
         more = "; AppArmor restricts those of programs without a profile of their own" if restricted else ""

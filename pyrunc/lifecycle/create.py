@@ -125,7 +125,7 @@ def _manager(config: Config, container_id: str, options: CreateOptions, host: Ho
         return cgroups.files_manager(paths, host.rootless_cgroups, optional=not path)
     # Only here: what speaks to systemd is not for the others to load.
     from pyrunc.cgroups.systemd import manager as systemd
-    from pyrunc.cgroups.systemd.scope import ScopeName
+    from pyrunc.cgroups.systemd.scope_name import ScopeName
 
     place = ScopeName(path, container_id, user=systemd.is_users(host.in_user_namespace))
     return systemd.manager(place, container_id, config.get("annotations", {}), rootless=host.rootless_cgroups)

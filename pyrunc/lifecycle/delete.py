@@ -152,9 +152,9 @@ def destroy(container: Container, explain: bool = False) -> None:
         certain = container.fields["phase"] != "creating" or container.pid != 0
         manager = container.manager()
         if container.fields["phase"] != "creating" and (explain or manager.oom_kills()):
-            from pyrunc.lifecycle import endings
+            from pyrunc.lifecycle import why_record
 
-            endings.found(container, manager, explain)
+            why_record.found(container, manager, explain)
         manager.delete(kill=certain and not container.fields.get("privatePids"))
     if container.fields.get("intelRdt"):
         from pyrunc.steps import intel_rdt

@@ -205,8 +205,8 @@ def _carry_out(plan: Plan, context: Context, options: ExecOptions, container: Co
         raise
     status = foreground.wait()
     if foreground.killed:
-        from pyrunc.lifecycle import endings
+        from pyrunc.lifecycle import why_record
 
-        endings.exec_ended(container, wanted["args"][0], status, foreground)
+        why_record.exec_ended(container, wanted["args"][0], status, foreground)
     foreground.finish(status)
     return status

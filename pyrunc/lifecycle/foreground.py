@@ -13,7 +13,7 @@ from pyrunc.lifecycle.pump import POLLIN, End, Flow
 
 if TYPE_CHECKING:
     from pyrunc.lifecycle.notify_socket import Notify
-    from pyrunc.lifecycle.terminal import Console
+    from pyrunc.lifecycle.terminal_relay import Console
     from pyrunc.steps.context import Context
 
 # Numbers of signal(7), the same on every architecture this project is for: _signal cannot be loaded so early.
@@ -86,7 +86,7 @@ class Foreground:
         self.events: dict[int, int] = {}
         self.poll = select.poll()
         if context.console_fd >= 0:
-            from pyrunc.lifecycle.terminal import Console
+            from pyrunc.lifecycle.terminal_relay import Console
 
             self.console = Console(context.console_fd)
             self.flows = [self.console.input, self.console.output]

@@ -17,8 +17,8 @@ from pyrunc.state.container import Container
 from pyrunc.state.lock import Lock
 from pyrunc.steps import namespaces
 from pyrunc.steps.context import Context
-from pyrunc.steps.enter import OpenContainer
 from pyrunc.steps.host import read_host
+from pyrunc.steps.join_container import OpenContainer
 from pyrunc.steps.rootfs import entry as entries
 from pyrunc.steps.rootfs import mount_record
 from pyrunc.steps.rootfs.new_mount import READ_ONLY_LATE, NewMount

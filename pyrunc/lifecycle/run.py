@@ -50,9 +50,9 @@ def run(store: Store, container_id: str, options: CreateOptions) -> int:
             # As a shell says it: the program's failure, not the runtime's. With the place and the hint, as in a log.
             error.container = container_id
             log.write(2, error.line() + "\n")
-            from pyrunc.lifecycle import endings
+            from pyrunc.lifecycle import why_record
 
-            endings.failed(store.root, container_id, "run", error)
+            why_record.failed(store.root, container_id, "run", error)
             return 127 if error.errno == errno.ENOENT else 126
         raise
     if foreground is None:
@@ -85,10 +85,10 @@ def _give_up(container: Container, context: Context, foreground: Foreground | No
 
 def _explain(container: Container, status: int, foreground: Foreground) -> None:
     """A process that the memory limit ended says nothing itself. And `why` can tell later of what ended badly."""
-    from pyrunc.lifecycle import endings
+    from pyrunc.lifecycle import why_record
 
     try:
-        endings.ended(container, status, foreground)
+        why_record.ended(container, status, foreground)
         killed_by_memory = status == 128 + 9 and (container.manager().oom_kills() or 0) > 0
     except PyruncError:
         return  # a cgroup that is none any more explains nothing, and the status is the process's

@@ -24,7 +24,7 @@ from pyrunc.lifecycle import create, foreground, start
 from pyrunc.lifecycle import exec as exec_module
 from pyrunc.plan import failures, perform, sync, waiting
 from pyrunc.steps import hooks
-from pyrunc.steps.process.init import BecomeProgram
+from pyrunc.steps.process.last_steps import BecomeProgram
 from pyrunc.steps.step import CONTAINER, RUNTIME, Meet, Plan, Step
 
 if TYPE_CHECKING:

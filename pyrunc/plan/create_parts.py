@@ -10,7 +10,7 @@ from pyrunc.plan.rootfs_parts import RootfsParts
 from pyrunc.steps import cgroup, clone, hooks, namespaces
 from pyrunc.steps.exec_fifo import MakeFifo
 from pyrunc.steps.hostname import Hostname
-from pyrunc.steps.process import init
+from pyrunc.steps.process import last_steps
 from pyrunc.steps.process.keyring import Keyring
 from pyrunc.steps.rootfs.masks import MaskedPaths, ReadOnlyPaths
 from pyrunc.steps.rootfs.read_only import ReadOnlyMounts
@@ -78,7 +78,7 @@ class CreateParts(ProcessParts):
         self.clones_twice = "user" in self.spaces.joined and bool(self.spaces.new)
         self.clos: MakeClos | None = None
         start = self.hooks.get("startContainer")
-        self.program = init.BecomeProgram(
+        self.program = last_steps.BecomeProgram(
             process,
             fifo=self.fifo,
             seccomp=self.filter,
@@ -282,7 +282,7 @@ class CreateParts(ProcessParts):
         return [PivotRoot(self.options.no_pivot) if self.spaces.has("mount") else ChangeRoot()]
 
     def make_cwd(self) -> list[Step]:
-        return [init.MakeCwd(self.process["cwd"])] if self.has_process else []
+        return [last_steps.MakeCwd(self.process["cwd"])] if self.has_process else []
 
     # ---- inside it
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from pyrunc.plan.process_parts import ProcessParts
 from pyrunc.steps import cgroup, namespaces
-from pyrunc.steps.enter import AdoptTerminal, Affinity, AttachToScope, OpenCgroup, OpenContainer, OpenRoot
-from pyrunc.steps.process import init
+from pyrunc.steps.join_container import AdoptTerminal, Affinity, AttachToScope, OpenCgroup, OpenContainer, OpenRoot
+from pyrunc.steps.process import last_steps
 from pyrunc.steps.process.keyring import Keyring
 from pyrunc.steps.rootfs.root import ChangeRoot
 from pyrunc.steps.step import Step
@@ -50,7 +50,7 @@ class ExecParts(ProcessParts):
         self.detach = detach
         self.affinity = process.get("execCPUAffinity", {})
         self.cgroup = OpenCgroup(container, cgroup_paths, self.has_small_memory)
-        self.program = init.BecomeProgram(process, fifo=None, seccomp=self.filter, again=self.joins_pids)
+        self.program = last_steps.BecomeProgram(process, fifo=None, seccomp=self.filter, again=self.joins_pids)
 
     def attach_to_scope(self) -> list[Step]:
         unit = self.container.fields.get("systemd")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from pyrunc import _linux
 from pyrunc.errors import PyruncError
 from pyrunc.steps import clone, messages
-from pyrunc.steps.process.init import BecomeProgram
+from pyrunc.steps.process.last_steps import BecomeProgram
 
 if TYPE_CHECKING:
     from pyrunc.steps.context import Context

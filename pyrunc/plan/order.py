@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyrunc.plan.create_parts import CreateParts
     from pyrunc.plan.exec_parts import ExecParts
     from pyrunc.plan.restore_parts import RestoreParts
-    from pyrunc.steps.enter import OpenContainer
+    from pyrunc.steps.join_container import OpenContainer
 
 
 def create(c: CreateParts) -> list[Step]:
@@ -142,7 +142,7 @@ def exec_(c: ExecParts) -> list[Step]:
 def mounts(opened: OpenContainer, sources: list[Step], changes: list[Step], read_only: list[Step]) -> list[Step]:
     """A change of mounts in a container that runs, by a helper process in its user and mount namespaces."""
     from pyrunc.steps import namespaces
-    from pyrunc.steps.enter import OpenRoot
+    from pyrunc.steps.join_container import OpenRoot
     from pyrunc.steps.rootfs.unmount import OwnDescriptors
 
     return [

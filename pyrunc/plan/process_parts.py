@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pyrunc.plan import meetings
 from pyrunc.steps import cgroup, clone
-from pyrunc.steps.process import init, labels
+from pyrunc.steps.process import labels, last_steps
 from pyrunc.steps.process.rlimits import OomScore, Rlimits
 from pyrunc.steps.procfs import OpenProcfs
 from pyrunc.steps.rootfs.console import Terminal
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyrunc.config.types import Linux, Process
     from pyrunc.steps.host import Host
     from pyrunc.steps.namespaces import OpenNamespaces
-    from pyrunc.steps.process.init import BecomeProgram
+    from pyrunc.steps.process.last_steps import BecomeProgram
     from pyrunc.steps.seccomp.step import CompileFilter
 
 
@@ -41,7 +41,7 @@ class ProcessParts:
     ) -> None:
         """cache: the folder of compiled seccomp filters. sysctl: those that are to be set."""
         self.has_process = bool(process)
-        self.process = process or init.NOBODY
+        self.process = process or last_steps.NOBODY
         self.linux = linux
         self.host = host
         self.has_userns = has_userns
@@ -110,10 +110,10 @@ class ProcessParts:
         return labels.labels(self.process, self.host, self.procfs)
 
     def tune(self) -> list[Step]:
-        return init.tune(self.process, self.linux, self.is_scheduled_late) if self.has_process else []
+        return last_steps.tune(self.process, self.linux, self.is_scheduled_late) if self.has_process else []
 
     def no_new_privileges(self) -> list[Step]:
-        return [init.NoNewPrivileges()] if self.process.get("noNewPrivileges") else []
+        return [last_steps.NoNewPrivileges()] if self.process.get("noNewPrivileges") else []
 
     def enter_pids(self) -> list[Step]:
         return [clone.EnterPids(self.opened)] if self.opened is not None and self.joins_pids else []

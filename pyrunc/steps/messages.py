@@ -18,7 +18,7 @@ GO: Final = b"G"
 # Descriptors (SCM_RIGHTS), in packets before GO.
 RIGHTS: Final = b"S"
 # The answer to LISTENER where its number is of no use: send the listener itself (SCM_RIGHTS).
-SEND_LISTENER: Final = b"S"
+SEND_LISTENER: Final = b"A"
 
 # ---- from the container process ----
 

@@ -28,7 +28,7 @@ def become_root(rootless: bool) -> None:
     """Become user and group 0 of the user namespace just entered. Raises OSError.
 
     rootless: the runtime is an ordinary user, who may write the files of a process, trace it and open its namespaces
-    only while it is what prctl(2) calls dumpable. Nobody in a joined pid namespace sees it yet: see process/init.py.
+    only while it is what prctl(2) calls dumpable. Nobody in a joined pid namespace sees it yet (process/last_steps.py).
     """
     posix.setresgid(0, 0, 0)
     posix.setresuid(0, 0, 0)

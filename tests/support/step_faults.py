@@ -29,7 +29,7 @@ from pyrunc.state.store import Store
 from pyrunc.steps import clone
 from pyrunc.steps.clone import Clone
 from pyrunc.steps.context import Context
-from pyrunc.steps.process.init import BecomeProgram
+from pyrunc.steps.process.last_steps import BecomeProgram
 from pyrunc.steps.step import CONTAINER, Meet, Plan, Step
 
 

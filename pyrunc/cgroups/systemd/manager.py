@@ -17,7 +17,7 @@ from pyrunc.cgroups.files import failure, make
 from pyrunc.cgroups.systemd import properties as units
 from pyrunc.cgroups.systemd.bus import Told, connect
 from pyrunc.cgroups.systemd.properties import annotated, device_properties, v1_properties
-from pyrunc.cgroups.systemd.scope import ScopeName
+from pyrunc.cgroups.systemd.scope_name import ScopeName
 from pyrunc.cgroups.v2 import limits
 from pyrunc.cgroups.v2 import manager as v2
 from pyrunc.errors import PyruncError

@@ -13,7 +13,7 @@ FILES = [
     path
     for pattern in ("plan/*.py", "steps/**/*.py", "config/*.py", "lifecycle/*.py")
     for path in sorted((TOP / "pyrunc").glob(pattern))
-    if path.name not in ("_schema.py", "_check.py", "endings.py", "remains.py")
+    if path.name not in ("_schema.py", "_check.py", "why_record.py", "remains.py")
 ]
 
 #: Names that are asked for by get(), and are none of a config: of the environment, of annotations.

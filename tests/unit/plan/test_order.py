@@ -22,7 +22,7 @@ from pyrunc.state.store import Store
 from pyrunc.steps import cgroup, hooks, namespaces
 from pyrunc.steps import clone as birth
 from pyrunc.steps.hostname import Hostname
-from pyrunc.steps.process import init, scheduling
+from pyrunc.steps.process import last_steps, scheduling
 from pyrunc.steps.process.keyring import Keyring
 from pyrunc.steps.process.rlimits import OomScore, Rlimits
 from pyrunc.steps.rootfs import devices, host_sources
@@ -106,7 +106,7 @@ def test_the_root_is_written_to_before_it_is_read_only() -> None:
     in_order(
         plan,
         PivotRoot,
-        init.MakeCwd,
+        last_steps.MakeCwd,
         Terminal,
         ReadOnlyMounts,
         Sysctl,
@@ -116,7 +116,9 @@ def test_the_root_is_written_to_before_it_is_read_only() -> None:
 
 
 def test_limits_of_the_process_come_after_its_set_up() -> None:
-    in_order(plan_of(default_config()), meeting(meetings.READY), Rlimits, meeting(meetings.LIMITED), init.BecomeProgram)
+    in_order(
+        plan_of(default_config()), meeting(meetings.READY), Rlimits, meeting(meetings.LIMITED), last_steps.BecomeProgram
+    )
 
 
 # ---- no_new_privs and seccomp ----
@@ -132,14 +134,14 @@ def test_the_filter_before_or_after_the_capabilities(no_new_privs: bool) -> None
     # A profile that cannot be compiled is found before there is anything to take back.
     in_order(plan, CompileFilter, cgroup.MakeCgroup, birth.Clone)
     last = plan.steps[-1]
-    assert isinstance(last, init.BecomeProgram)
+    assert isinstance(last, last_steps.BecomeProgram)
     assert last.no_new_privs is no_new_privs
     words = last.describe()
     assert (words.index("seccomp") > words.index("drop capabilities")) is no_new_privs
     if no_new_privs:
-        in_order(plan, MaskedPaths, init.NoNewPrivileges, meeting(meetings.READY))
+        in_order(plan, MaskedPaths, last_steps.NoNewPrivileges, meeting(meetings.READY))
     else:
-        assert absent(plan, init.NoNewPrivileges)
+        assert absent(plan, last_steps.NoNewPrivileges)
 
 
 # ---- namespaces ----
@@ -205,23 +207,23 @@ def test_a_joined_pid_namespace_is_entered_last_of_all() -> None:
         namespaces.JoinNamespaces,
         PivotRoot,
         Hostname,
-        init.NoNewPrivileges,
+        last_steps.NoNewPrivileges,
         birth.EnterPids,
         meeting(meetings.READY),
         meeting(meetings.LIMITED),
-        init.BecomeProgram,
+        last_steps.BecomeProgram,
         birth.RecordAgain,
         scheduling.Tune,
         meeting(meetings.SETTLED),
     )
-    clone, program = plan.steps[place(plan, birth.Clone)], plan.steps[place(plan, init.BecomeProgram)]
+    clone, program = plan.steps[place(plan, birth.Clone)], plan.steps[place(plan, last_steps.BecomeProgram)]
     assert isinstance(clone, birth.Clone) and not clone.flags & _linux.CLONE_NEWPID
-    assert isinstance(program, init.BecomeProgram) and program.again
+    assert isinstance(program, last_steps.BecomeProgram) and program.again
     assert absent(plan, birth.SecondClone)
     # In a user namespace it is the process's own to set.
     config["linux"]["namespaces"].append({"type": "user"})
     config["linux"]["uidMappings"] = config["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 5, "size": 9}]
-    in_order(plan_of(config), scheduling.Tune, birth.EnterPids, init.BecomeProgram, birth.RecordAgain)
+    in_order(plan_of(config), scheduling.Tune, birth.EnterPids, last_steps.BecomeProgram, birth.RecordAgain)
 
 
 def test_new_namespaces_below_a_joined_user_namespace() -> None:
@@ -322,7 +324,7 @@ def test_hooks_of_the_set_up() -> None:
     sides = {step.kind: step.side for step in plan.steps if isinstance(step, hooks.HooksStep)}
     assert sides == {"prestart": RUNTIME, "createRuntime": RUNTIME, "createContainer": CONTAINER}
     last = plan.steps[-1]
-    assert isinstance(last, init.BecomeProgram) and last.hooks and last.hooks.hooks == HOOK
+    assert isinstance(last, last_steps.BecomeProgram) and last.hooks and last.hooks.hooks == HOOK
 
 
 def test_no_new_keyring_and_no_pivot() -> None:
@@ -369,10 +371,10 @@ def check(plan: Plan) -> None:
         for opener in given_to(step):
             assert any(opener is one for one in opened), f"{step.describe()}: before {opener.describe()}"
         opened += [step, *(step.trees if isinstance(step, host_sources.OpenSources) else ())]
-    become = place(plan, init.BecomeProgram)
+    become = place(plan, last_steps.BecomeProgram)
     after = steps[become + 1 :]
     program = steps[become]
-    assert isinstance(program, init.BecomeProgram) and program.again == bool(after)
+    assert isinstance(program, last_steps.BecomeProgram) and program.again == bool(after)
     if after:
         # The process that it has cloned waits until it is recorded.
         assert isinstance(after[0], birth.RecordAgain) and all(step.side == RUNTIME for step in after)
@@ -394,8 +396,8 @@ def check(plan: Plan) -> None:
         if acts and index > first_meeting:
             before = [one for one in steps[:index] if isinstance(one, (Meet, birth.SecondClone))]
             assert before[-1].side == CONTAINER, step.describe()
-    assert isinstance(steps[-1], init.BecomeProgram)
-    assert sum(isinstance(step, init.BecomeProgram) for step in steps) == 1
+    assert isinstance(steps[-1], last_steps.BecomeProgram)
+    assert sum(isinstance(step, last_steps.BecomeProgram) for step in steps) == 1
     assert isinstance(steps[-2], Meet) and steps[-2].side == RUNTIME
 
 
@@ -446,12 +448,12 @@ def test_exec_enters_the_pid_namespace_last_and_with_the_containers_root() -> No
     ]
     after: list[Is] = [
         Terminal,
-        init.NoNewPrivileges,
+        last_steps.NoNewPrivileges,
         birth.EnterPids,
         meeting(meetings.READY),
         Rlimits,
         meeting(meetings.LIMITED),
-        init.BecomeProgram,
+        last_steps.BecomeProgram,
     ]
     in_order(plan, *before, *after, birth.RecordAgain)
     assert absent(plan, birth.SecondClone) and not terminal_of(plan).controls

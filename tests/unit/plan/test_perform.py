@@ -18,7 +18,7 @@ from pyrunc.errors import PyruncError
 from pyrunc.plan import perform, waiting
 from pyrunc.steps.context import Context
 from pyrunc.steps.exec_fifo import MakeFifo
-from pyrunc.steps.process.init import BecomeProgram
+from pyrunc.steps.process.last_steps import BecomeProgram
 from pyrunc.steps.seccomp.cache import Filter
 from pyrunc.steps.seccomp.step import CompileFilter
 from pyrunc.steps.step import CONTAINER, Meet, Plan

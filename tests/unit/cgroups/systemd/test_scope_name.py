@@ -2,7 +2,7 @@
 
 import pytest
 
-from pyrunc.cgroups.systemd.scope import ScopeName
+from pyrunc.cgroups.systemd.scope_name import ScopeName
 from pyrunc.errors import ConfigError
 
 
