@@ -350,26 +350,42 @@ class MountRecord(TypedDict):
 class StateFile(TypedDict, total=False):
     """state.json of the state root: see state/state_file.py, which holds what is read against the same."""
 
+    #: Of this file.
     format: Required[int]
     ociVersion: Required[str]
     id: Required[str]
     phase: Required[Literal["creating", "created"]]
+    #: 0 before the clone.
     pid: Required[int]
+    #: In clock ticks since boot: tells the process from a later one of the same number.
     start: Required[int]
     bundle: Required[str]
     rootfs: Required[str]
     created: Required[str]
     annotations: Required[dict[str, str]]
+    #: Controller to directory; "" is version 2's.
     cgroup: Required[dict[str, str]]
+    #: The scope, with --systemd-cgroup.
     systemd: Unit | None
+    #: poststart and poststop.
     hooks: Required[Hooks]
+    #: False when the mounts are in the runtime's own mount namespace.
     ownMounts: bool
+    #: privatePids by the name that older versions read.
     ownPids: bool
+    #: A new pid namespace ends with the init process: nobody of it can be left then. Older states lack it.
     privatePids: bool
+    #: False with --no-new-keyring.
     ownKeyring: bool
+    #: Cgroups may be out of the runtime's reach, which is then forgiven (steps/host.py).
     rootless: bool
+    #: False for a config without `process`: such a container cannot be started.
     hasProcess: bool
+    #: There, and True, with that flag.
     trustAnnotations: bool
+    #: The groups of resctrl that it is in.
     intelRdt: IntelRdtRecord
+    #: Those that are ours to take away (steps/rootfs/mount_record.py). Older states lack it.
     mounts: list[MountRecord]
+    #: What `update` has asked for, as JSON text; missing before the first.
     updated: str

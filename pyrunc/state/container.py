@@ -26,13 +26,7 @@ FIFO: Final = "exec.fifo"
 class Container:
     """One container as its state.json has it.
 
-    fields: the object in state.json. Its keys: format, id, ociVersion, phase ("creating" or "created"), pid and start
-    (0 before the clone; the start time tells the process from a later one of the same number), bundle, rootfs,
-    created, annotations, cgroup (controller to directory), hooks (poststart and poststop), ownMounts (False when the
-    mounts are in the runtime's own mount namespace), privatePids (True when a new pid namespace ends with the init
-    process, and nobody of it can be left then; older states lack it), ownKeyring (False with --no-new-keyring), mounts
-    (those that are ours to take away, as mount_record.take gives them; older states lack it), trustAnnotations (there
-    and True with that flag), updated (what update has asked for, as JSON text; missing before the first).
+    fields: the object in state.json; what each key means stands with its type, config/types.py.
     """
 
     __slots__ = ("directory", "fields", "is_zombie", "store")
