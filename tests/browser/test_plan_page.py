@@ -153,7 +153,7 @@ def test_by_keyboard_alone(tab: Tab, page: Path) -> None:
     phases = [f"#phase-{number}" for number in range(1, 8)]
     assert reached == ["#plan", *phases, "find", "open", "close", "step-1", "step-2"]
     tab.press("/")
-    tab.press(*"seccomp filter", "Enter")
+    tab.press(*"pivot_root", "Enter")
     assert focused(tab) == shown(tab)[0]
 
 
