@@ -222,7 +222,10 @@ static char *page_up(char *at)
 static int read_order(int fd, size_t size)
 {
 	order = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (order == MAP_FAILED || size < sizeof *order)
+	if (order == MAP_FAILED)
+		return -1;
+	errno = EINVAL;
+	if (size < sizeof *order)
 		return -1;
 	ordered = size - sizeof *order;
 	for (int kind = 1; kind <= KINDS; kind++) {

@@ -43,6 +43,9 @@ $(MADE)/$(notdir $(1))-%.o: %.c $(HEADERS) $(4)
 $(MADE)/$(notdir $(1))-free-%.o: %.c $(HEADERS) $(4)
 	mkdir -p $(MADE)
 	$(CC) $(CFLAGS) $(FREESTANDING) $(call places,$(2)/stage2) -c $$< -o $$@
+$(MADE)/$(notdir $(1))-leave.o: launch.c $(HEADERS) $(4)
+	mkdir -p $(MADE)
+	$(CC) $(CFLAGS) $(FREESTANDING) $(call places,$(2)/stage2) -DFROM_IMAGE -c $$< -o $$@
 $(MADE)/$(notdir $(1))-sealed: $(patsubst %,$(MADE)/$(notdir $(1))-free-%.o,sealed map launch)
 	$(CC) -static -nostdlib -Wl,-z,noseparate-code,--build-id=none -s $$^ -o $$@
 $(1)/pyrunc: stub.c launch.c enter.c $(MADE)/$(notdir $(1))-sealed $(MADE)/$(notdir $(1))-free-map.o $(HEADERS) $(4)
@@ -52,7 +55,7 @@ $(1)/pyrunc: stub.c launch.c enter.c $(MADE)/$(notdir $(1))-sealed $(MADE)/$(not
 		-DSEALED='"$(MADE)/$(notdir $(1))-sealed"' -c $$$$file.c -o $(MADE)/$(notdir $(1))-one-$$$$file.o || exit 1; done
 	$(CC) $(CFLAGS) $(call places,$(2)/stage2) -static -Wl,-e,stage1 stub.c $(MADE)/$(notdir $(1))-one-launch.o $(MADE)/$(notdir $(1))-one-enter.o \
 		$(MADE)/$(notdir $(1))-free-map.o -s -o $$@.new && mv $$@.new $$@
-$(1)/maker: $(COMMON) $(MADE)/$(notdir $(1))-stage2.o $(MADE)/$(notdir $(1))-image.o $(MADE)/$(notdir $(1))-free-launch.o layout.ld
+$(1)/maker: $(COMMON) $(MADE)/$(notdir $(1))-stage2.o $(MADE)/$(notdir $(1))-image.o $(MADE)/$(notdir $(1))-leave.o layout.ld
 	$(CC) -static -no-pie -Wl,-S -Wl,-Ttext-segment=$(BASE) $$(filter %.o,$$^) -Wl,-T,layout.ld $(ARCHIVE) -lm \
 		-o $$@.new 2>$$@.log && mv $$@.new $$@ || { rm -f $$@; echo "this libpython cannot be linked with: see $$@.log"; }
 endef

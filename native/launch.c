@@ -26,7 +26,7 @@
 #endif
 
 /* What the loader maps for stage two beside libpython, and what it and Python's start write to. */
-enum { OTHER_LIBRARIES = 16 << 20, LEAST_DATA = 4 << 20 };
+enum { OTHER_LIBRARIES = 8 << 20, LEAST_DATA = 4 << 20 };
 
 static int starts_with(const char *text, const char *start)
 {
@@ -76,6 +76,8 @@ long seal(long file)
 	return call(SYS_fcntl, file, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE, 0, 0);
 }
 
+/* Elsewhere mmap's arguments may be others; and an image, which takes room itself, is gone when stage two is there. */
+#if (defined(__x86_64__) || defined(__aarch64__)) && !defined(FROM_IMAGE)
 /* Whether so much can be mapped: what the loader finds no room for it tells by itself, past --log, and with status 127. */
 static long has_room(long size, long protection)
 {
@@ -85,6 +87,26 @@ static long has_room(long size, long protection)
 		return at;
 	return call(SYS_munmap, at, size, 0, 0, 0);
 }
+
+static struct failure room_for_python(void)
+{
+	struct stat library;
+	long result;
+
+	if ((result = call(SYS_newfstatat, AT_FDCWD, (long)LIBPYTHON, (long)&library, 0, 0)) < 0)
+		return failure(PYTHON_LIBRARY, result);
+	if ((result = has_room(library.st_size + OTHER_LIBRARIES, PROT_NONE)) < 0)
+		return failure(ADDRESS_SPACE, result);
+	if ((result = has_room(LEAST_DATA, PROT_READ | PROT_WRITE)) < 0)
+		return failure(DATA_SPACE, result);
+	return (struct failure){EXECUTION, 0};
+}
+#else
+static struct failure room_for_python(void)
+{
+	return (struct failure){EXECUTION, 0};
+}
+#endif
 
 /* Stage two as a sealed file in memory. */
 static struct failure copy(long *file)
@@ -106,7 +128,6 @@ static struct failure copy(long *file)
 struct failure launch(char **argv, char **env, unsigned long *stack)
 {
 	static const long ignore[8] = {(long)SIG_IGN};
-	struct stat library;
 	long result, file;
 
 	/* A write beyond the caller's RLIMIT_FSIZE is an error, here and in stage two, which inherits it; it ended us else.
@@ -121,13 +142,11 @@ struct failure launch(char **argv, char **env, unsigned long *stack)
 	if (stack)
 		try_image(argv, env, stack, enters_container(argv));
 #endif
-	if ((result = call(SYS_faccessat, AT_FDCWD, (long)LIBPYTHON, R_OK, 0, 0)) < 0 ||
-	    (result = call(SYS_newfstatat, AT_FDCWD, (long)LIBPYTHON, (long)&library, 0, 0)) < 0)
+	if ((result = call(SYS_faccessat, AT_FDCWD, (long)LIBPYTHON, R_OK, 0, 0)) < 0)
 		return failure(PYTHON_LIBRARY, result);
-	if ((result = has_room(library.st_size + OTHER_LIBRARIES, PROT_NONE)) < 0)
-		return failure(ADDRESS_SPACE, result);
-	if ((result = has_room(LEAST_DATA, PROT_READ | PROT_WRITE)) < 0)
-		return failure(DATA_SPACE, result);
+	struct failure room = room_for_python();
+	if (room.error)
+		return room;
 	if ((file = call(SYS_openat, AT_FDCWD, (long)STAGE2, O_RDONLY | O_CLOEXEC, 0, 0)) < 0)
 		return failure(STAGE_TWO, file);
 	if (enters_container(argv)) {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,7 @@ def _make(maker: Path, image: Path, launcher: Path, trained: bool) -> None:
     fresh = image.with_name(image.name + ".new")
     try:
         image.unlink(missing_ok=True)
+        fresh.unlink(missing_ok=True)  # the maker would keep its mode
         if os.geteuid() != 0:
             raise NoImageError("an ordinary user, and no user namespace in which it could prove itself")
         with tempfile.TemporaryDirectory(prefix="pyrunc-image-", ignore_cleanup_errors=True) as place:
@@ -97,38 +99,38 @@ class _Training:
         self.commands.touch()
         self.notes: list[str] = []
 
-    def give_up(self) -> None:
-        self.bundles = []
-        self.commands.write_text("")
-
 
 def _make_twice(maker: Path, fresh: Path, image: Path, launcher: Path, of: _Training) -> None:
     """First an image that shows which blocks commands write to, then the one in which these lie side by side."""
-    words = [of.commands, of.order]
+    words = _words(maker, fresh, image, launcher, of)
     try:
-        _learn_order(maker, fresh, image, launcher, of)
-    except (NoImageError, OSError, ValueError) as error:
-        # No room for an image of 150 MB, for one.
-        of.notes.append(f"an image in no particular order, half a millisecond slower: {error}")
-        words = [of.commands]
-    _run(maker, fresh, *words)
+        _run(maker, fresh, *words)
+    except NoImageError as error:
+        if not of.bundles:
+            raise
+        of.bundles = []
+        of.commands.write_text("")
+        of.notes = [f"an image without training, half a millisecond slower: {error}"]
+        _run(maker, fresh, *_words(maker, fresh, image, launcher, of))
     fresh.rename(image)
     warm.tell(image, warm.observe(image, launcher, of.state, of.bundles))
 
 
-def _learn_order(maker: Path, fresh: Path, image: Path, launcher: Path, of: _Training) -> None:
-    of.order.touch()
+def _words(maker: Path, fresh: Path, image: Path, launcher: Path, of: _Training) -> list[Path]:
+    """What the second maker is called with: with an order, if the first can be made."""
+    of.order.write_bytes(b"")
     try:
         apart = _run(maker, fresh, of.commands, of.order)
-    except NoImageError as error:
-        of.notes.append(f"an image without training, half a millisecond slower: {error}")
-        of.give_up()
-        apart = _run(maker, fresh, of.commands, of.order)
-    fresh.rename(image)
-    try:
+        fresh.rename(image)
         of.order.write_bytes(arrange.order(image, int(apart, 16), warm.observe(image, launcher, of.state, of.bundles)))
+    except Exception as error:  # whatever it is: it was for speed alone
+        # No room for 150 MB, for one.
+        of.notes.append(f"an image in no particular order, half a millisecond slower: {error}")
+        return [of.commands]
     finally:
-        image.unlink()
+        fresh.unlink(missing_ok=True)
+        image.unlink(missing_ok=True)
+    return [of.commands, of.order]
 
 
 def _run(maker: Path, *words: Path) -> str:
@@ -215,6 +217,8 @@ def main(arguments: list[str]) -> int:
         # Without cgroups of theirs there are no containers to train with.
         again: list[str | Path] = [sys.executable, __file__, maker, image, launcher, "--untrained"]
         return subprocess.run([*_AS_ROOT, *again], check=False).returncode
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))  # what was made so far is taken away
     try:
         make(maker, image, launcher, trained)
     except NoImageError as error:

@@ -42,6 +42,9 @@ GIVEN: Final = "as the message says"
 _MANY: Final = 5000
 
 
+_ENTER_THE_BUNDLE: Final = ("create", "run", "restore", "trace", "plan", "validate", "doctor", "diff")
+
+
 class Case:
     """One error that is told. holes: what stands in the template's holes. root: the state root, "" when not known.
 
@@ -96,7 +99,8 @@ def one_of(*names: str) -> Callable[[Case], str]:
 def walked(path: str, own: str = "/") -> str:
     """Where on the way to a path it ends, as this process sees it: "" when it is all there.
 
-    own: below which directory other files and what links lead to may be named: who reads the error may know them.
+    own: below which directory, "" for none, other files and what links lead to may be named: who reads the error may
+    know them.
     """
     here = ""
     for name in [part for part in path.split("/") if part not in ("", ".")]:
@@ -104,7 +108,7 @@ def walked(path: str, own: str = "/") -> str:
         try:
             posix.stat(here)
         except FileNotFoundError:
-            is_known = own == "/" or _is_below(above, own) or _has_kinds(above)
+            is_known = own == "/" or (own and _is_below(above, own)) or _has_kinds(above)
             try:
                 target = posix.readlink(here)
                 return f"{here} is a link" + (
@@ -163,7 +167,8 @@ def asked(hole: int, otherwise: str) -> Callable[[Case], str]:
     """
 
     def hint(case: Case) -> str:
-        # The command has entered the bundle.
-        return walked(case.holes[hole], posix.getcwd()) or otherwise
+        # Another command's folder is its caller's, who may be anywhere.
+        bundle = posix.getcwd() if case.command in _ENTER_THE_BUNDLE else ""
+        return walked(case.holes[hole], bundle) or otherwise
 
     return hint

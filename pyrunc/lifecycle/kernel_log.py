@@ -41,7 +41,8 @@ def out_of_memory(folder: str, start: int, ended: float = math.inf) -> list[dict
     """Whom it has killed in a memory cgroup, the last ones: name, pid and uid of each. folder: its directory."""
     found: list[dict[str, str | int]] = []
     for line in find(["oom-kill:"], _moment(start), _until(ended)) if _is_ours() else []:
-        group, _, victim = line.partition(",task_memcg=")[2].partition(",task=")
+        # The names of cgroups, which a container may give, stand before.
+        group, _, victim = line.rpartition(",task_memcg=")[2].partition(",task=")
         name, _, rest = victim.rpartition(",pid=")
         pid, _, uid = rest.partition(",uid=")
         if pid.isdigit() and uid.isdigit() and _is_within(folder, group):

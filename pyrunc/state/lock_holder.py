@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import posix
+import time
 from typing import Final
 
 from pyrunc.linux import files
 
 # Of a command line, which may be long.
 _WORDS: Final = 100
+# Seconds that the search for who was left with a lock may take: a container may have a million files open.
+_PATIENCE: Final = 0.5
 
 
 def of(fd: int) -> str:
@@ -20,7 +23,7 @@ def of(fd: int) -> str:
     device = f"{format(posix.major(status.st_dev), '02x')}:{format(posix.minor(status.st_dev), '02x')}"
     place = f"{device}:{status.st_ino}".encode("ascii")
     taker = _taker(place)
-    said = _words(taker) or _words(_heir(place))
+    said = _words(taker) or _words(_heir(place, posix.readlink(f"/proc/self/fd/{fd}")))
     if said:
         return said
     if taker:
@@ -29,10 +32,12 @@ def of(fd: int) -> str:
 
 
 def _words(pid: int) -> str:
-    """A process and its command line; "" for 0, and for one that has ended."""
+    """A process and its command line; "" for 0, and for one that has ended, reaped or not."""
     try:
         data = files.read(f"/proc/{pid}/cmdline", limit=4096)
     except OSError:
+        return ""
+    if not data:
         return ""
     words = data.replace(b"\0", b" ").strip().decode("utf-8", "surrogateescape")
     return f"process {pid} ({words if len(words) <= _WORDS else words[:_WORDS] + '...'})"
@@ -52,16 +57,22 @@ def _taker(place: bytes) -> int:
     return 0
 
 
-def _heir(place: bytes) -> int:
+def _heir(place: bytes, path: str) -> int:
     """The number of a process with the descriptor that was locked, 0 for none that the caller may look into.
 
-    In a pid namespace /proc/locks leaves out a lock whose taker has ended.
+    In a pid namespace /proc/locks leaves out a lock whose taker has ended. path: of what was locked. Only a descriptor
+    of that path is read of: the kernel tells of some others when their owner, a container perhaps, lets it, or never.
     """
+    deadline = time.monotonic() + _PATIENCE
     for pid in filter(str.isdigit, posix.listdir("/proc")):
-        folder = f"/proc/{pid}/fdinfo/"
         try:
-            if any(_has_lock(folder + number, place) for number in posix.listdir(folder)):
-                return int(pid)
+            for number in posix.listdir(f"/proc/{pid}/fd"):
+                if time.monotonic() > deadline:
+                    return 0
+                if posix.readlink(f"/proc/{pid}/fd/{number}") == path and _has_lock(
+                    f"/proc/{pid}/fdinfo/{number}", place
+                ):
+                    return int(pid)
         except OSError:
             # It has ended, or is somebody else's.
             continue
@@ -70,9 +81,6 @@ def _heir(place: bytes) -> int:
 
 def _has_lock(fdinfo: str, place: bytes) -> bool:
     """Whether the lock was taken on that descriptor, or on one that it is a copy of."""
-    try:
-        lines = files.read(fdinfo).split(b"\n")
-    except OSError:
-        return False
+    lines = files.read(fdinfo).split(b"\n")
     # lock: 1: FLOCK  ADVISORY  WRITE 712 fd:01:1046 0 EOF
     return any(line.startswith(b"lock:") and b"FLOCK" in line and place in line.split() for line in lines)

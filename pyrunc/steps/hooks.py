@@ -31,7 +31,7 @@ _OUTPUT_LIMIT: Final = 4096
 _LONGEST: Final = 1_000_000.0
 # Seconds between two turns of what goes on meanwhile.
 _MEANWHILE: Final = 0.01
-# All that a handler can be set for.
+# All that an action can be set for, but libc's own two.
 _SIGNALS: Final = (*range(1, 9), *range(10, 19), *range(20, 32), *range(34, 65))
 # Seconds that nobody will see the end of, and that a float can hold.
 _FOR_EVER: Final = 10**12
@@ -146,7 +146,9 @@ def _run_one(
     stdin, to_hook = posix.pipe2(posix.O_CLOEXEC)
     from_hook, output = posix.pipe2(posix.O_CLOEXEC)
     call = _Call(hook, default_env, stdin, output, cwd)
-    pid = _spawn(call, cwd) if cwd is not None and files == [None, None] else 0
+    # Who has a time limit is begun by a copy, so that the limit holds for a program whose file system does not answer.
+    is_plain = cwd is not None and files == [None, None] and hook.get("timeout") is None
+    pid = _spawn(call) if is_plain else 0
     if pid:
         pidfd = _pidfd_of(pid)
     else:
@@ -194,11 +196,11 @@ class _Call:
         self.cwd = cwd
 
 
-def _spawn(call: _Call, cwd: str) -> int:
+def _spawn(call: _Call) -> int:
     """A hook of the runtime's own process: its pid, 0 when it cannot be begun so.
 
-    A process that shares our memory until execve(2): a copy would cost more than all else about a hook. What fails is
-    tried again with one, which can say why.
+    A process that shares our memory until execve(2), and holds us up until then: a copy would cost more than all else
+    about a hook. What fails is tried again with one, which can say why. Signals 32 and 33, libc's own, stay ignored.
     """
     streams = [(posix.POSIX_SPAWN_DUP2, call.stdin, 0)]
     streams += [(posix.POSIX_SPAWN_DUP2, call.output, number) for number in (1, 2)]
@@ -207,7 +209,7 @@ def _spawn(call: _Call, cwd: str) -> int:
         here = posix.open(".", _linux.O_PATH | posix.O_CLOEXEC)
         # What the container's process inherits it has by now.
         _linux.close_range(3, 0xFFFFFFFF, _linux.CLOSE_RANGE_CLOEXEC)
-        posix.chdir(cwd)
+        posix.chdir(call.cwd or ".")
         return posix.posix_spawn(
             call.path, call.arguments, call.variables, file_actions=streams, setsigmask=(), setsigdef=_SIGNALS
         )

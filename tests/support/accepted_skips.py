@@ -1,5 +1,7 @@
 """CI's rule for tests that are skipped."""
 
+from __future__ import annotations  # an older pytest, as Debian 12 has it, lacks one of the names
+
 from pathlib import Path
 
 import pytest

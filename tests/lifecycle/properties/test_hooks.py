@@ -1,5 +1,6 @@
 """The six kinds of hooks: when, where, with what, and what their failure does."""
 
+import ctypes
 import json
 import os
 import signal
@@ -225,6 +226,20 @@ def test_a_time_limit(looking: Looking) -> None:
         looking.hooks.clear()
         looking.hooks[kind] = [{"path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1}]
         one_line(box.create(), 1, f"error running {kind} hook #0", "hook ran past specified timeout of 1", "/hooks/")
+
+
+def test_a_time_limit_holds_where_the_file_system_does_not_answer(looking: Looking) -> None:
+    """As of a network: execve(2) of the hook waits, here for a listener that gives no permission (fanotify(7))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    content, add, open_exec_perm, here = 0x04, 0x01, ctypes.c_uint64(0x40000), -100
+    listener = libc.fanotify_init(content, os.O_RDONLY | os.O_CLOEXEC)
+    assert listener >= 0, os.strerror(ctypes.get_errno())
+    try:
+        assert libc.fanotify_mark(listener, add, open_exec_perm, here, os.fsencode(looking.outside)) == 0
+        looking.add("createRuntime", timeout=1)
+        one_line(looking.box.create(), 1, "hook ran past specified timeout of 1", "/hooks/createRuntime")
+    finally:
+        os.close(listener)
 
 
 def test_a_time_limit_at_start(looking: Looking) -> None:

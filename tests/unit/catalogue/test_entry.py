@@ -28,9 +28,9 @@ def test_what_is_not_told_of_the_host(tmp_path: Path, monkeypatch: pytest.Monkey
     (bundle / "way").symlink_to(outside)
     monkeypatch.chdir(bundle)
 
-    def hint(path: str) -> str:
+    def hint(path: str, command: str = "create") -> str:
         error = PyruncError(f"mount source {path} does not exist")
-        catalogue.complete(error)
+        catalogue.complete(error, command=command)
         return str(error.hint)
 
     assert hint(f"{outside}/secre/x") == f"in {outside} there is no secre"
@@ -38,5 +38,7 @@ def test_what_is_not_told_of_the_host(tmp_path: Path, monkeypatch: pytest.Monkey
     for way in (f"{bundle}/way", f"{bundle}/../outside"):
         assert hint(f"{way}/secre") == f"in {way} there is no secre"
     assert hint(f"{bundle}/dtaa") == f"in {bundle} there is no dtaa: did you mean data?"
+    # Who adds a mount stands anywhere.
+    assert hint(f"{bundle}/dtaa", "mounts") == f"in {bundle} there is no dtaa"
     # What the caller has typed.
     assert entry.walked(f"{outside}/secre").endswith("did you mean secret?")
