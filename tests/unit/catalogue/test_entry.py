@@ -27,6 +27,8 @@ def test_what_is_not_told_of_the_host(tmp_path: Path, monkeypatch: pytest.Monkey
     (outside / "link").symlink_to("/etc/secret")
     (bundle / "way").symlink_to(outside)
     monkeypatch.chdir(bundle)
+    # As in the program: the library, which another test may have imported, knows of no command.
+    monkeypatch.setattr(PyruncError, "advise", None)
 
     def hint(path: str, command: str = "create") -> str:
         error = PyruncError(f"mount source {path} does not exist")

@@ -1,10 +1,13 @@
 """config/types.py is what the readers of a config are held to: a misspelt key is an error, in mypy or here."""
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.support import TOP
 
@@ -61,6 +64,7 @@ MISSPELT = {
 }
 
 
+@pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="no mypy")
 def test_mypy_finds_a_misspelt_name(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mypy", "--no-error-summary", "--no-pretty", "--cache-dir", str(tmp_path)]
     for number, (file, (name, _)) in enumerate(MISSPELT.items()):
