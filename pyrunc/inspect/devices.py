@@ -40,7 +40,9 @@ def compare(report: Report, configured: Any, paths: Mapping[str, str]) -> None:
     # With everything allowed the kernel does not show what is excepted.
     wanted = ["a *:* rwm"] if default else [device_rules.text(device, access) for device, access in exceptions.items()]
     if "" in paths:
-        _compare_programs(report, wanted, device_program.assemble(rules), programs(paths[""]))
+        judged = device_program.judged(rules)
+        code = device_program.assemble(judged) if judged else b""
+        _compare_programs(report, wanted, code, programs(paths[""]))
         return
     try:
         text = files.read(paths["devices"] + "/devices.list").decode().strip()
@@ -54,7 +56,7 @@ def compare(report: Report, configured: Any, paths: Mapping[str, str]) -> None:
 
 
 def _compare_programs(report: Report, wanted: list[str], code: bytes, found: Sequence[Program] | None) -> None:
-    """All programs of a cgroup must allow: beside ours a service manager's may stand."""
+    """All programs of a cgroup must allow, and a service manager's may stand beside ours. code: empty without ours."""
     requested = sorted(wanted)
     if found is None or any(not one.tag for one in found):
         row = report.add("devices", "program", requested, None, _POINTER)
@@ -62,14 +64,17 @@ def _compare_programs(report: Report, wanted: list[str], code: bytes, found: Seq
         return
     ours = [one for one in found if one.tag in tags(code)]
     others = [f"{one.name or 'a program without a name'}, number {one.number}" for one in found if one not in ours]
-    row = report.add("devices", "program", requested, requested if ours else ["other"], _POINTER)
-    if not found:
+    is_there = bool(ours) or not code
+    row = report.add("devices", "program", requested, requested if is_there else ["other"], _POINTER)
+    if not code and not found:
+        row.note = "no program judges, and none has to"
+    elif not found:
         row.effective, row.note = ["a *:* rwm"], "no program judges: all is allowed"
-    elif not ours:
+    elif not is_there:
         row.note = "not the program of these rules: " + "; ".join(others)
     elif others:
         row.note = "beside it, and all must allow: " + "; ".join(others)
-    row.differs = not ours
+    row.differs = not is_there
 
 
 def tags(code: bytes) -> tuple[bytes, bytes]:

@@ -109,6 +109,16 @@ def _rule(rule: Rule) -> list[bytes]:
     return body
 
 
+def judged(rules: Sequence[Rule]) -> list[Rule]:
+    """What a container's program is made of: its rules, then those that no config can take away.
+
+    Nothing where the last word is that all is allowed, which no program says more quickly.
+    """
+    if rules and rules[-1] == (True, "a", device_rules.ANY, device_rules.ANY, device_rules.ALL):
+        return []
+    return [*rules, *device_rules.DEFAULTS]
+
+
 def attach(directory: str, rules: Sequence[Rule]) -> None:
     """Load the program for rules and attach it to a cgroup, beside others that are there. Raises PyruncError.
 

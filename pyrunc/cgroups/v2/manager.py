@@ -183,10 +183,9 @@ class Manager:
                 raise refusals.no_limits(asked[0][0], (pointer or "") + asked[0][2])
             return limits.warnings(resources)
         try:
-            rules = device_rules.parse(resources.get("devices", []))
-            # Where the last word is that all is allowed, no program says so more quickly.
-            if not rules or rules[-1] != (True, "a", device_rules.ANY, device_rules.ANY, device_rules.ALL):
-                device_program.attach(self.directory, [*rules, *device_rules.DEFAULTS])
+            rules = device_program.judged(device_rules.parse(resources.get("devices", [])))
+            if rules:
+                device_program.attach(self.directory, rules)
         except PyruncError as error:
             # Without privilege no program can be attached; without CAP_MKNOD no device can be made either.
             if not (self.rootless and error.errno in (EPERM, EACCES)):

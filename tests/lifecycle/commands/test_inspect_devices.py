@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc.cgroups import device_rules
-from pyrunc.cgroups.v2 import device_program
+from pyrunc import cgroups
 from pyrunc.inspect import devices
 from pyrunc.inspect.report import Report, Row
 from tests.support.cgroups import CGROUP_ROOT, hierarchies
@@ -32,15 +31,16 @@ def cgroup() -> Iterator[Path]:
     folder.rmdir()
 
 
-def shown(cgroup: Path) -> Row:
+def shown(cgroup: Path, rules: Any = FUSE) -> Row:
     report = Report()
-    devices.compare(report, FUSE, {"": str(cgroup)})
+    devices.compare(report, rules, {"": str(cgroup)})
     (row,) = report.rows
     return row
 
 
 def attach(cgroup: Path, rules: Any) -> None:
-    device_program.attach(str(cgroup), device_rules.parse(rules, POINTER))
+    """As create does."""
+    cgroups.files_manager({"": str(cgroup)}).set({"devices": rules})
 
 
 def test_the_program_that_was_asked_for(cgroup: Path) -> None:
@@ -69,6 +69,15 @@ def test_one_beside_it(cgroup: Path) -> None:
 def test_no_program(cgroup: Path) -> None:
     row = shown(cgroup)
     assert row.differs and row.effective == ["a *:* rwm"] and "no program judges" in row.note
+
+
+def test_all_is_allowed(cgroup: Path) -> None:
+    """Then there is no program, and none is missed."""
+    rules = [{"allow": False, "access": "rwm"}, {"allow": True, "access": "rwm"}]
+    attach(cgroup, rules)
+    assert devices.programs(str(cgroup)) == []
+    row = shown(cgroup, rules)
+    assert not row.differs and row.effective == ["a *:* rwm"] and "none has to" in row.note
 
 
 def test_who_is_not_told(cgroup: Path) -> None:
