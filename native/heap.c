@@ -24,7 +24,7 @@
 char region[REGION_SIZE] __attribute__((section(".pyheap,\"aw\",@nobits#"), aligned(4096)));
 
 /* From LARGE on a block is mapped by itself: pages that nobody touches cost nothing. */
-enum { CLASSES = 160, SMALL_CLASS = 68 /* 2 KiB: a class of Python's is smaller */, LARGE_CLASS = 254, ALIGNED_CLASS = 255, LARGE = 1 << 20, PAGE = 4096, MORE = 16 << 20 };
+enum { CLASSES = 160, LARGE_CLASS = 254, ALIGNED_CLASS = 255, LARGE = 1 << 20, PAGE = 4096, MORE = 16 << 20 };
 static char *next = region + 8, *end = region + REGION_SIZE; /* 8 modulo 16, the place of a header */
 static void *free_lists[CLASSES];
 static long large_blocks;
@@ -32,7 +32,7 @@ static unsigned calls; /* of malloc() */
 
 /* Of the maker alone: where blocks are to lie. order is a file: how many bytes each kind of block takes, then for each call of
  * malloc() the kind of its block, from 1 on; 0 is the rest. */
-enum { KINDS = 3, APART_AT = 32 << 20 };
+enum { KINDS = 3, SMALL_CLASS = 68 /* 2 KiB: Python's own classes are smaller */, APART_AT = 32 << 20 };
 struct order {
 	uint64_t size[KINDS];
 	unsigned char kind[];

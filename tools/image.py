@@ -8,7 +8,6 @@ same: everything works without, slower.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from pyrunc.state import lock
 from tools import arrange, training, warm
 
 #: How often the image is started for the proof, one process after the other.
@@ -44,15 +44,8 @@ def make(maker: Path, image: Path, launcher: Path, trained: bool = True) -> None
 
 def _take_turns(folder: int) -> None:
     """Two at once would write to one file. Whoever may read the folder can hold its lock: not for ever."""
-    deadline = time.monotonic() + _TURN
-    while True:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise NoImageError(f"another process has held the lock of its folder for {_TURN} s") from None
-        time.sleep(0.1)
+    if not lock.wait_for(folder, time.monotonic() + _TURN):
+        raise NoImageError(f"another process has held the lock of its folder for {_TURN} s")
 
 
 def _make(maker: Path, image: Path, launcher: Path, trained: bool) -> None:

@@ -40,8 +40,7 @@ GIVEN: Final = "as the message says"
 
 # The most names of a directory that are looked at for a similar one.
 _MANY: Final = 5000
-
-
+# Commands that stand in the bundle when they tell an error.
 _ENTER_THE_BUNDLE: Final = ("create", "run", "restore", "trace", "plan", "validate", "doctor", "diff")
 
 

@@ -11,7 +11,6 @@ Imported only when something has gone wrong. Whatever is wrong here spoils nothi
 from __future__ import annotations
 
 import errno
-import fcntl
 import posix
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +21,7 @@ from pyrunc.jsontext import dumps, loads
 from pyrunc.lifecycle import remains
 from pyrunc.linux import files
 from pyrunc.linux.directories import make_directories
+from pyrunc.state import lock
 from pyrunc.state.container import timestamp
 from pyrunc.state.store import check_id
 
@@ -279,15 +279,8 @@ def _half(value: Any) -> Any:
 
 def _lock(folder: int) -> None:
     """One writer at a time. Raises OSError when another one takes too long."""
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.005)
+    if not lock.wait_for(folder, time.monotonic() + _PATIENCE):
+        raise BlockingIOError(errno.EWOULDBLOCK, "another one writes")
 
 
 def _write(folder: int, container_id: str, data: bytes) -> None:

@@ -130,10 +130,7 @@ class CreateParts(ProcessParts):
         return [self.clos]
 
     def make_cgroup(self, *, around_process: bool = False) -> list[Step]:
-        """around_process: by a service manager, which needs one."""
-        if self.cgroup is None or self.cgroup.manager.needs_process != around_process:
-            return []
-        return [self.cgroup]
+        return cgroup.made(self.cgroup, around_process=around_process)
 
     def _cgroup_owner(self, manager: CgroupManager) -> int | None:
         """The host's uid of the container's user, who owns the cgroup where it can be written to in the container.

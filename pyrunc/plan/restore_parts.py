@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyrunc.steps import cgroup
 from pyrunc.steps.step import Step
 
 if TYPE_CHECKING:
     from pyrunc.plan.create_parts import CreateParts
-    from pyrunc.steps.cgroup import MakeCgroup
 
 
 class RestoreParts:
@@ -18,10 +18,10 @@ class RestoreParts:
     """
 
     def __init__(
-        self, created: CreateParts, cgroup: MakeCgroup | None, pipes: list[Step], criu: Step, restored: Step
+        self, created: CreateParts, made: cgroup.MakeCgroup | None, pipes: list[Step], criu: Step, restored: Step
     ) -> None:
         self.created = created
-        self.cgroup = cgroup
+        self.cgroup = made
         self.pipes = pipes
         self.criu = criu
         self.restored = restored
@@ -34,7 +34,4 @@ class RestoreParts:
         return [*mappings, *trees]
 
     def make_cgroup(self, *, around_process: bool = False) -> list[Step]:
-        """around_process: by a service manager, which needs one."""
-        if self.cgroup is None or self.cgroup.manager.needs_process != around_process:
-            return []
-        return [self.cgroup]
+        return cgroup.made(self.cgroup, around_process=around_process)

@@ -24,6 +24,18 @@ def stands_at(fd: int, path: str) -> bool:
     return (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino)
 
 
+def wait_for(fd: int, deadline: float) -> bool:
+    """Take an exclusive flock(2) on what fd is open on. False when somebody has it at the deadline. Raises OSError."""
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+        time.sleep(0.005)
+
+
 class Busy(PyruncError):
     """Another operation on the container has its lock, and keeps it."""
 
@@ -54,22 +66,18 @@ class Lock:
             posix.close(self.fd)
 
     def _take(self, directory: str, deadline: float) -> None:
-        while True:
-            try:
-                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            if wait_for(self.fd, deadline):
                 return
-            except OSError as error:
-                if error.errno != errno.EWOULDBLOCK:
-                    posix.close(self.fd)
-                    raise PyruncError(f"lock {directory}: {reason(error)}", errno=error.errno) from None
-            if time.monotonic() >= deadline:
-                from pyrunc.state import lock_holder
+        except OSError as error:
+            posix.close(self.fd)
+            raise PyruncError(f"lock {directory}: {reason(error)}", errno=error.errno) from None
+        from pyrunc.state import lock_holder
 
-                name = directory.rpartition("/")[2]
-                busy = Busy(f"container {name} is busy: {lock_holder.of(self.fd)} has its lock")
-                self.release()
-                raise busy
-            time.sleep(0.005)
+        name = directory.rpartition("/")[2]
+        busy = Busy(f"container {name} is busy: {lock_holder.of(self.fd)} has its lock")
+        self.release()
+        raise busy
 
     def release(self) -> None:
         """Let go of it; once is enough."""

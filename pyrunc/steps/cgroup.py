@@ -117,6 +117,11 @@ def _resource_words(resources: Resources) -> str:
     return " and limit " + ", ".join(sorted(resources)) if resources else ""
 
 
+def made(step: MakeCgroup | None, *, around_process: bool) -> list[Step]:
+    """The step where it belongs: around a process that is there, as a service manager needs one, or before."""
+    return [step] if step is not None and step.manager.needs_process == around_process else []
+
+
 class JoinCgroup(Step):
     """Enter the cgroup, by descriptors that the runtime opened."""
 
